@@ -1,0 +1,308 @@
+"""What the chart renders with several sets of values."""
+import json
+import pathlib
+import re
+import subprocess
+
+from tools import CHART, WORK, check, fails, run, spoken, values_file
+
+ALL_POLICIES = {"policies": {"validating": "Always", "mutating": "Always"}}
+VALUES = {
+    "default": {},
+    "all policies": ALL_POLICIES,
+    "some namespaces": {**ALL_POLICIES, "watchNamespaces": ["shop", "bank"], "secrets": {"named": {"shop": ["pager"]}}},
+    "bare": {
+        "crds": {"install": False}, "rbac": {"create": False, "aggregate": False}, "ejectOnUninstall": False,
+        "serviceAccount": {"create": False, "name": "given"}, "podDisruptionBudget": {"enabled": False},
+        "metrics": {"scrape": False}, "policies": {"validating": "Never", "mutating": "Never"},
+    },
+    "everything": {
+        **ALL_POLICIES, "replicas": 3, "image": {"digest": "sha256:" + "0" * 64}, "imagePullSecrets": [{"name": "registry"}],
+        "allowAddresses": ["prometheus.example.com:9090", "[fd00::7]:9090"], "log": {"format": "text", "level": "debug"},
+        "secrets": {"clusterWide": True, "ownNamespace": False}, "serviceAccount": {"name": "shepherd", "annotations": {"a": "b"}},
+        "podAnnotations": {"a": "b"}, "podLabels": {"team": "platform"}, "priorityClassName": "system-cluster-critical",
+        "nodeSelector": {"kubernetes.io/os": "linux"}, "tolerations": [{"operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}}, "networkPolicy": {"enabled": True, "from": [{"namespaceSelector": {}}]},
+        "topologySpreadConstraints": [{"topologyKey": "kubernetes.io/hostname", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}],
+    },
+}
+
+
+def rendered(values, release="bellwether"):
+    return run("helm", "template", release, str(CHART), "-n", "bellwether-system", "-f", values_file(values))
+
+
+def parsed(manifests):
+    """The objects of a YAML stream, read by helm: the standard library has no YAML."""
+    chart = pathlib.Path(WORK.name, "parse")
+    (chart / "templates").mkdir(parents=True, exist_ok=True)
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: parse\nversion: 0.0.0\n")
+    (chart / "all").write_text(manifests)
+    (chart / "templates/all.yaml").write_text(
+        '{{- $all := list }}{{ range regexSplit "(?m)^---$" (.Files.Get "all") -1 }}{{ with fromYaml . }}{{ $all = append $all . }}'
+        "{{ end }}{{ end }}apiVersion: v1\nkind: ConfigMap\nmetadata: {name: all}\ndata:\n  all: {{ $all | toJson | quote }}\n")
+    line = next(line for line in run("helm", "template", str(chart)).splitlines() if line.startswith("  all: "))
+    objects = json.loads(json.loads(line.removeprefix("  all: ")))
+    assert not any("Error" in thing for thing in objects), objects
+    return objects
+
+
+def named(objects, kind, name=None):
+    found = [thing for thing in objects if thing["kind"] == kind and name in (None, thing["metadata"]["name"])]
+    assert found, f"no {kind} {name or ''}"
+    return found[0] if name else found
+
+
+def of_kind(objects, *kinds):
+    return [thing for thing in objects if thing["kind"] in kinds]
+
+
+def is_hook(thing):
+    return "helm.sh/hook" in thing["metadata"].get("annotations", {})
+
+
+def policies(objects):
+    return of_kind(objects, "ValidatingAdmissionPolicy", "MutatingAdmissionPolicy")
+
+
+def rules(objects):
+    return [(role, rule) for role in of_kind(objects, "ClusterRole", "Role") for rule in role["rules"]]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is rendered. Each claim gets the objects of every set of values, by name.
+
+
+def every_container_is_confined(sets):
+    for objects in sets.values():
+        for thing in of_kind(objects, "Deployment", "Job"):
+            pod = thing["spec"]["template"]["spec"]
+            assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] == 65532
+            assert not any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC", "volumes"))
+            for container in pod["containers"]:
+                assert container["securityContext"] == {
+                    "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "privileged": False,
+                    "readOnlyRootFilesystem": True, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"},
+                }, container
+                assert container["resources"]["limits"]["memory"] and container["resources"]["requests"]["cpu"]
+
+
+def no_right_is_a_wildcard_or_a_way_to_more_rights(sets):
+    for objects in sets.values():
+        for role, rule in rules(objects):
+            words = rule["apiGroups"] + rule["resources"] + rule["verbs"]
+            assert "*" not in words and not {"escalate", "bind", "impersonate", "deletecollection"} & set(words), (role["metadata"], rule)
+            assert not {"nodes", "serviceaccounts", "serviceaccounts/token", "pods/exec"} & set(rule["resources"]), rule
+            if "rbac.authorization.k8s.io" in rule["apiGroups"] or "admissionregistration.k8s.io" in rule["apiGroups"]:
+                assert rule["verbs"] == ["get"] and rule["resourceNames"], rule
+
+
+def secrets_are_never_listed(sets):
+    for name, objects in sets.items():
+        for role, rule in rules(objects):
+            if "secrets" in rule["resources"]:
+                assert rule["resources"] == ["secrets"] and rule["verbs"] == ["get"], rule
+                wide = role["kind"] == "ClusterRole" or role["metadata"]["name"].endswith("-steers")
+                assert not wide or name == "everything", f"{name}: Secrets of all namespaces"
+    role = named(sets["some namespaces"], "Role", "bellwether-secrets")
+    assert role["metadata"]["namespace"] == "shop" and role["rules"][0]["resourceNames"] == ["pager"]
+
+
+def with_named_namespaces_almost_nothing_is_cluster_wide(sets):
+    objects = sets["some namespaces"]
+    for rule in named(objects, "ClusterRole", "bellwether")["rules"]:
+        assert rule.get("resourceNames") or rule["resources"] == ["clustermetricproviders"], rule
+    roles = [role for role in named(objects, "Role") if role["metadata"]["name"] == "bellwether-steers"]
+    assert [role["metadata"]["namespace"] for role in roles] == ["shop", "bank"]
+    everywhere = named(sets["default"], "ClusterRole", "bellwether")["rules"]
+    assert all(rule in everywhere for rule in roles[0]["rules"])
+    args = named(objects, "Deployment", "bellwether")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--watch-namespace=shop" in args and "--watch-namespace=bank" in args
+
+
+def a_policy_whose_parameter_is_ours_ignores_failure(sets):
+    for objects in sets.values():
+        for policy in policies(objects):
+            ours = policy["spec"].get("paramKind", {}).get("apiVersion", "").startswith("bellwether.dev/")
+            assert policy["spec"]["failurePolicy"] == ("Ignore" if ours else "Fail"), policy["metadata"]["name"]
+            binding = named(objects, policy["kind"] + "Binding", policy["metadata"]["name"])["spec"]
+            assert binding["policyName"] == policy["metadata"]["name"]
+            assert binding.get("paramRef") == ({"selector": {}, "parameterNotFoundAction": "Allow"} if ours else None)
+
+
+def the_operator_may_look_at_exactly_our_policies(sets):
+    objects = sets["all policies"]
+    for kind in ("ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"):
+        plural = kind.lower().replace("policy", "policies")
+        readable = [rule["resourceNames"] for _, rule in rules(objects) if plural in rule["resources"]]
+        assert sorted(readable[0]) == sorted(policy["metadata"]["name"] for policy in named(objects, kind)), kind
+
+
+def policies_know_the_operator_by_its_account(sets):
+    for name, account in [("all policies", "bellwether"), ("everything", "shepherd")]:
+        named(sets[name], "ServiceAccount", account)
+        users = set(re.findall(r"system:serviceaccount:[-a-z:]+", json.dumps(policies(sets[name]))))
+        assert users == {f"system:serviceaccount:bellwether-system:{account}"}, users
+
+
+def policies_are_rendered_where_they_are_served(sets):
+    assert not policies(sets["default"]) and len(policies(sets["all policies"])) == 8
+    served = ["--api-versions=admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy"]
+    objects = parsed(run("helm", "template", "bellwether", str(CHART), *served))
+    assert {policy["kind"] for policy in policies(objects)} == {"ValidatingAdmissionPolicy"}
+
+
+def definitions_are_kept_and_otherwise_as_generated(sets):
+    sources = list((CHART / "files/crds").glob("*.yaml"))
+    kinds = {"alertreceivers", "clustermetricproviders", "metricproviders", "rolloutactions", "rollouts"}
+    assert {source.stem for source in sources} == kinds
+    manifests = rendered({})
+    for source in sources:
+        text = source.read_text().removeprefix("---\n").strip()
+        kept = text.replace("\nmetadata:\n", "\nmetadata:\n  annotations:\n    helm.sh/resource-policy: keep\n", 1)
+        assert kept in manifests, f"{source.name} is not in the manifests as it is"
+    for definition in named(sets["default"], "CustomResourceDefinition"):
+        assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert not of_kind(sets["bare"], "CustomResourceDefinition")
+
+
+def schema_of(objects, kind):
+    definition = next(d for d in named(objects, "CustomResourceDefinition") if d["spec"]["names"]["kind"] == kind)
+    return definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+
+
+def every_action_has_its_verb(sets):
+    objects = sets["all policies"]
+    actions = schema_of(objects, "RolloutAction")["action"]["enum"]
+    verbs = {action: re.sub(r"(?<!^)([A-Z])", r"-\1", action).lower() for action in actions}
+    policy = named(objects, "ValidatingAdmissionPolicy", "bellwether-action-rights")["spec"]["variables"][0]["expression"]
+    assert dict(re.findall(r"'(\w+)': '([-\w]+)'", policy)) == verbs
+    on_call = named(objects, "ClusterRole", "bellwether-operator-on-call")["rules"][1]["verbs"]
+    assert on_call == ["get", "list", "watch", *verbs.values()]
+
+
+def every_secret_that_can_be_named_is_guarded(sets):
+    def references(schema, path):
+        for name, field in schema.get("properties", {}).items():
+            if name == "secretRef":
+                yield path + name
+            yield from references(field, path + name + ".")
+
+    guard = named(sets["all policies"], "ValidatingAdmissionPolicy", "bellwether-secret-rights")["spec"]
+    guarded = {path.replace(".?", ".") for path in re.findall(r"object\.(spec\.\?[.?\w]+)", guard["variables"][1]["expression"])}
+    found, kinds = set(), set()
+    for definition in named(sets["all policies"], "CustomResourceDefinition"):
+        schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        for path in references(schema, "spec."):
+            found.add(path)
+            kinds.add(definition["spec"]["names"]["plural"])
+    assert found == guarded, found ^ guarded
+    assert kinds == set(guard["matchConstraints"]["resourceRules"][0]["resources"])
+
+
+def every_kind_of_route_is_covered(sets):
+    objects = sets["all policies"]
+    kinds = schema_of(objects, "Rollout")["traffic"]["properties"]["routes"]["items"]["properties"]["kind"]["enum"]
+    plurals = sorted(kind.lower() + "s" for kind in kinds)  # as the policy of rollout rights makes them
+    steered = [rule["resources"] for _, rule in rules(objects) if "gateway.networking.k8s.io" in rule["apiGroups"]]
+    guarded = named(objects, "MutatingAdmissionPolicy", "bellwether-route-weights")["spec"]["matchConstraints"]["resourceRules"]
+    assert sorted(steered[0]) == sorted(guarded[0]["resources"]) == plurals
+
+
+def every_namespaced_object_says_its_namespace(sets):
+    for objects in sets.values():
+        for thing in objects:
+            wide = thing["kind"].startswith(("Cluster", "Custom", "Validating", "Mutating"))
+            assert wide != ("namespace" in thing["metadata"]), thing["metadata"]
+
+
+def rollouts_are_ejected_before_anything_is_uninstalled(sets):
+    hooks = [thing for thing in sets["default"] if is_hook(thing)]
+    weights = {thing["kind"]: int(thing["metadata"]["annotations"]["helm.sh/hook-weight"]) for thing in hooks}
+    assert weights["ServiceAccount"] < weights["Job"] and weights["ClusterRole"] < weights["ClusterRoleBinding"] < weights["Job"]
+    assert {thing["metadata"]["annotations"]["helm.sh/hook"] for thing in hooks} == {"pre-delete"}
+    assert not any(is_hook(thing) for thing in sets["bare"])
+
+
+def other_values_reach_the_pods(sets):
+    container = named(sets["everything"], "Deployment", "bellwether")["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "bellwether@sha256:" + "0" * 64
+    assert {"--log-format=text", "--allow-address=[fd00::7]:9090"} <= set(container["args"])
+    assert container["args"][0] == "run"
+
+
+def typos_are_refused(_):
+    typos = [{"replica": 2}, {"lease": {"renewal": "1s"}}, {"policies": {"validating": "Maybe"}}, {"watchNamespaces": ["Shop"]}]
+    for values in typos:
+        assert "schema" in fails("helm", "template", str(CHART), "-f", values_file(values)), values
+
+
+def explained():
+    """Each value of values.yaml by its path, with its default and the comment above it."""
+    path, comment = [], []
+    for line in (CHART / "values.yaml").read_text().splitlines():
+        if words := re.fullmatch(r" *# (.*)", line):
+            comment.append(words[1])
+        elif field := re.fullmatch(r"( *)(\w+):(.*)", line):
+            path = path[:len(field[1]) // 2] + [field[2]]
+            if (default := field[3].strip()) and path[0] != "resources" or path == ["resources"]:
+                yield ".".join(path), f"`{default}`" if default else "see values.yaml", " ".join(comment)
+            comment = []
+        elif not line:
+            comment = []
+
+
+def every_value_is_explained(_):
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    table = (CHART / "README.md").read_text().partition("## Values\n")[2]
+    rows = []
+    for path, default, comment in explained():
+        assert comment, f"{path} has no comment"
+        rows.append(f"| `{path}` | {default} | {comment} |")
+        node = schema
+        for part in path.split("."):
+            assert part in node.get("properties", {}), f"{path} is not in the schema"
+            node = node["properties"][part]
+    wanted = "\n".join(rows)
+    assert re.findall(r"(?m)^\| `.*", table) == rows, f"the table of values in the README should be:\n{wanted}"
+
+
+CLAIMS = [
+    every_container_is_confined, no_right_is_a_wildcard_or_a_way_to_more_rights, secrets_are_never_listed,
+    with_named_namespaces_almost_nothing_is_cluster_wide, a_policy_whose_parameter_is_ours_ignores_failure,
+    the_operator_may_look_at_exactly_our_policies, policies_know_the_operator_by_its_account,
+    policies_are_rendered_where_they_are_served, definitions_are_kept_and_otherwise_as_generated, every_action_has_its_verb,
+    every_secret_that_can_be_named_is_guarded,    every_kind_of_route_is_covered, every_namespaced_object_says_its_namespace,
+    rollouts_are_ejected_before_anything_is_uninstalled, other_values_reach_the_pods, typos_are_refused, every_value_is_explained,
+]
+
+
+def answers():
+    return subprocess.run(["kubectl", "version", "--request-timeout=3s"], capture_output=True).returncode == 0
+
+
+def the_api_server_would_take_it(values):
+    """In another namespace: a dry run needs one that exists."""
+    objects = parsed(rendered(values))
+    for thing in objects:
+        if "namespace" in thing["metadata"]:
+            thing["metadata"]["namespace"] = "default"
+    for definition in of_kind(objects, "CustomResourceDefinition"):
+        assert len(json.dumps(definition)) < 256 * 1024, f"{definition['metadata']['name']} is too large to be applied"
+    manifests = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    run("kubectl", "apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-", stdin=manifests)
+
+
+def test_manifests(_):
+    run("helm", "lint", "--strict", str(CHART))
+    sets = {}
+    for name, values in VALUES.items():
+        run("helm", "lint", "--strict", str(CHART), "-f", values_file(values))
+        sets[name] = parsed(rendered(values))
+    passed = [check(spoken(claim), claim, sets) for claim in CLAIMS]
+    if answers():
+        for name, values in VALUES.items():
+            passed.append(check(f"the API server would take it: {name}", the_api_server_would_take_it, values))
+    else:
+        print("        no cluster answers: what the API server would say was not asked")
+    return all(passed)

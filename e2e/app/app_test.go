@@ -1,0 +1,298 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func env(pairs ...string) func(string) string {
+	return func(name string) string {
+		for i := 0; i < len(pairs); i += 2 {
+			if pairs[i] == name {
+				return pairs[i+1]
+			}
+		}
+		return ""
+	}
+}
+
+func mustRead(t *testing.T, pairs ...string) settings {
+	t.Helper()
+	s, err := readSettings(env(pairs...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestSettingsRefuseTypos(t *testing.T) {
+	for _, pair := range [][2]string{{"ERROR_RATE", "1.5"}, {"ERROR_RATE", "NaN"}, {"LATENCY", "5"}, {"NEVER_READY", "yes"},
+		{"ON_SIGTERM", "exit"}, {"CRASH_AFTER", "soon"}} {
+		if _, err := readSettings(env(pair[0], pair[1])); err == nil {
+			t.Errorf("%s=%s was taken", pair[0], pair[1])
+		}
+	}
+	if s := mustRead(t, "CRASH_AFTER", "0"); s.crashAfter == nil || *s.crashAfter != 0 {
+		t.Error("CRASH_AFTER=0 must crash at the start")
+	}
+	if s := mustRead(t); s.crashAfter != nil || s.die || s.drain != 5*time.Second {
+		t.Errorf("defaults: %+v", s)
+	}
+}
+
+func get(t *testing.T, url string) (int, string, http.Header) {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(body), res.Header
+}
+
+func TestOwnErrorsAreKnownAndCounted(t *testing.T) {
+	s := mustRead(t, "VERSION", "v2", "ERROR_RATE", "1", "SCORE", "0.8")
+	s.pod = "pod-1"
+	server := httptest.NewServer(newApp(s))
+	defer server.Close()
+	for range 3 {
+		code, _, h := get(t, server.URL)
+		if code != 500 || h.Get("X-App") != "1" || h.Get("X-App-Version") != "v2" || h.Get("X-App-Pod") != "pod-1" {
+			t.Fatalf("%d %v", code, h)
+		}
+	}
+	_, text, _ := get(t, server.URL+"/metrics")
+	for _, line := range []string{`http_requests_total{code="500",method="GET"} 3`, `http_requests_total{code="200",method="GET"} 0`,
+		`http_request_duration_seconds_bucket{le="0.005"} 3`, `http_request_duration_seconds_bucket{le="+Inf"} 3`,
+		`http_request_duration_seconds_count 3`, `eval_score_count 3`} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("no %s in\n%s", line, text)
+		}
+	}
+	sum, _ := strconv.ParseFloat(regexp.MustCompile(`(?m)^eval_score_sum (\S+)`).FindStringSubmatch(text)[1], 64)
+	if sum < 1.8 || sum > 3 {
+		t.Errorf("three scores around 0.8 add up to %g", sum)
+	}
+}
+
+func TestLatencyLandsInItsBucket(t *testing.T) {
+	server := httptest.NewServer(newApp(mustRead(t, "LATENCY", "60ms")))
+	defer server.Close()
+	get(t, server.URL)
+	_, text, _ := get(t, server.URL+"/metrics")
+	for _, line := range []string{`_bucket{le="0.05"} 0`, `_bucket{le="5"} 1`} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("no %s in\n%s", line, text)
+		}
+	}
+	if strings.Contains(text, "eval_score") {
+		t.Error("eval_score series without SCORE")
+	}
+}
+
+func TestReadiness(t *testing.T) {
+	warming := newApp(mustRead(t, "WARMUP", "100ms"))
+	never := newApp(mustRead(t, "NEVER_READY", "true"))
+	answer := func(a *app) int {
+		w := httptest.NewRecorder()
+		a.ServeHTTP(w, httptest.NewRequest("GET", "/healthz", nil))
+		return w.Code
+	}
+	if answer(warming) != 503 {
+		t.Error("ready before WARMUP is over")
+	}
+	time.Sleep(120 * time.Millisecond)
+	if answer(warming) != 200 || answer(never) != 503 {
+		t.Error("readiness after WARMUP")
+	}
+}
+
+// brokenServer answers the first request of each connection and then drops the connection: at once when it is idle, or
+// after it has read the second request. It counts the requests it has read.
+func brokenServer(t *testing.T, whenIdle bool) (url string, read *atomic.Int64) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	read = new(atomic.Int64)
+	readOne := func(r *bufio.Reader) bool {
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			return false
+		}
+		io.Copy(io.Discard, req.Body)
+		read.Add(1)
+		return true
+	}
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				r := bufio.NewReader(conn)
+				if readOne(r) {
+					fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nX-App: 1\r\nContent-Length: 0\r\n\r\n")
+				}
+				if !whenIdle {
+					readOne(r)
+				}
+			}()
+		}
+	}()
+	return "http://" + listener.Addr().String() + "/", read
+}
+
+func TestNoHiddenRetry(t *testing.T) {
+	url, read := brokenServer(t, false)
+	g := newGenerator(url, "")
+	first, second := g.send("a", true), g.send("b", true)
+	if !first.Own || second.Own || second.Err == "" || second.cause() != "reset" {
+		t.Errorf("%+v, then %+v", first, second)
+	}
+	if read.Load() != 2 {
+		t.Errorf("2 requests were sent, %d came", read.Load())
+	}
+}
+
+// A connection that breaks while idle is noticed either before it is used again, or by a request that is then lost.
+// What must never be is a request more on the server than the generator sent.
+func TestNoHiddenRetryOnIdleConnections(t *testing.T) {
+	url, read := brokenServer(t, true)
+	g := newGenerator(url, "")
+	own := 0
+	for i := range 300 {
+		if g.send(strconv.Itoa(i), true).Own {
+			own++
+		}
+	}
+	if int(read.Load()) != own {
+		t.Errorf("%d requests came, %d have an answer", read.Load(), own)
+	}
+}
+
+func TestLostIsWhatTheAppDidNotAnswer(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.Header.Get("X-Request-Id") {
+		case "own500":
+			w.Header().Set("X-App", "1")
+			w.Header().Set("X-App-Version", "v1")
+			w.WriteHeader(500)
+		case "gateway":
+			w.WriteHeader(502)
+		case "broken":
+			w.Header().Set("X-App", "1")
+			w.Header().Set("Content-Length", "100")
+			w.Write([]byte("half"))
+		}
+	}))
+	g := newGenerator(server.URL, "")
+	var records []record
+	for _, id := range []string{"own500", "gateway", "broken"} {
+		records = append(records, g.send(id, false))
+	}
+	server.Close()
+	records = append(records, g.send("refused", false))
+	s := summarize(records)
+	if s.Requests != 4 || s.Lost != 3 || s.ByVersion["v1"]["500"] != 1 || s.First["v1"] != records[0].T {
+		t.Errorf("%+v", s)
+	}
+	for _, cause := range []string{"502", "reset", "refused"} {
+		if s.LostBy[cause] != 1 {
+			t.Errorf("no %s among %v", cause, s.LostBy)
+		}
+	}
+}
+
+func TestRateStaysWhenAnswersAreSlow(t *testing.T) {
+	var connections atomic.Int64
+	server := httptest.NewUnstartedServer(newApp(mustRead(t, "VERSION", "v1", "LATENCY", "300ms")))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	records := make(chan record, 1000)
+	newGenerator(server.URL, "").run(ctx, 100, 0.5, func(r record) { records <- r })
+	close(records)
+	total, kept := 0, 0
+	for r := range records {
+		total++
+		if r.Kept {
+			kept++
+		}
+		if !r.Own || r.Ms < 300 {
+			t.Errorf("%+v", r)
+		}
+	}
+	if total < 95 || total > 101 || kept < total/2-1 || kept > total/2+1 {
+		t.Errorf("%d requests in a second at 100/s, %d of them kept", total, kept)
+	}
+	if c := int(connections.Load()); c < total-kept || c > total-kept+35 { // kept: at most those under way at a time
+		t.Errorf("%d connections", c)
+	}
+}
+
+func TestSink(t *testing.T) {
+	s := &receiver{key: []byte("key"), failFirst: 1}
+	server := httptest.NewServer(s.handler())
+	defer server.Close()
+	post := func(id, body, signature string) int {
+		req, _ := http.NewRequest("POST", server.URL+"/hook", strings.NewReader(body))
+		req.Header.Set("X-Bellwether-Timestamp", "1700000000")
+		req.Header.Set("X-Bellwether-Delivery", id)
+		req.Header.Set("X-Bellwether-Signature", signature)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.StatusCode
+	}
+	// From: printf '1700000000.d1.%s' "$(printf '{}' | sha256sum | cut -d' ' -f1)" | openssl dgst -sha256 -hmac key
+	const good = "v1=c89f040c59ef2fdd087f38326fa824cfd9d42c8ef18b6ad7cd6e4aca0b3b5438"
+	if code := post("d1", "{}", good); code != 503 {
+		t.Errorf("first post: %d", code)
+	}
+	if code := post("d1", "{}", good); code != 200 {
+		t.Errorf("second post: %d", code)
+	}
+	for i, bad := range [][2]string{{"{} ", good}, {"{}", "v1="}, {"{}", good[3:]}} {
+		if code := post(fmt.Sprint("bad", i), bad[0], bad[1]); code != 401 {
+			t.Errorf("%v: %d", bad, code)
+		}
+	}
+	if code := post("d2", "{}", good); code != 401 {
+		t.Errorf("signature of another delivery: %d", code)
+	}
+	if d := s.list[0]; d.Delivery != "d1" || !d.Verified || d.Attempts != 2 || d.Body != "{}" || d.Status != 200 {
+		t.Errorf("%+v", d)
+	}
+	_, list, _ := get(t, server.URL+"/deliveries")
+	if strings.Count(list, `"verified":false`) != 4 || strings.Count(list, `"verified":true`) != 1 {
+		t.Error(list)
+	}
+}

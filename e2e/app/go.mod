@@ -1,0 +1,3 @@
+module bellwether.dev/e2e/app
+
+go 1.26

@@ -1,0 +1,208 @@
+//! Requests at a constant rate, and whose fault it is when one is lost.
+use crate::{
+    objects,
+    process::run,
+    records::Records,
+    world::{Kind, World, until},
+};
+use futures::{AsyncBufReadExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{ListParams, LogParams},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    process::Stdio,
+};
+use tokio::process::{Child, Command};
+
+/// Requests a second.
+pub const RATE: u32 = 50;
+/// For so long after a container ended by itself the gateway may still send requests to it: the kubelet must see that it
+/// is gone, the endpoints must follow, and the gateway must take them.
+const AFTERMATH_MS: f64 = 5_000.0;
+/// Times of containers have no fractions of a second.
+const COARSE_MS: f64 = 1_000.0;
+
+/// One request, as the load generator writes it down.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Request {
+    /// When it began, in Unix milliseconds.
+    pub t: f64,
+    /// How long it took.
+    pub ms: f64,
+    /// The answer's status; 0 is none.
+    pub code: u16,
+    /// The version that answered.
+    pub version: String,
+    /// Whether the app itself answered. If not, the request is lost.
+    pub own: bool,
+    /// Why there was no answer.
+    #[serde(default)]
+    #[expect(dead_code, reason = "read by people, in the words of a failure")]
+    err: String,
+    /// Its `X-Request-Id`.
+    pub id: String,
+}
+
+/// A lost request, and what the gateway says of it.
+#[derive(Clone, Debug)]
+#[expect(dead_code, reason = "read by people, in the words of a failure")]
+pub struct Lost {
+    /// The request.
+    request: Request,
+    /// The address to which the gateway sent it.
+    sent_to: Option<String>,
+    /// The pod that had the address.
+    pod: Option<String>,
+}
+
+/// What came of all requests.
+pub struct Tally {
+    /// All of them, by when they began.
+    pub requests: Vec<Request>,
+    /// Lost, and nobody's fault but the machinery's.
+    pub lost: Vec<Lost>,
+    /// Lost at a candidate's pod that had just ended by itself: the release's own harm.
+    pub harm: Vec<Lost>,
+}
+
+/// A load generator at work.
+pub struct Load {
+    child: Child,
+    file: PathBuf,
+}
+
+impl Load {
+    /// Begins to send requests to the namespace's app through the gateway.
+    pub async fn begin(world: &World) -> Self {
+        let file = std::env::temp_dir().join(format!("{}.jsonl", world.namespace));
+        let gateway = Api::namespaced_with(world.client.clone(), "traefik", &Kind::Service.resource());
+        let gateway: kube::api::DynamicObject = gateway.get("traefik").await.expect("a gateway: hack/planes");
+        let url = format!("http://{}/", gateway.data["spec"]["clusterIP"].as_str().unwrap());
+        let mut command = Command::new("bw-app");
+        command.args(["load", "-url", &url, "-host", &objects::host(&world.namespace, objects::APP)]);
+        command.args(["-rate", &RATE.to_string(), "-duration", "1h", "-out"]).arg(&file);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+        let load = Self { child, file };
+        load.until_answered("the gateway knows the route", 0, 60, |request| request.own).await;
+        load
+    }
+
+    /// Waits until one more than `known` requests of this sort are there; returns how many there are.
+    pub async fn until_answered(
+        &self,
+        what: &str,
+        known: usize,
+        seconds: u64,
+        sort: impl Fn(&Request) -> bool,
+    ) -> usize {
+        until(what, seconds, async || {
+            let requests = self.requests();
+            let count = requests.iter().filter(|request| sort(request)).count();
+            if count > known { Ok(count) } else { Err(format!("{count} of {} requests", requests.len())) }
+        })
+        .await
+    }
+
+    /// What has been answered so far, by when it began. What is being written is left out.
+    pub fn requests(&self) -> Vec<Request> {
+        let text = std::fs::read_to_string(&self.file).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let mut requests: Vec<Request> = whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        requests.sort_by(|one, other| one.t.total_cmp(&other.t));
+        requests
+    }
+
+    /// Ends the load, waits for what is under way, and says whose fault every lost request is.
+    ///
+    /// `from` leaves out what began before: until a gateway has heard of a route nobody promises anything.
+    pub async fn end(mut self, world: &World, records: &Records, from: f64) -> Tally {
+        if let Some(pid) = self.child.id() {
+            run("sh", &["-c", r#"kill "$0""#, &pid.to_string()], "").await.well("kill");
+        }
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(30), self.child.wait()).await;
+        assert!(ended.expect("the load ends").unwrap().success(), "the load generator failed");
+        let requests: Vec<_> = self.requests().into_iter().filter(|request| request.t >= from).collect();
+        std::fs::remove_file(&self.file).unwrap();
+        assert!(requests.len() > 100, "only {} requests were sent", requests.len());
+        let (lost, harm) = judge_lost(world, records, &requests).await;
+        Tally { requests, lost, harm }
+    }
+}
+
+impl Tally {
+    /// The requests that this version answered itself.
+    pub fn of<'a>(&'a self, version: &'a str) -> impl Iterator<Item = &'a Request> {
+        self.requests.iter().filter(move |request| request.own && request.version == version)
+    }
+
+    /// How many of these requests this version failed itself.
+    pub fn failed(&self, version: &str) -> usize {
+        self.of(version).filter(|request| request.code >= 500).count()
+    }
+
+    /// When this version's first and last request began, harmed ones included.
+    pub fn span(&self, version: &str) -> Option<(f64, f64)> {
+        let harmed = self.harm.iter().map(|lost| lost.request.t);
+        let times: Vec<f64> = self.of(version).map(|request| request.t).chain(harmed).collect();
+        let first = times.iter().copied().reduce(f64::min)?;
+        Some((first, times.iter().copied().reduce(f64::max)?))
+    }
+}
+
+/// Parts lost requests into those that the machinery lost and those that the candidate's own pods lost by ending.
+async fn judge_lost(world: &World, records: &Records, requests: &[Request]) -> (Vec<Lost>, Vec<Lost>) {
+    let lost: Vec<_> = requests.iter().filter(|request| !request.own).cloned().collect();
+    if lost.is_empty() {
+        return (Vec::new(), Vec::new());
+    }
+    let ids = lost.iter().map(|request| request.id.as_str()).collect();
+    let sent = gateway_log(world, &ids).await;
+    let pods = records.pods();
+    let stable = pods.values().filter(|pod| pod.app == objects::APP).min_by(|a, b| a.first_at.total_cmp(&b.first_at));
+    let stable = stable.map(|pod| pod.hash.clone()).unwrap_or_default();
+    let judged = lost.into_iter().map(|request| {
+        let sent_to = sent.get(&request.id).cloned().filter(|address| !address.is_empty());
+        let ip = sent_to.as_deref().and_then(|address| address.split(':').next()).unwrap_or_default();
+        let (begin, end) = (request.t, request.t + request.ms);
+        let pod = pods
+            .values()
+            .filter(|pod| !ip.is_empty() && pod.ip == ip && pod.first_at <= end)
+            .max_by(|a, b| a.first_at.total_cmp(&b.first_at));
+        let own_fault = pod.is_some_and(|pod| {
+            let crashed = pod.crashes.iter().any(|at| end >= at - COARSE_MS && begin <= at + COARSE_MS + AFTERMATH_MS);
+            crashed && pod.hash != stable && pod.app == objects::APP
+        });
+        (Lost { request, sent_to, pod: pod.map(|pod| pod.name.clone()) }, own_fault)
+    });
+    let (harm, lost): (Vec<_>, Vec<_>) = judged.partition(|(_, own_fault)| *own_fault);
+    let only = |list: Vec<(Lost, bool)>| list.into_iter().map(|(lost, _)| lost).collect();
+    (only(lost), only(harm))
+}
+
+/// Where the gateway sent these requests, by id, from its access log.
+async fn gateway_log(world: &World, ids: &BTreeSet<&str>) -> BTreeMap<String, String> {
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), "traefik");
+    let mut sent = BTreeMap::new();
+    #[expect(clippy::cast_possible_truncation, reason = "milliseconds of this century")]
+    let since = jiff::Timestamp::from_millisecond(world.since as i64).unwrap();
+    for pod in pods.list(&ListParams::default().labels("app=traefik")).await.unwrap() {
+        let params = LogParams { since_time: Some(since), ..LogParams::default() };
+        let log = pods.log_stream(&pod.metadata.name.unwrap_or_default(), &params).await.unwrap();
+        let mut lines = log.lines();
+        while let Some(line) = lines.try_next().await.unwrap() {
+            let Ok(entry) = serde_json::from_str::<Value>(&line) else { continue };
+            let text = |field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+            let id = text("request_X-Request-Id");
+            if ids.contains(id.as_str()) {
+                sent.insert(id, text("ServiceAddr"));
+            }
+        }
+    }
+    sent
+}

@@ -1,0 +1,329 @@
+//! The usual stage of a story: an app that serves under load, its Rollout at rest, a sink for its alerts; and what has
+//! to be true at the end of every story.
+use crate::{
+    figures::figure,
+    load::{Load, Tally},
+    objects::{self, APP, OnSigterm, Revision},
+    records::{PodLife, Records},
+    world::{Apply, Kind, World, now_ms, until},
+};
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// The most pods that a story's app has at rest.
+pub const REPLICAS: i32 = 3;
+
+/// How a stage is set.
+pub struct Setup {
+    /// The revision that serves.
+    pub stable: Revision,
+    /// What the app does when it is told to end.
+    pub on_sigterm: OnSigterm,
+    /// The steps of the Rollout.
+    pub steps: Vec<Value>,
+    /// Which kind of provider is named.
+    pub provider: &'static str,
+    /// So many posts of each alert are answered 503.
+    pub sink_fails_first: u32,
+    /// How objects get to the cluster.
+    pub apply: Apply,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            stable: Revision::new("v1").with("ERROR_RATE", "0.005"),
+            on_sigterm: OnSigterm::Drains,
+            steps: short_steps(),
+            provider: "MetricProvider",
+            sink_fails_first: 0,
+            apply: Apply::ServerSide,
+        }
+    }
+}
+
+/// Steps that a good release passes within a minute.
+pub fn short_steps() -> Vec<Value> {
+    vec![objects::step("warm", 0, "5s"), objects::step("twenty", 20, "10s"), objects::step("half", 50, "10s")]
+}
+
+/// Steps on which a bad release has the time to show itself.
+pub fn long_steps() -> Vec<Value> {
+    vec![objects::step("warm", 0, "5s"), objects::step("twenty", 20, "90s"), objects::step("half", 50, "90s")]
+}
+
+/// An app under load, held by its Rollout, at rest.
+pub struct Stage<'a> {
+    /// The namespace.
+    pub world: &'a World,
+    /// What happens in it.
+    pub records: Records,
+    /// The requests.
+    pub load: Load,
+    /// What Git holds.
+    pub git: Vec<Value>,
+    /// Its pods' template hash.
+    pub stable_hash: String,
+    /// Its pods when all began, by uid.
+    pub stable_pods: BTreeMap<String, PodLife>,
+    on_sigterm: OnSigterm,
+    from: f64,
+}
+
+impl<'a> Stage<'a> {
+    /// Sets the stage as a team would: the app serves first, then comes the Rollout, which says what to write into the
+    /// route; that is written, and the Deployment is held. All under load.
+    pub async fn set(world: &'a World, setup: Setup) -> Self {
+        let namespace = &world.namespace;
+        let env = objects::env(&setup.stable, setup.on_sigterm);
+        let app = [objects::deployment(APP, REPLICAS, &env), objects::service(APP)];
+        let plain = objects::route(namespace, APP, &[(APP, 1)]);
+        let provider_name = if setup.provider == "MetricProvider" { "prometheus" } else { namespace };
+        let around =
+            [objects::sink(namespace, setup.sink_fails_first), vec![objects::provider(setup.provider, provider_name)]];
+        let records = Records::begin(world);
+        world.applied(setup.apply, &[&around.concat()[..], &app, std::slice::from_ref(&plain)].concat()).await;
+        for (name, replicas) in [("sink", 1), (APP, REPLICAS)] {
+            available(world, name, replicas).await;
+        }
+        let load = Load::begin(world).await;
+        let from = now_ms();
+
+        let rollout = objects::rollout(APP, &setup.steps, &objects::analysis(setup.provider, provider_name));
+        world.applied(setup.apply, std::slice::from_ref(&rollout)).await;
+        let waiting = records.until("the Rollout asks for the route", 30, |it| waits_for(it, "RouteNotPrepared")).await;
+        let words = waiting["status"]["message"].as_str().unwrap_or_default();
+        assert!(words.contains("app-stable") && words.contains("app-canary"), "both Services should be named: {words}");
+        let prepared = objects::route(namespace, APP, &[("app-stable", 100), ("app-canary", 0)]);
+        world.applied(setup.apply, std::slice::from_ref(&prepared)).await;
+        let held = records.until("the Deployment is held, and nothing is on trial", 60, is_at_rest).await;
+        let git = [app.to_vec(), vec![prepared, rollout], around.concat()].concat();
+
+        let stable_hash = held["status"]["stable"]["podTemplateHash"].as_str().unwrap().to_owned();
+        let stable_pods = records.pods_of(&stable_hash);
+        let uids: BTreeSet<_> = stable_pods.keys().collect();
+        assert_eq!(uids.len(), count(REPLICAS), "being held changed the pods: {stable_pods:?}");
+        Self { world, records, load, git, stable_hash, stable_pods, on_sigterm: setup.on_sigterm, from }
+    }
+
+    /// Pushes a revision: the Deployment gets another template, as from a pipeline.
+    pub async fn push(&self, revision: &Revision) {
+        let env = objects::env(revision, self.on_sigterm);
+        let patch = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/env", "value": env}]);
+        let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap());
+        self.world.api(Kind::Deployment).patch(APP, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Waits until the gateway has accepted this weight for this step and so many requests have come to the version.
+    pub async fn until_served(&self, step: &str, weight: u8, version: &str) {
+        let what = format!("step {step} is held at {weight} %");
+        self.records
+            .until(&what, 90, |it| {
+                it["status"]["step"]["name"] == step
+                    && it["status"]["weights"]["accepted"] == weight
+                    && is_observing(it)
+            })
+            .await;
+        let what = format!("{version} serves requests at {weight} %");
+        self.load.until_answered(&what, 10, 30, |request| request.own && request.version == version).await;
+    }
+
+    /// Waits until the candidate has been given up and is out, for one of these reasons, and nothing is left to do.
+    pub async fn until_aborted(&self, seconds: u64, reasons: &[&str]) -> Arc<Value> {
+        let aborted =
+            self.records.until("the release is aborted", seconds, |it| it["status"]["phase"] == "Aborted").await;
+        let latch = &aborted["status"]["latch"];
+        let reason = latch["reason"].as_str().unwrap_or_default();
+        assert!(reasons.contains(&reason), "aborted for another reason than {reasons:?}: {latch}");
+        aborted
+    }
+
+    /// Waits until the candidate serves as the only revision, and its predecessor's pods are gone.
+    pub async fn until_promoted(&self, seconds: u64) -> Arc<Value> {
+        let old = self.stable_hash.as_str();
+        let promoted = self
+            .records
+            .until("the release is promoted", seconds, |it| {
+                assert!(it["status"]["latch"].is_null(), "a good release was given up: {}", it["status"]["latch"]);
+                is_at_rest(it) && it["status"]["stable"]["podTemplateHash"] != old && it["status"]["past"].is_null()
+            })
+            .await;
+        until("the old pods are gone", 60, async || {
+            let left = self.records.pods_of(old).into_values().filter(|pod| !pod.gone).count();
+            if left == 0 { Ok(()) } else { Err(format!("{left} are left")) }
+        })
+        .await;
+        promoted
+    }
+
+    /// What must be true after an abort. Ends the load.
+    pub async fn check_aborted(self, story: &str, version: &str) -> Tally {
+        let last = self.records.splits().last().copied();
+        assert!(last.is_some_and(|split| split.canary == 0 && split.accepted), "the weight is not 0: {last:?}");
+        let deployment = self.world.get(Kind::Deployment, APP).await;
+        assert_eq!(deployment["spec"]["paused"], true, "the Deployment is held");
+        let rollout = self.records.rollout().unwrap();
+        let hash = rollout["status"]["canary"]["podTemplateHash"].as_str().unwrap_or_default();
+        assert_ne!(hash, self.stable_hash);
+        let left: Vec<_> = self.records.pods_of(hash).into_values().filter(|pod| pod.ending_at.is_none()).collect();
+        assert!(left.is_empty(), "pods of the aborted release are left: {left:?}");
+        self.stable_is_untouched(None);
+        self.alerted(&["Aborted"]).await;
+
+        let records = self.records;
+        let tally = self.load.end(self.world, &records, self.from).await;
+        tell_aborted(story, version, &records, &tally);
+        lost_nothing(&tally);
+        tally
+    }
+
+    /// What must be true after a promotion through all these steps. Ends the load.
+    pub async fn check_promoted(self, story: &str, version: &str, replicas: i32, steps: &[&str]) -> Tally {
+        let rollout = self.records.rollout().unwrap();
+        let stable = &rollout["status"]["stable"];
+        let (hash, revision) = (stable["podTemplateHash"].as_str().unwrap(), stable["revision"].as_str().unwrap());
+        let taken: Vec<_> =
+            self.records.steps().into_iter().filter(|(of, _)| of == revision).map(|(_, step)| step).collect();
+        assert_eq!(taken, steps, "every step once, in order");
+        let pods = self.records.pods_of(hash);
+        let unlucky: Vec<_> = pods.values().filter(|pod| pod.ending_at.is_some() || pod.restarts > 0).collect();
+        assert!(unlucky.is_empty(), "the promoted pods are not the tested ones: {unlucky:?}");
+        assert_eq!(pods.len(), count(replicas), "pods of the promoted revision");
+        let deployment = self.world.get(Kind::Deployment, APP).await;
+        assert_ne!(deployment["spec"]["paused"], true, "the Deployment is an ordinary one again");
+        assert_eq!(deployment["status"]["updatedReplicas"], replicas);
+        let last = self.records.splits().last().copied();
+        assert!(last.is_some_and(|split| split.canary == 0 && split.accepted), "the weight is not home: {last:?}");
+        let promoted_at = self.records.when(|it| it["status"]["stable"]["podTemplateHash"] == hash);
+        self.stable_is_untouched(promoted_at);
+        self.alerted(&["Promoted"]).await;
+
+        let records = self.records;
+        let tally = self.load.end(self.world, &records, self.from).await;
+        let span = tally.span(version).map_or(0.0, |(first, _)| promoted_at.unwrap_or(first) - first);
+        figure(
+            story,
+            &format!(
+                "promoted {:.1} s after the candidate's first request; the same {replicas} pods by uid; \
+                 {} requests in all, lost by the machinery {}, harm {}",
+                span / 1000.0,
+                tally.requests.len(),
+                tally.lost.len(),
+                tally.harm.len()
+            ),
+        );
+        lost_nothing(&tally);
+        assert!(tally.harm.is_empty(), "a good release did harm: {:?}", tally.harm);
+        tally
+    }
+
+    /// No pod of the revision that served at first was started again or told to end, before this moment at least.
+    pub fn stable_is_untouched(&self, until: Option<f64>) {
+        let pods = self.records.pods_of(&self.stable_hash);
+        for (uid, then) in &self.stable_pods {
+            let now = &pods[uid];
+            assert_eq!(now.restarts, then.restarts, "stable pod {} was started again", now.name);
+            if let Some(ending) = now.ending_at {
+                assert!(until.is_some_and(|until| until < ending), "stable pod {} was told to end", now.name);
+            }
+        }
+    }
+
+    /// Exactly these alerts came, each verified and under one delivery id.
+    pub async fn alerted(&self, events: &[&str]) {
+        let path = format!("/api/v1/namespaces/{}/services/sink:80/proxy/deliveries", self.world.namespace);
+        let deliveries = until(&format!("alerts {events:?}"), 30, async || {
+            let request = http::Request::get(&path).body(Vec::new()).unwrap();
+            let text = self.world.client.request_text(request).await.map_err(|error| error.to_string())?;
+            let list: Vec<Value> = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+            let done = list.iter().filter(|one| one["status"] == 200).count();
+            if done >= events.len() { Ok(list) } else { Err(text) }
+        })
+        .await;
+        let mut told = Vec::new();
+        for delivery in &deliveries {
+            let body: Value = serde_json::from_str(delivery["body"].as_str().unwrap()).unwrap();
+            assert_eq!(delivery["verified"], true, "a signature is wrong: {delivery}");
+            assert_eq!(body["delivery"], delivery["delivery"], "the body names its delivery: {delivery}");
+            assert_eq!(body["rollout"], APP);
+            told.push(body["event"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(told, events, "one delivery id for each event: {deliveries:?}");
+    }
+
+    /// Ends the load of a story that checks by itself what follows.
+    pub async fn end_load(self) -> Tally {
+        self.load.end(self.world, &self.records, self.from).await
+    }
+}
+
+/// The machinery lost nothing.
+pub fn lost_nothing(tally: &Tally) {
+    let few = &tally.lost[..tally.lost.len().min(5)];
+    assert!(few.is_empty(), "{} requests were lost by the machinery, the first of them: {few:#?}", tally.lost.len());
+}
+
+fn tell_aborted(story: &str, version: &str, records: &Records, tally: &Tally) {
+    let text = match tally.span(version) {
+        None => "no request came to the candidate".to_owned(),
+        Some((first, last)) => {
+            // That it is 0 and accepted has been checked.
+            let zero = records.splits().last().map_or(f64::NAN, |split| split.at);
+            format!(
+                "weight 0 accepted {:.1} s and the last request {:.1} s after the candidate's first; it served {}, failed {}",
+                (zero - first) / 1000.0,
+                (last - first) / 1000.0,
+                tally.of(version).count(),
+                tally.failed(version)
+            )
+        }
+    };
+    let latched = records.rollout().map(|it| it["status"]["latch"]["reason"].clone()).unwrap_or_default();
+    figure(
+        story,
+        &format!(
+            "{text}; aborted for {}; {} requests in all, lost by the machinery {}, harm {}",
+            latched.as_str().unwrap_or("nothing"),
+            tally.requests.len(),
+            tally.lost.len(),
+            tally.harm.len()
+        ),
+    );
+}
+
+/// Waits until a Deployment is at rest with so many pods.
+pub async fn available(world: &World, name: &str, replicas: i32) {
+    until(&format!("{replicas} pods of Deployment {name} are available"), 90, async || {
+        let deployment = world.get(Kind::Deployment, name).await;
+        let status = &deployment["status"];
+        let counts =
+            ["replicas", "updatedReplicas", "availableReplicas"].map(|field| status[field].as_i64().unwrap_or(0));
+        let seen = status["observedGeneration"] == deployment["metadata"]["generation"];
+        if seen && counts == [i64::from(replicas); 3] { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+}
+
+/// Whether one revision serves and none is on trial.
+pub fn is_at_rest(rollout: &Value) -> bool {
+    rollout["status"]["phase"] == "Stable" && rollout["status"]["flight"].is_null()
+}
+
+/// Whether a Rollout waits for this.
+pub fn waits_for(rollout: &Value, reason: &str) -> bool {
+    rollout["status"]["waitingFor"][0]["reason"] == reason
+}
+
+fn is_observing(rollout: &Value) -> bool {
+    ["Observing", "ApprovalRequired", "NoEvidence", "Inconclusive", "NoRequests"]
+        .iter()
+        .any(|reason| waits_for(rollout, reason))
+}
+
+fn count(replicas: i32) -> usize {
+    usize::try_from(replicas).unwrap()
+}

@@ -1,0 +1,103 @@
+//! A Rollout that is deleted leaves plain Kubernetes, serving.
+use crate::{
+    figures::figure,
+    objects::{APP, OnSigterm, Revision},
+    process::kubectl,
+    records::Split,
+    stage::{Setup, Stage, available, lost_nothing},
+    world::{Kind, World, beside_others, until, with_temp_ns},
+};
+use kube::api::DeleteParams;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Deletes the Rollout and waits until it is gone and a hundred more requests were answered.
+async fn delete_rollout(stage: &Stage<'_>) {
+    stage.world.api(Kind::Rollout).delete(APP, &DeleteParams::default()).await.unwrap();
+    stage.records.until_gone(60).await;
+    let before = stage.load.requests().len();
+    stage.load.until_answered("requests are answered after the Rollout is gone", before + 100, 30, |_| true).await;
+}
+
+/// Nothing of ours is left on what carries traffic, and nothing is pinned.
+async fn is_plain(world: &World) {
+    let deployment = world.get(Kind::Deployment, APP).await;
+    let route = world.get(Kind::HttpRoute, APP).await;
+    for object in [&deployment, &route] {
+        let labels = object["metadata"]["labels"].to_string();
+        assert!(!labels.contains("bellwether.dev/rollout"), "a claim is left: {labels}");
+    }
+    for name in ["app-stable", "app-canary"] {
+        let selector = world.get(Kind::Service, name).await["spec"]["selector"].to_string();
+        assert!(!selector.contains("pod-template-hash"), "Service {name} is pinned: {selector}");
+    }
+}
+
+/// The Deployment is rolled to this version by Kubernetes alone.
+async fn rolls_by_itself(world: &World, version: &str) {
+    available(world, APP, 3).await;
+    let pods = world.api(Kind::Pod).list(&kube::api::ListParams::default().labels("app=app")).await.unwrap();
+    let living: Vec<Value> = pods.items.into_iter().map(|pod| serde_json::to_value(pod).unwrap()).collect();
+    let living = living.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    let versions: BTreeSet<String> =
+        living.map(|pod| pod["spec"]["containers"][0]["env"][0]["value"].to_string()).collect();
+    assert_eq!(versions, BTreeSet::from([format!("\"{version}\"")]), "the versions that run");
+}
+
+#[test]
+fn deleted_in_mid_step_the_candidate_goes_stable_serves_and_the_deployment_is_held_for_a_person() {
+    let _right = beside_others();
+    with_temp_ns("delete-mid", async |world| {
+        let stage = Stage::set(world, Setup { on_sigterm: OnSigterm::Dies, ..Setup::default() }).await;
+        stage.push(&Revision::new("v2").with("ERROR_RATE", "0.005")).await;
+        stage.until_served("twenty", 20, "v2").await;
+        let candidate =
+            stage.records.rollout().unwrap()["status"]["canary"]["podTemplateHash"].as_str().unwrap().to_owned();
+        delete_rollout(&stage).await;
+
+        let left: Vec<_> =
+            stage.records.pods_of(&candidate).into_values().filter(|pod| pod.ending_at.is_none()).collect();
+        assert!(left.is_empty(), "candidate pods are left: {left:?}");
+        let Some(Split { canary: 0, accepted: true, .. }) = stage.records.splits().last() else {
+            panic!("the weight is not 0: {:?}", stage.records.splits())
+        };
+        assert_eq!(world.get(Kind::Deployment, APP).await["spec"]["paused"], true, "held at Git's template");
+        is_plain(world).await;
+        stage.stable_is_untouched(None);
+        let tally = stage.end_load().await;
+        figure(
+            "deleted_in_mid_step",
+            &format!("{} requests, lost by the machinery {}", tally.requests.len(), tally.lost.len()),
+        );
+        lost_nothing(&tally);
+        kubectl(&world.namespace, &["rollout", "resume", "deployment/app"]).await.well("kubectl rollout resume");
+        until("the Deployment rolls", 30, async || {
+            let paused = world.get(Kind::Deployment, APP).await["spec"]["paused"] == true;
+            if paused { Err("it is paused".to_owned()) } else { Ok(()) }
+        })
+        .await;
+        rolls_by_itself(world, "v2").await;
+    });
+}
+
+#[test]
+fn deleted_at_rest_no_pod_is_touched_and_the_deployment_is_an_ordinary_one() {
+    let _right = beside_others();
+    with_temp_ns("delete-rest", async |world| {
+        let stage = Stage::set(world, Setup { on_sigterm: OnSigterm::Dies, ..Setup::default() }).await;
+        delete_rollout(&stage).await;
+
+        assert_ne!(world.get(Kind::Deployment, APP).await["spec"]["paused"], true, "not paused");
+        is_plain(world).await;
+        stage.stable_is_untouched(None);
+        assert_eq!(stage.records.pods_of(&stage.stable_hash).len(), 3, "no pod came or went");
+        let tally = stage.end_load().await;
+        figure(
+            "deleted_at_rest",
+            &format!("{} requests, lost by the machinery {}", tally.requests.len(), tally.lost.len()),
+        );
+        lost_nothing(&tally);
+        kubectl(&world.namespace, &["set", "env", "deployment/app", "VERSION=v2"]).await.well("kubectl set env");
+        rolls_by_itself(world, "v2").await;
+    });
+}

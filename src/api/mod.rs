@@ -1,0 +1,83 @@
+//! The resources: every kind of the group `bellwether.dev`, as data.
+//!
+//! A plug-in's own fields live beside its behaviour in `traffic`, `metrics` and `notify`; this module adds them up.
+//! Kinds grow by adding optional fields only: what a field means never changes.
+mod action;
+mod alert;
+mod provider;
+mod reason;
+mod rollout;
+mod status;
+
+pub use action::{Action, ActionOutcome, ActionStatus, Expect, RolloutAction, RolloutActionSpec};
+pub use alert::AlertReceiver;
+pub use provider::{ClusterMetricProvider, MetricProvider};
+pub use reason::{Reason, Sort};
+pub use rollout::{
+    AlertRule, Analysis, AnalysisMode, Approval, Named, NoTraffic, OnDelete, OnInconclusive, OnStuck, OnUnknown,
+    ProgressRule, ProviderKind, ProviderRef, Rollout, RolloutSpec, Services, Step, Then, ThenNoTraffic, ThenUnknown,
+    Traffic, WorkloadRef,
+};
+pub use status::{
+    ArmStatus, Decision, Flight, Handled, HeldBy, Intent, Latch, MetricStatus, Past, PendingAlert, Phase, Progress,
+    Promotion, RolloutStatus, Settling, StepStatus, Waiting, Weights, WorkloadStatus,
+};
+
+use kube::CustomResourceExt;
+
+/// The API group of all kinds.
+pub const GROUP: &str = "bellwether.dev";
+
+/// Label on everything a Rollout has claimed or made: the Rollout's name.
+pub const ROLLOUT_LABEL: &str = "bellwether.dev/rollout";
+/// Label beside [`ROLLOUT_LABEL`]: the Rollout's uid, so that a namesake is not taken for it.
+pub const ROLLOUT_UID_LABEL: &str = "bellwether.dev/rollout-uid";
+/// Label on a ReplicaSet that is not the Deployment's: the revision it holds.
+pub const REVISION_LABEL: &str = "bellwether.dev/revision";
+/// The label that tells one ReplicaSet's pods from another's.
+pub const HASH_LABEL: &str = "pod-template-hash";
+/// Finalizer of a Rollout that holds a Deployment.
+pub const FINALIZER: &str = "bellwether.dev/hand-back";
+
+/// The definitions of all kinds, in the order of the reference.
+pub fn definitions() -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
+{
+    vec![
+        Rollout::crd(),
+        RolloutAction::crd(),
+        MetricProvider::crd(),
+        ClusterMetricProvider::crd(),
+        AlertReceiver::crd(),
+    ]
+}
+
+/// A definition as it is written to `crds/`.
+///
+/// # Errors
+/// When it cannot be written as YAML.
+pub fn definition_text(
+    definition: &k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+) -> Result<String, serde_saphyr::ser::Error> {
+    let mut definition = serde_json::to_value(definition).unwrap_or_default();
+    without_unsigned_formats(&mut definition);
+    let text = serde_saphyr::to_string(&definition)?;
+    Ok(format!("# Written by `bellwether crds --out crds`; a test keeps it in step with the code.\n{text}"))
+}
+
+/// The API server knows no formats for unsigned numbers, and warns; their bounds say the same.
+fn without_unsigned_formats(schema: &mut serde_json::Value) {
+    match schema {
+        serde_json::Value::Object(members) => {
+            if members
+                .get("format")
+                .and_then(serde_json::Value::as_str)
+                .is_some_and(|format| format.starts_with("uint"))
+            {
+                members.remove("format");
+            }
+            members.values_mut().for_each(without_unsigned_formats);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(without_unsigned_formats),
+        _ => {}
+    }
+}

@@ -1,0 +1,376 @@
+//! `Rollout`: a Deployment and the way its next revision reaches its users.
+use crate::{
+    duration::Duration,
+    metrics::Metric,
+    notify::AlertEvent,
+    traffic::RouteRef,
+    vocab::{Pair, Weight},
+};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::status::RolloutStatus;
+
+/// A Deployment and the way its next revision reaches its users, step by step, judged, and undone by itself.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "bellwether.dev",
+    version = "v1alpha1",
+    kind = "Rollout",
+    namespaced,
+    status = "RolloutStatus",
+    doc = "A Deployment and the way its next revision reaches its users, step by step, judged, and undone by itself.",
+    derive = "PartialEq",
+    shortname = "bwr",
+    category = "bellwether",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.step.name"),
+    printcolumn(name = "Weight", type_ = "integer", json_path = ".status.weights.accepted"),
+    printcolumn(name = "Stable", type_ = "string", json_path = ".status.stable.revision"),
+    printcolumn(name = "Canary", type_ = "string", json_path = ".status.canary.revision"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(validation = Rule::new("has(self.traffic) && has(self.traffic.routes) && self.traffic.routes.size() > 0 || self.steps.all(s, s.weight <= 50)").message("without traffic.routes the share of pods is the share of traffic, and stable keeps all its pods: no step can be above weight 50; name a route, or keep steps at 50 and below"))]
+#[x_kube(validation = Rule::new("!has(self.traffic) || !has(self.traffic.routes) || self.traffic.routes.size() == 0 || has(self.traffic.services)").message("traffic.routes needs traffic.services: name the stable and the canary Service that the routes weigh"))]
+#[x_kube(validation = Rule::new("self.steps.all(s, self.steps.exists_one(t, t.name == s.name))").message("every step needs a name of its own"))]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutSpec {
+    /// The Deployment whose releases are steered. It stays the owner of its pods, its replicas and its template.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("workloadRef cannot be changed: delete the Rollout, which hands the Deployment back, and create another"))]
+    pub workload_ref: WorkloadRef,
+    /// How requests reach the two revisions. Without routes, the ratio of pods behind the Deployment's ordinary Services is all there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+    /// The way from nothing to everything. Each step is a whole state, held until what it asks for is met; after the last one the revision is promoted.
+    #[schemars(length(min = 1, max = 32))]
+    pub steps: Vec<Step>,
+    /// When a candidate whose pods do not become ready is given up.
+    #[serde(default)]
+    pub progress: ProgressRule,
+    /// How long the old pods are kept after a promotion. Default 30s.
+    #[serde(default = "half_a_minute")]
+    pub scale_down_delay: Duration,
+    /// What becomes of an unfinished release when the Rollout is deleted.
+    #[serde(default)]
+    pub on_delete: OnDelete,
+    /// How the candidate is judged. `{mode: None}` says openly that nothing is.
+    pub analysis: Analysis,
+    /// Who is told of what.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub alerts: Vec<AlertRule>,
+}
+
+fn half_a_minute() -> Duration {
+    Duration::seconds(30)
+}
+
+/// A reference to the Deployment, in the Rollout's namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.apiVersion == 'apps/v1' && self.kind == 'Deployment'").message("workloadRef must name a Deployment of apps/v1"))]
+pub struct WorkloadRef {
+    /// `apps/v1`.
+    #[schemars(length(max = 63))]
+    pub api_version: String,
+    /// `Deployment`.
+    #[schemars(length(max = 63))]
+    pub kind: String,
+    /// The Deployment's name.
+    #[schemars(length(min = 1, max = 200))]
+    pub name: String,
+}
+
+/// How requests reach the two revisions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Traffic {
+    /// The two Services that the routes weigh. They are created, and owned by the Deployment as well, when absent; Git must not hold them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<Services>,
+    /// The port of both Services, which is the one that the routes name. Default: the only port of the Service that the route names now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+    /// The objects that carry the weights. The router follows from group and kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub routes: Vec<RouteRef>,
+    /// Services that select the Deployment's pods without passing a router, accepted by name: each sends the candidate its share of pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 63)))]
+    pub unrouted: Vec<String>,
+}
+
+/// The names of the two Services.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("self.stable != self.canary").message("stable and canary must be two Services"))]
+pub struct Services {
+    /// Home: what serves.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub stable: String,
+    /// The trial.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub canary: String,
+}
+
+/// One state on the way, and what must hold before it may be left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.observe) || has(self.approval)").message("a step needs observe or approval, else it would be left at once"))]
+pub struct Step {
+    /// What the step is called, once in a Rollout.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-zA-Z0-9]([-_a-zA-Z0-9]*[a-zA-Z0-9])?$"))]
+    pub name: String,
+    /// The canary's share of the requests in percent, 0 to 100.
+    pub weight: Weight,
+    /// At least so many candidate pods, whatever the weight needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: Option<i32>,
+    /// How long the candidate is watched here: time with usable evidence where there is something to judge, plain time with pods ready otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observe: Option<Duration>,
+    /// `Required`: the step is left only after a RolloutAction `Promote`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+}
+
+/// Whether a person must agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Approval {
+    /// The step waits for a `Promote`.
+    Required,
+}
+
+/// When a candidate whose pods do not become ready is given up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgressRule {
+    /// So long without one more ready pod than ever before in this step. Default 10m.
+    #[serde(default = "ten_minutes")]
+    pub deadline: Duration,
+    /// What happens then.
+    #[serde(default)]
+    pub on_stuck: OnStuck,
+}
+
+fn ten_minutes() -> Duration {
+    Duration::seconds(600)
+}
+
+impl Default for ProgressRule {
+    fn default() -> Self {
+        Self { deadline: ten_minutes(), on_stuck: OnStuck::Abort }
+    }
+}
+
+/// What happens to a candidate that is stuck.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnStuck {
+    /// It is aborted.
+    #[default]
+    Abort,
+    /// It is paused, for a person to look at.
+    Pause,
+}
+
+/// What becomes of an unfinished release when the Rollout is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnDelete {
+    /// Stable goes on serving and the Deployment is left paused at the new template; `kubectl rollout resume` rolls it.
+    #[default]
+    Hold,
+    /// The Deployment controller goes on from the candidate's pods by itself.
+    Continue,
+}
+
+/// How the candidate is judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.mode) && self.mode == 'None' ? (!has(self.metrics) || self.metrics.size() == 0) : (has(self.metrics) && self.metrics.size() > 0 && has(self.provider))").message("analysis needs a provider and at least one metric, or {mode: None} to say openly that nothing is judged"))]
+#[x_kube(validation = Rule::new("!has(self.metrics) || self.metrics.all(m, self.metrics.exists_one(n, n.name == m.name))").message("every metric needs a name of its own"))]
+pub struct Analysis {
+    /// `None`: nothing is judged, and `observe` is plain time with pods ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<AnalysisMode>,
+    /// Where the numbers come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderRef>,
+    /// How much worse than stable is too much, and how sure the judge must be.
+    #[serde(default)]
+    pub sensitivity: crate::judge::Sensitivity,
+    /// Up to this weight a step may be left although nothing is proven yet. Default 20.
+    #[serde(default = "explore_up_to")]
+    pub explore_up_to: Weight,
+    /// What happens above `exploreUpTo` and before promotion when a step's time is full and a comparison has proven nothing.
+    #[serde(default)]
+    pub on_inconclusive: OnInconclusive,
+    /// What happens when there is no usable evidence.
+    #[serde(default)]
+    pub on_unknown: OnUnknown,
+    /// What happens when the canary gets no requests although its weight says so.
+    #[serde(default)]
+    pub when_no_traffic: NoTraffic,
+    /// What is measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub metrics: Vec<Metric>,
+}
+
+fn explore_up_to() -> Weight {
+    Weight::new(20).unwrap_or(Weight::ZERO)
+}
+
+/// Whether anything is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AnalysisMode {
+    /// Nothing is.
+    None,
+}
+
+/// A reference to a provider: of the Rollout's namespace, or of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProviderRef {
+    /// Which kind.
+    pub kind: ProviderKind,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// The two kinds of providers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ProviderKind {
+    /// In the Rollout's namespace, with Secrets of that namespace.
+    MetricProvider,
+    /// Of the cluster, with Secrets of the operator's namespace.
+    ClusterMetricProvider,
+}
+
+/// What happens when a comparison has proven nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OnInconclusive {
+    /// How long beyond the step's `observe` to go on judging. Default 15m.
+    #[serde(default = "quarter_of_an_hour")]
+    pub after: Duration,
+    /// What then.
+    #[serde(default)]
+    pub then: Then,
+}
+
+fn quarter_of_an_hour() -> Duration {
+    Duration::seconds(900)
+}
+
+impl Default for OnInconclusive {
+    fn default() -> Self {
+        Self { after: quarter_of_an_hour(), then: Then::Wait }
+    }
+}
+
+/// What to do with an open question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Then {
+    /// Stay.
+    #[default]
+    Wait,
+    /// Go on; the decision is recorded as unproven.
+    Advance,
+}
+
+/// What happens when there is no usable evidence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OnUnknown {
+    /// How long without usable evidence. Default 5m.
+    #[serde(default = "five_minutes")]
+    pub after: Duration,
+    /// What then.
+    #[serde(default)]
+    pub then: ThenUnknown,
+}
+
+fn five_minutes() -> Duration {
+    Duration::seconds(300)
+}
+
+impl Default for OnUnknown {
+    fn default() -> Self {
+        Self { after: five_minutes(), then: ThenUnknown::Wait }
+    }
+}
+
+/// What to do without evidence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ThenUnknown {
+    /// Stay, and tell who is told of `Blocked`.
+    #[default]
+    Wait,
+    /// Take the candidate out.
+    Abort,
+}
+
+/// What happens when the canary gets no requests although its weight says so.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("!has(self.then) || self.then != 'AdvanceAfter' || has(self.after)").message("whenNoTraffic.then: AdvanceAfter needs after, like after: 30m"))]
+pub struct NoTraffic {
+    /// What then.
+    #[serde(default)]
+    pub then: ThenNoTraffic,
+    /// How long a step without requests is held before `AdvanceAfter` leaves it, recorded as unjudged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Duration>,
+}
+
+/// What to do without requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ThenNoTraffic {
+    /// Stay.
+    #[default]
+    Wait,
+    /// Go on after `after`; the decision is recorded as unjudged.
+    AdvanceAfter,
+}
+
+/// Who is told of what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AlertRule {
+    /// An AlertReceiver of the Rollout's namespace.
+    pub receiver: Named,
+    /// What is told.
+    #[schemars(length(min = 1, max = 8))]
+    pub on: Vec<AlertEvent>,
+}
+
+/// A reference by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Named {
+    /// The name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+impl RolloutSpec {
+    /// The routes that carry weights; none means the ratio of pods.
+    pub fn routes(&self) -> &[RouteRef] {
+        self.traffic.as_ref().map_or(&[], |traffic| &traffic.routes)
+    }
+
+    /// The Services by name, with the port that is known only when it is written.
+    pub fn pair(&self, default_port: u16) -> Option<Pair> {
+        let traffic = self.traffic.as_ref()?;
+        let services = traffic.services.as_ref()?;
+        Some(Pair {
+            stable: services.stable.clone(),
+            canary: services.canary.clone(),
+            port: traffic.port.unwrap_or(default_port),
+        })
+    }
+
+    /// Whether anything is judged.
+    pub fn is_judged(&self) -> bool {
+        self.analysis.mode.is_none() && !self.analysis.metrics.is_empty()
+    }
+}

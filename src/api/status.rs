@@ -1,0 +1,383 @@
+//! `Rollout.status`: where a rollout stands, what it waits for, and every fact that must outlive the operator.
+use super::{action::ActionOutcome, reason::Reason, rollout::Step};
+use crate::{
+    notify::AlertEvent,
+    vocab::{Verdict, Weight},
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where a rollout stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// The generation of the spec that this status was computed from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The state in one word.
+    #[serde(default)]
+    pub phase: Phase,
+    /// The state in one sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The Deployment that is held. Its uid arms the admission policies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<WorkloadStatus>,
+    /// The revision that serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<ArmStatus>,
+    /// The revision on trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<ArmStatus>,
+    /// The step that is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepStatus>,
+    /// How traffic is split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Weights>,
+    /// What was measured at the last look.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricStatus>,
+    /// What is waited for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting_for: Vec<Waiting>,
+    /// The last decisions, newest last; at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decision>,
+    /// What the operator was about to do when it last wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<Intent>,
+    /// The facts of the revision on trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flight: Option<Flight>,
+    /// The candidate that was given up; it is not tried again without a `Retry`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latch: Option<Latch>,
+    /// The former stable revision while its pods are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past: Option<Past>,
+    /// How often the current candidate has been tried.
+    #[serde(default)]
+    pub attempt: u32,
+    /// The answers to the last actions, by uid; at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handled: Vec<Handled>,
+    /// Alerts that are not delivered yet; at most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<PendingAlert>,
+    /// `Ready`, `Reconciling` and `Stalled`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// The state in one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// The Deployment is being taken over, or has not been looked at yet.
+    #[default]
+    Initializing,
+    /// One revision serves and none is on trial.
+    Stable,
+    /// A revision is on trial.
+    Progressing,
+    /// A person said `Pause`, or the candidate is stuck and `onStuck` is `Pause`.
+    Paused,
+    /// A step waits for a `Promote`.
+    AwaitingApproval,
+    /// Something is missing that may come by itself.
+    Waiting,
+    /// Something is in the way that a person must clear.
+    Blocked,
+    /// The candidate is being taken out.
+    Aborting,
+    /// The candidate is out; stable serves; the Deployment is held.
+    Aborted,
+    /// The candidate is taking over.
+    Promoting,
+    /// The spec cannot be carried out.
+    Invalid,
+}
+
+/// The Deployment that is held.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadStatus {
+    /// Its uid.
+    pub uid: String,
+    /// Its generation when it was last looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The ReplicaSet whose pods serve; empty until it is adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_replica_set: Option<String>,
+    /// What holds it: `Policy` (the admission policies answered a probe) or `Paused` (it is paused all the time).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<HeldBy>,
+    /// When the probe first answered; adoption waits a moment after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub armed_at: Option<Time>,
+}
+
+/// What keeps the Deployment controller from rolling by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HeldBy {
+    /// The admission policies; the Deployment is paused only in flight.
+    Policy,
+    /// The Deployment is paused all the time, for this cluster has no such policies.
+    Paused,
+}
+
+/// One revision's pods.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArmStatus {
+    /// Its name, given once.
+    pub revision: String,
+    /// The ReplicaSet that holds it.
+    pub replica_set: String,
+    /// The value of the pods' label `pod-template-hash`.
+    pub pod_template_hash: String,
+    /// Pods wanted.
+    pub replicas: i32,
+    /// Pods ready.
+    pub ready: i32,
+}
+
+/// The step that is held.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    /// Its place, from 0.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// The hash of all the steps this flight runs on.
+    pub hash: String,
+    /// When it was entered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// Seconds of `observe` that are full.
+    #[serde(default)]
+    pub observed_seconds: u64,
+    /// When seconds were last added; none while there is nothing to see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_at: Option<Time>,
+    /// When `observe` was full, for what happens some time after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_at: Option<Time>,
+    /// Whether a `Promote` was given for this step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approved: bool,
+    /// The most ready candidate pods seen in this step, and since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+}
+
+/// A high-water mark of ready pods.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Progress {
+    /// So many were ready at once.
+    pub ready: i32,
+    /// Since when nobody beat that.
+    pub since: Time,
+}
+
+/// How traffic is split.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Weights {
+    /// The canary's share that the step wants, in percent.
+    pub desired: Weight,
+    /// The canary's share that the routers have accepted, in percent.
+    pub accepted: Weight,
+    /// How that is known: `Status` of the route and a delay, or the ratio of `Pods`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// What was measured at the last look.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MetricStatus {
+    /// The metric's name.
+    pub name: String,
+    /// What the judge says.
+    pub verdict: Verdict,
+    /// The canary's number, with its unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<String>,
+    /// Stable's number, with its unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<String>,
+    /// How many of the canary's requests, or points, were judged.
+    #[serde(default)]
+    pub samples: u64,
+    /// The evidence against the canary: one in so many healthy canaries would look this bad.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// Why, in plain words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
+/// Something that is waited for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Waiting {
+    /// Why.
+    pub reason: Reason,
+    /// The object, as Kind/name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub object: String,
+    /// Since when.
+    pub since: Time,
+    /// In plain words, with the cure.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// One line of the decision log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Decision {
+    /// When.
+    pub at: Time,
+    /// What.
+    pub reason: Reason,
+    /// In plain words.
+    pub message: String,
+    /// The candidate it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// The step it was in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Who said so, when a person or machine did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// What the operator was about to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Intent {
+    /// What.
+    pub action: String,
+    /// To which object.
+    pub object: String,
+    /// Which leader: the number of hand-overs of its Lease.
+    pub epoch: i32,
+}
+
+/// The facts of the revision on trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Flight {
+    /// The candidate's revision.
+    pub revision: String,
+    /// The candidate's ReplicaSet.
+    pub candidate: String,
+    /// When it began.
+    pub started_at: Time,
+    /// The steps it runs on, as they were when it began.
+    pub steps: Vec<Step>,
+    /// Whether anything but the last step's state is still to be shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<Promotion>,
+    /// Since when the canary Service points at this candidate and has settled; evidence begins here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence_since: Option<Time>,
+    /// Since when there has been nothing usable to judge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dark_since: Option<Time>,
+    /// Whether a person said `Pause`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// What the data plane is given time for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settling: Option<Settling>,
+    /// When another writer undid our weights; at most the last two.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reverted: Vec<Time>,
+}
+
+/// How a promotion came to be, and how far it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Promotion {
+    /// Since when.
+    pub since: Time,
+    /// The ReplicaSet that serves until then.
+    pub from: String,
+    /// Whether the stable Service has been, or is about to be, moved to the candidate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moved: bool,
+    /// Whether requests have returned to the stable Service, which selects the candidate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub home: bool,
+}
+
+/// A change that the data plane is given time for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Settling {
+    /// Which change.
+    pub what: String,
+    /// Since when it has been accepted.
+    pub since: Time,
+}
+
+/// The candidate that was given up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Latch {
+    /// The candidate's revision.
+    pub revision: String,
+    /// The candidate's ReplicaSet, whose template is compared with the Deployment's.
+    pub candidate: String,
+    /// Which try.
+    pub attempt: u32,
+    /// Why.
+    pub reason: Reason,
+    /// In plain words.
+    pub message: String,
+    /// When.
+    pub at: Time,
+    /// Who said so, when a person or machine did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// The former stable revision while its pods are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Past {
+    /// Its ReplicaSet.
+    pub replica_set: String,
+    /// Since when it is no longer stable.
+    pub since: Time,
+}
+
+/// The answer to an action.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Handled {
+    /// The action's uid.
+    pub uid: String,
+    /// Whether it was taken.
+    pub outcome: ActionOutcome,
+    /// Why, or what follows.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// An alert that is not delivered yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PendingAlert {
+    /// The delivery id, the same for every try.
+    pub id: String,
+    /// The AlertReceiver.
+    pub receiver: String,
+    /// What is told.
+    pub event: AlertEvent,
+    /// When it happened.
+    pub at: Time,
+    /// The message as it was composed then, in JSON.
+    pub body: String,
+}

@@ -1,0 +1,241 @@
+//! `bellwether`: the operator. Flags in, settings out, and then it runs until it is told to stop or loses its Lease.
+use anyhow::{Context as _, bail};
+use bellwether::{
+    api, cli,
+    cluster::{
+        Cluster, Settings,
+        lease::{Elector, Terms},
+    },
+    controller,
+    duration::Duration,
+    outbound::{self, HostPort, Outbound},
+    serve::{self, Health},
+    telemetry::{self, LogFormat, Telemetry},
+};
+use clap::{Parser, Subcommand};
+use futures::channel::mpsc;
+use kube::{Client, Config};
+use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, sync::atomic::Ordering};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Progressive delivery for Kubernetes Deployments that promotes or undoes itself.
+#[derive(Parser)]
+#[command(name = "bellwether", version)]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the operator.
+    Run(Box<Run>),
+    /// Write the definitions of all kinds, one file each.
+    Crds {
+        /// The folder to write them to; without it they go to standard output.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Give Deployments back: delete Rollouts and wait until they are gone.
+    Eject {
+        /// All Rollouts of all namespaces. There is no other choice here; for one Rollout use `kubectl bellwether eject`.
+        #[arg(long, required = true)]
+        all: bool,
+        /// How long to wait.
+        #[arg(long, default_value = "120s")]
+        timeout: Duration,
+    },
+}
+
+#[derive(clap::Args)]
+struct Run {
+    /// The operator's own namespace: its Lease, and the Secrets of cluster providers.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "bellwether-system")]
+    namespace: String,
+    /// This replica's name.
+    #[arg(long, env = "POD_NAME", default_value = "bellwether")]
+    identity: String,
+    /// A namespace to watch; may be given more than once. Without it all are watched.
+    #[arg(long = "watch-namespace")]
+    watch_namespaces: Vec<String>,
+    /// Name of the Lease.
+    #[arg(long, default_value = "bellwether")]
+    lease_name: String,
+    /// How long a Lease that nobody renews is respected; at least 2s.
+    #[arg(long, default_value = "3s")]
+    lease_duration: Duration,
+    /// How often the Lease is renewed; at most a third of its duration.
+    #[arg(long, default_value = "1s")]
+    renew_interval: Duration,
+    /// Where /livez, /readyz and /metrics are served.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// How logs are written. Their level is `RUST_LOG`, else `info`.
+    #[arg(long, value_enum, default_value = "json")]
+    log_format: LogFormat,
+    /// The cluster's DNS domain.
+    #[arg(long, default_value = "cluster.local")]
+    cluster_domain: String,
+    /// An address, as host:port, that may be asked although it is not in-cluster and https; may be given more than once.
+    #[arg(long = "allow-address")]
+    allow: Vec<HostPort>,
+    /// Name of the admission policy that keeps the Deployment controller from making `ReplicaSets`.
+    #[arg(long, default_value = "bellwether-belt")]
+    belt_policy: String,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            // As sysexits.h has it: wrong usage.
+            return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
+        }
+    };
+    let done = match args.verb {
+        Verb::Run(run) => {
+            telemetry::start_logging(run.log_format);
+            run.run().await
+        }
+        Verb::Crds { out } => write_definitions(out),
+        Verb::Eject { all: _, timeout } => eject(timeout).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "bellwether: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Run {
+    async fn run(self) -> anyhow::Result<()> {
+        self.check()?;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            identity = self.identity,
+            namespace = self.namespace,
+            "starting"
+        );
+        let client = client().await?;
+        let health = Health::default();
+        let pages = tokio::spawn(serve::serve(self.listen, health.clone()));
+        let mut told = Told::listen()?;
+        let terms = Terms {
+            namespace: self.namespace.clone(),
+            name: self.lease_name.clone(),
+            identity: self.identity.clone(),
+            duration: self.lease_duration.std(),
+            renew: self.renew_interval.std(),
+        };
+        let mut elector = Elector::new(client.clone(), terms);
+        let ready = health.ready.clone();
+        let epoch = tokio::select! {
+            epoch = elector.acquire(|| ready.store(true, Ordering::Relaxed)) => epoch,
+            () = told.to_stop() => return Ok(()),
+            ended = pages => bail!("the pages ended: {ended:?}"),
+        };
+        tracing::info!(epoch, "leading");
+        health.telemetry.leader.set(1);
+        let (cluster, wakes) = self.cluster(client, &health.telemetry)?;
+        cluster.lead(epoch);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let looks = controller::run(cluster, &self.watch_namespaces, wakes, async move {
+            let _ = stopped.await;
+        });
+        let mut looks = std::pin::pin!(looks);
+        tokio::select! {
+            () = &mut looks => bail!("the controller ended by itself"),
+            // Who lost its Lease may not write any more, and the surest way not to is to end.
+            () = elector.hold() => bail!("the Lease {} was lost", self.lease_name),
+            () = told.to_stop() => {}
+        }
+        tracing::info!("stopping");
+        let _ = stop.send(());
+        // What is under way ends; then another replica may begin at once.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), looks).await;
+        elector.release().await;
+        Ok(())
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if self.lease_duration < Duration::seconds(2) {
+            bail!("--lease-duration must be at least 2s");
+        }
+        if self.renew_interval.as_millis() == 0 || self.renew_interval.as_millis() * 3 > self.lease_duration.as_millis()
+        {
+            bail!("--renew-interval must be more than 0 and at most a third of --lease-duration");
+        }
+        Ok(())
+    }
+
+    fn cluster(
+        &self,
+        client: Client,
+        telemetry: &Telemetry,
+    ) -> anyhow::Result<(Cluster, mpsc::UnboundedReceiver<bellwether::cluster::Key>)> {
+        let outbound = Outbound::new(outbound::Settings {
+            cluster_domain: self.cluster_domain.clone(),
+            allow: self.allow.clone(),
+            ..outbound::Settings::default()
+        })?;
+        let settings = Settings {
+            namespace: self.namespace.clone(),
+            identity: self.identity.clone(),
+            belt: self.belt_policy.clone(),
+        };
+        let (wake, wakes) = mpsc::unbounded();
+        let cluster = Cluster::new(client, settings, telemetry.clone(), outbound, move |key| {
+            // That nobody listens any more means that we are stopping.
+            let _ = wake.unbounded_send(key);
+        });
+        Ok((cluster, wakes))
+    }
+}
+
+/// Whether somebody told us to stop.
+struct Told {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Told {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn to_stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn client() -> anyhow::Result<Client> {
+    let mut config = Config::infer().await.context("cannot find out how to reach the API server")?;
+    // A call that hangs must end before the Lease does its work for us; watches say how long they are silent themselves.
+    config.connect_timeout = Some(std::time::Duration::from_secs(5));
+    Client::try_from(config).context("cannot make a client for the API server")
+}
+
+fn write_definitions(out: Option<PathBuf>) -> anyhow::Result<()> {
+    for definition in api::definitions() {
+        let text = api::definition_text(&definition)?;
+        match &out {
+            Some(folder) => {
+                let file = folder.join(format!("{}.yaml", definition.spec.names.plural));
+                std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+            }
+            None => writeln!(std::io::stdout(), "---\n{text}")?,
+        }
+    }
+    Ok(())
+}
+
+async fn eject(timeout: Duration) -> anyhow::Result<()> {
+    cli::eject_all(client().await?, timeout, &mut std::io::stdout()).await
+}

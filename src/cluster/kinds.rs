@@ -1,0 +1,63 @@
+//! The kinds that are read and written as raw objects, so that no field is lost for being unknown.
+use crate::{
+    api::GROUP,
+    traffic::{Resource, RouteRef},
+};
+use kube::api::ApiResource;
+
+fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
+    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version,
+        kind: kind.to_owned(),
+        plural: plural.to_owned(),
+    }
+}
+
+/// Rollouts.
+pub fn rollouts() -> ApiResource {
+    resource(GROUP, "v1alpha1", "Rollout", "rollouts")
+}
+
+/// Actions.
+pub fn actions() -> ApiResource {
+    resource(GROUP, "v1alpha1", "RolloutAction", "rolloutactions")
+}
+
+/// Deployments.
+pub fn deployments() -> ApiResource {
+    resource("apps", "v1", "Deployment", "deployments")
+}
+
+/// `ReplicaSets`.
+pub fn replica_sets() -> ApiResource {
+    resource("apps", "v1", "ReplicaSet", "replicasets")
+}
+
+/// Pods.
+pub fn pods() -> ApiResource {
+    resource("", "v1", "Pod", "pods")
+}
+
+/// Services.
+pub fn services() -> ApiResource {
+    resource("", "v1", "Service", "services")
+}
+
+/// `EndpointSlices`.
+pub fn slices() -> ApiResource {
+    resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
+}
+
+/// A kind of route.
+pub fn resource_named(known: &Resource) -> ApiResource {
+    resource(known.group, known.version, known.kind, known.plural)
+}
+
+/// The kind of a route, where some router steers it.
+pub fn resource_of(route: &RouteRef) -> Option<ApiResource> {
+    let steered = |known: &&Resource| known.kind == route.kind && known.api_version() == route.api_version;
+    crate::traffic::resources().find(steered).map(resource_named)
+}

@@ -1,0 +1,210 @@
+//! Who acts: one replica, by a Lease. The others stay ready.
+//!
+//! Expiry is measured from when *we* saw the Lease change, on our own monotonic clock: no other machine's clock can make two leaders.
+//! Leadership is a deadline, not a flag: who could not renew for two thirds of the Lease's time ends its process.
+//! A process that was stopped past its deadline may still have one write under way for each object; those carry the version
+//! that was read, and the next look corrects them.
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+use kube::{Api, Client, api::PostParams};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How the Lease is held.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The Lease's namespace.
+    pub namespace: String,
+    /// The Lease's name.
+    pub name: String,
+    /// This replica.
+    pub identity: String,
+    /// How long a Lease that nobody renews is respected.
+    pub duration: Duration,
+    /// How often it is renewed, or looked at.
+    pub renew: Duration,
+}
+
+/// What to do with the Lease as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// It is free, or its holder has been silent for too long.
+    Acquire,
+    /// It is ours.
+    Renew,
+    /// It is another's.
+    Yield,
+}
+
+/// What was last seen of the Lease, and when.
+#[derive(Debug, Default)]
+pub struct Watching {
+    record: Option<(Option<String>, Option<MicroTime>, i32)>,
+    since: Option<Instant>,
+}
+
+/// What to do with a Lease. `now` is on the monotonic clock.
+pub fn evaluate(
+    watching: &mut Watching,
+    spec: Option<&LeaseSpec>,
+    identity: &str,
+    duration: Duration,
+    now: Instant,
+) -> Move {
+    let Some(spec) = spec else { return Move::Acquire };
+    let holder = spec.holder_identity.clone().filter(|holder| !holder.is_empty());
+    let record = (holder.clone(), spec.renew_time.clone(), spec.lease_transitions.unwrap_or(0));
+    if watching.record.as_ref() != Some(&record) {
+        watching.record = Some(record);
+        watching.since = Some(now);
+    }
+    match holder {
+        None => Move::Acquire,
+        Some(holder) if holder == identity => Move::Renew,
+        Some(_) => {
+            let silent = watching.since.map_or(Duration::ZERO, |since| now.duration_since(since));
+            if silent > duration { Move::Acquire } else { Move::Yield }
+        }
+    }
+}
+
+/// A Lease, and what we know of it.
+pub struct Elector {
+    api: Api<Lease>,
+    terms: Terms,
+    watching: Watching,
+}
+
+impl Elector {
+    /// A candidate for this Lease.
+    pub fn new(client: Client, terms: Terms) -> Self {
+        let api = Api::namespaced(client, &terms.namespace);
+        Self { api, terms, watching: Watching::default() }
+    }
+
+    /// Waits until the Lease is ours; `seen` is called with every answer of the API server. Returns how often it has changed hands.
+    pub async fn acquire(&mut self, seen: impl Fn()) -> i32 {
+        loop {
+            match self.step().await {
+                Ok(Some(epoch)) => {
+                    seen();
+                    return epoch;
+                }
+                Ok(None) => seen(),
+                Err(error) => tracing::warn!(%error, "the Lease cannot be read or written"),
+            }
+            tokio::time::sleep(self.terms.renew).await;
+        }
+    }
+
+    /// Renews the Lease for as long as that works. Returns when it is lost.
+    pub async fn hold(&mut self) {
+        let deadline = self.terms.duration * 2 / 3;
+        let mut renewed = Instant::now();
+        loop {
+            tokio::time::sleep(self.terms.renew).await;
+            let left = deadline.saturating_sub(renewed.elapsed());
+            let begun = Instant::now();
+            match tokio::time::timeout(left, self.step()).await {
+                Ok(Ok(Some(_))) => renewed = begun,
+                Ok(Ok(None)) => return,
+                Ok(Err(error)) => tracing::warn!(%error, "the Lease was not renewed"),
+                Err(_) => {}
+            }
+            if renewed.elapsed() >= deadline {
+                return;
+            }
+        }
+    }
+
+    /// Gives the Lease back, so that another replica need not wait for its end.
+    pub async fn release(&mut self) {
+        let Ok(Some(mut lease)) = self.api.get_opt(&self.terms.name).await else { return };
+        let Some(spec) = &mut lease.spec else { return };
+        if spec.holder_identity.as_deref() == Some(&self.terms.identity) {
+            spec.holder_identity = Some(String::new());
+            if let Err(error) = self.api.replace(&self.terms.name, &PostParams::default(), &lease).await {
+                tracing::warn!(%error, "the Lease was not given back");
+            }
+        }
+    }
+
+    /// One look at the Lease; the epoch, if it is ours now.
+    async fn step(&mut self) -> Result<Option<i32>, kube::Error> {
+        let lease = self.api.get_opt(&self.terms.name).await?;
+        let spec = lease.as_ref().and_then(|lease| lease.spec.as_ref());
+        let next = evaluate(&mut self.watching, spec, &self.terms.identity, self.terms.duration, Instant::now());
+        let at = MicroTime(super::observe::now());
+        let before = spec.and_then(|spec| spec.lease_transitions).unwrap_or(0);
+        let wanted = |transitions: i32, acquired: Option<MicroTime>| LeaseSpec {
+            holder_identity: Some(self.terms.identity.clone()),
+            lease_duration_seconds: Some(i32::try_from(self.terms.duration.as_secs().max(1)).unwrap_or(i32::MAX)),
+            acquire_time: acquired,
+            renew_time: Some(at.clone()),
+            lease_transitions: Some(transitions),
+            ..LeaseSpec::default()
+        };
+        let (epoch, spec) = match next {
+            Move::Yield => return Ok(None),
+            Move::Renew => (before, wanted(before, spec.and_then(|spec| spec.acquire_time.clone()))),
+            Move::Acquire => (before.saturating_add(1), wanted(before.saturating_add(1), Some(at.clone()))),
+        };
+        let written = match lease {
+            // The version that was read goes along: of two that acquire, one gets a conflict.
+            Some(lease) => {
+                let lease = Lease { spec: Some(spec), ..lease };
+                self.api.replace(&self.terms.name, &PostParams::default(), &lease).await
+            }
+            None => {
+                let mut lease = Lease { spec: Some(spec), ..Lease::default() };
+                lease.metadata.name = Some(self.terms.name.clone());
+                self.api.create(&PostParams::default(), &lease).await
+            }
+        };
+        match written {
+            Ok(_) => Ok(Some(epoch)),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(3);
+
+    fn held_by(holder: &str, renewed: i64) -> LeaseSpec {
+        LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            renew_time: Some(MicroTime(jiff::Timestamp::from_second(renewed).unwrap())),
+            ..LeaseSpec::default()
+        }
+    }
+
+    #[test]
+    fn a_lease_expires_by_when_it_was_seen_to_change() {
+        let mut watching = Watching::default();
+        let begin = Instant::now();
+        let mut look = |spec: &LeaseSpec, after: u64| {
+            evaluate(&mut watching, Some(spec), "me", LEASE, begin + Duration::from_secs(after))
+        };
+        // Its clock says 1970; that is nobody's business.
+        assert_eq!(look(&held_by("other", 0), 0), Move::Yield);
+        assert_eq!(look(&held_by("other", 1), 3), Move::Yield);
+        assert_eq!(look(&held_by("other", 1), 6), Move::Yield);
+        assert_eq!(look(&held_by("other", 1), 7), Move::Acquire);
+    }
+
+    #[test]
+    fn a_free_lease_is_taken_and_ours_is_renewed() {
+        let mut watching = Watching::default();
+        let now = Instant::now();
+        assert_eq!(evaluate(&mut watching, None, "me", LEASE, now), Move::Acquire);
+        assert_eq!(evaluate(&mut watching, Some(&held_by("", 0)), "me", LEASE, now), Move::Acquire);
+        assert_eq!(evaluate(&mut watching, Some(&held_by("me", 0)), "me", LEASE, now), Move::Renew);
+    }
+}

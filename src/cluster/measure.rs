@@ -1,0 +1,246 @@
+//! Asks providers beside the looks, so that one that hangs holds up neither an abort nor anybody else.
+use super::{Cluster, Key, key_of, observe::now};
+use crate::{
+    api::{ArmStatus, ClusterMetricProvider, MetricProvider, ProviderKind, Rollout},
+    metrics::{self, ArmNames, Ask, Metric, ProviderSpec, Reply, Subject},
+    outbound::{Body, Credentials, Method, Request},
+    plan::{Measured, Observed},
+    telemetry::QueryLabels,
+};
+use futures::future::join_all;
+use jiff::Timestamp;
+use kube::{Api, ResourceExt};
+use secrecy::SecretString;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+/// Calls for a look at a Rollout.
+pub type Wake = Arc<dyn Fn(Key) + Send + Sync>;
+
+/// A provider's answer is not read beyond this.
+const ANSWER_CAP: usize = 16 * 1024 * 1024;
+/// The least time between two measurements of one candidate.
+const PACE: Duration = Duration::from_secs(2);
+
+/// The last measurement of each candidate on trial.
+pub struct Measurements {
+    slots: Mutex<HashMap<Key, Slot>>,
+    wake: Wake,
+}
+
+/// One candidate's measurement. Its subject says of what: a new revision, or new evidence, is another.
+struct Slot {
+    subject: (String, Timestamp),
+    read: Measured,
+    begun: Instant,
+    under_way: bool,
+}
+
+impl Measurements {
+    /// None yet.
+    pub fn new(wake: Wake) -> Self {
+        Self { slots: Mutex::default(), wake }
+    }
+
+    /// Forgets a Rollout that has nothing on trial.
+    pub fn forget(&self, key: &Key) {
+        if let Ok(mut slots) = self.slots.lock() {
+            slots.remove(key);
+        }
+    }
+
+    fn last(&self, key: &Key, subject: &(String, Timestamp)) -> Measured {
+        let slots = self.slots.lock().ok();
+        let slot = slots.as_ref().and_then(|slots| slots.get(key)).filter(|slot| slot.subject == *subject);
+        slot.map(|slot| slot.read.clone()).unwrap_or_default()
+    }
+
+    /// Whether it is time to measure this; if so it is taken as begun.
+    fn begin(&self, key: &Key, subject: &(String, Timestamp)) -> bool {
+        let Ok(mut slots) = self.slots.lock() else { return false };
+        match slots.get_mut(key).filter(|slot| slot.subject == *subject) {
+            Some(slot) if slot.under_way || slot.begun.elapsed() < PACE => false,
+            Some(slot) => {
+                slot.under_way = true;
+                slot.begun = Instant::now();
+                true
+            }
+            None => {
+                let slot =
+                    Slot { subject: subject.clone(), read: Measured::NotYet, begun: Instant::now(), under_way: true };
+                slots.insert(key.clone(), slot);
+                true
+            }
+        }
+    }
+
+    fn finish(&self, key: &Key, subject: &(String, Timestamp), read: Measured) {
+        if let Ok(mut slots) = self.slots.lock()
+            && let Some(slot) = slots.get_mut(key).filter(|slot| slot.subject == *subject)
+        {
+            slot.read = read;
+            slot.under_way = false;
+        }
+        (self.wake)(key.clone());
+    }
+}
+
+fn subject_of(rollout: &Rollout) -> Option<(String, Timestamp)> {
+    let status = rollout.status.as_ref()?;
+    let flight = status.flight.as_ref().filter(|flight| flight.promotion.is_none() && status.latch.is_none())?;
+    Some((flight.revision.clone(), flight.evidence_since.as_ref()?.0))
+}
+
+/// Whom the numbers are about.
+fn subject(rollout: &Rollout, evidence_since: Timestamp, pods_started: Vec<(String, Timestamp)>) -> Option<Subject> {
+    let status = rollout.status.as_ref()?;
+    let services = rollout.spec.traffic.as_ref().and_then(|traffic| traffic.services.as_ref());
+    let names = |arm: &ArmStatus, service: Option<&String>| ArmNames {
+        replica_set: arm.replica_set.clone(),
+        pod_template_hash: arm.pod_template_hash.clone(),
+        service: service.cloned().unwrap_or_default(),
+    };
+    Some(Subject {
+        namespace: rollout.namespace().unwrap_or_default(),
+        stable: names(status.stable.as_ref()?, services.map(|services| &services.stable)),
+        canary: names(status.canary.as_ref()?, services.map(|services| &services.canary)),
+        port: rollout.spec.traffic.as_ref().and_then(|traffic| traffic.port).unwrap_or(80),
+        sensitivity: rollout.spec.analysis.sensitivity,
+        evidence_since,
+        now: now(),
+        pods_started,
+    })
+}
+
+impl Cluster {
+    /// The last measurement of the candidate that is on trial.
+    pub(super) fn measured(&self, seen: &Observed) -> Measured {
+        let Some(subject) = subject_of(&seen.rollout) else { return Measured::NotYet };
+        self.measurements.last(&key_of(&seen.rollout), &subject)
+    }
+
+    /// Begins a measurement of the candidate on trial, unless one is under way or was a moment ago.
+    pub fn measure(&self, rollout: &Rollout, pods_started: impl FnOnce() -> Vec<(String, Timestamp)>) {
+        let key = key_of(rollout);
+        let Some(subject) = subject_of(rollout).filter(|_| rollout.spec.is_judged()) else {
+            self.measurements.forget(&key);
+            return;
+        };
+        if !self.measurements.begin(&key, &subject) {
+            return;
+        }
+        let (cluster, rollout, started) = (self.clone(), rollout.clone(), pods_started());
+        tokio::spawn(async move {
+            let read = cluster.read_metrics(&rollout, subject.1, started).await;
+            cluster.measurements.finish(&key, &subject, read);
+        });
+    }
+
+    async fn read_metrics(
+        &self,
+        rollout: &Rollout,
+        evidence_since: Timestamp,
+        pods_started: Vec<(String, Timestamp)>,
+    ) -> Measured {
+        let namespace = rollout.namespace().unwrap_or_default();
+        let provider = match self.provider(rollout, &namespace).await {
+            Ok(provider) => provider,
+            Err(why) => return Measured::NoProvider(why),
+        };
+        let Some(subject) = subject(rollout, evidence_since, pods_started) else { return Measured::NotYet };
+        let credentials = match self.credentials(rollout, &namespace, &provider).await {
+            Ok(credentials) => credentials,
+            Err(why) => return Measured::NoProvider(why),
+        };
+        let each = rollout.spec.analysis.metrics.iter().map(|metric| {
+            let (provider, subject, credentials) = (&provider, &subject, credentials.as_ref());
+            async move { (metric.name.clone(), self.read_metric(metric, provider, subject, credentials).await) }
+        });
+        let metrics = join_all(each).await;
+        let at = now();
+        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a float")]
+        self.telemetry.last_measured.set(at.as_second() as f64);
+        Measured::Read { at, metrics }
+    }
+
+    async fn read_metric(
+        &self,
+        metric: &Metric,
+        provider: &ProviderSpec,
+        subject: &Subject,
+        credentials: Option<&Credentials>,
+    ) -> metrics::Seen {
+        let asks = metrics::asks(metric, provider, subject);
+        let replies = join_all(asks.into_iter().map(|ask| self.ask(provider, ask, credentials))).await;
+        metrics::read(metric, provider, subject, &replies)
+    }
+
+    async fn ask(&self, provider: &ProviderSpec, ask: Ask, credentials: Option<&Credentials>) -> Reply {
+        let Some(prometheus) = &provider.prometheus else {
+            return Err(metrics::Unreachable("the provider names no source".to_owned()));
+        };
+        let request = Request {
+            method: Method::Post,
+            url: format!("{}{}", prometheus.url.trim_end_matches('/'), ask.path),
+            headers: Vec::new(),
+            body: Body::Form(ask.form),
+            credentials: credentials.cloned(),
+            ca_bundle: prometheus.ca_bundle.clone(),
+            timeout: metrics::timeout(provider),
+            body_cap: ANSWER_CAP,
+        };
+        let answer = self.outbound.send(request).await;
+        let outcome = if answer.is_ok() { "answered" } else { "unreachable" };
+        self.telemetry.queries.get_or_create(&QueryLabels { outcome }).inc();
+        answer.map(|answer| (answer.status, answer.body)).map_err(|failure| metrics::Unreachable(failure.to_string()))
+    }
+
+    async fn provider(&self, rollout: &Rollout, namespace: &str) -> Result<ProviderSpec, String> {
+        let reference = rollout.spec.analysis.provider.as_ref().ok_or("spec.analysis.provider is missing")?;
+        let name = &reference.name;
+        let found = match reference.kind {
+            ProviderKind::MetricProvider => {
+                let api: Api<MetricProvider> = Api::namespaced(self.client.clone(), namespace);
+                api.get_opt(name).await.map(|found| found.map(|found| found.spec.source))
+            }
+            ProviderKind::ClusterMetricProvider => {
+                let api: Api<ClusterMetricProvider> = Api::all(self.client.clone());
+                api.get_opt(name).await.map(|found| found.map(|found| found.spec.source))
+            }
+        };
+        let found = found.map_err(|error| format!("{:?} {name} cannot be read: {error}", reference.kind))?;
+        found.ok_or_else(|| {
+            format!("spec.analysis.provider: there is no {:?} {name}; create it, or correct the name", reference.kind)
+        })
+    }
+
+    async fn credentials(
+        &self,
+        rollout: &Rollout,
+        namespace: &str,
+        provider: &ProviderSpec,
+    ) -> Result<Option<Credentials>, String> {
+        let Some(auth) = provider.prometheus.as_ref().and_then(|prometheus| prometheus.auth.as_ref()) else {
+            return Ok(None);
+        };
+        let of_cluster =
+            rollout.spec.analysis.provider.as_ref().is_some_and(|it| it.kind == ProviderKind::ClusterMetricProvider);
+        let namespace = if of_cluster { &self.settings.namespace } else { namespace };
+        if let Some(bearer) = &auth.bearer {
+            let token = text(self.secret(namespace, &bearer.secret_ref.name, &bearer.secret_ref.key).await?)?;
+            return Ok(Some(Credentials::Bearer(SecretString::from(token))));
+        }
+        let Some(basic) = &auth.basic else { return Ok(None) };
+        let username = text(self.secret(namespace, &basic.secret_ref.name, &basic.secret_ref.username_key).await?)?;
+        let password = text(self.secret(namespace, &basic.secret_ref.name, &basic.secret_ref.key).await?)?;
+        Ok(Some(Credentials::Basic { username, password: SecretString::from(password) }))
+    }
+}
+
+fn text(data: Vec<u8>) -> Result<String, String> {
+    let text = String::from_utf8(data).map_err(|_| "a credential is not text".to_owned())?;
+    Ok(text.trim_end().to_owned())
+}

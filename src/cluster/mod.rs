@@ -1,0 +1,167 @@
+//! The hands: the only module that holds a client of the API server.
+//!
+//! Every decision is made from objects read for it from the API server itself; watches only say when to look.
+mod deliver;
+mod kinds;
+pub mod lease;
+mod measure;
+mod observe;
+mod perform;
+mod report;
+
+pub use kinds::{actions, resource_named};
+pub use measure::Measurements;
+
+use crate::{api::Rollout, outbound::Outbound, telemetry::Telemetry};
+use deliver::Outbox;
+use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, atomic::AtomicI32},
+    time::Instant,
+};
+
+/// Which Rollout.
+pub type Key = ObjectRef<Rollout>;
+
+/// What went wrong between us and the API server.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A read was not answered as it should.
+    #[error("cannot read {what}")]
+    Read {
+        /// What was read.
+        what: String,
+        /// Why not.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// A write was refused.
+    #[error("cannot {verb} {object}")]
+    Write {
+        /// What was to be done.
+        verb: &'static str,
+        /// To what.
+        object: String,
+        /// Why not.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The Rollout itself cannot be read as one.
+    #[error("the Rollout cannot be understood: {0}")]
+    Malformed(String),
+    /// A look panicked.
+    #[error("a look at this Rollout panicked: {0}")]
+    Panicked(String),
+    /// A look took too long.
+    #[error("a look at this Rollout took longer than {0}s")]
+    TooSlow(u64),
+}
+
+impl Error {
+    /// A short word that stays the same, for events and numbers.
+    pub const fn category(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "read",
+            Self::Write { .. } => "write",
+            Self::Malformed(_) => "malformed",
+            Self::Panicked(_) => "panicked",
+            Self::TooSlow(_) => "too-slow",
+        }
+    }
+
+    /// Whether somebody else was faster: the next look decides anew.
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Self::Write { source, .. } => {
+                matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409)
+            }
+            _ => false,
+        }
+    }
+
+    /// The whole chain in one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(inner) = source {
+            text.push_str(": ");
+            text.push_str(&inner.to_string());
+            source = inner.source();
+        }
+        text
+    }
+}
+
+/// What the operator is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The operator's own namespace, in which cluster providers' Secrets are.
+    pub namespace: String,
+    /// This replica's name, for events and the Lease.
+    pub identity: String,
+    /// Name of the policy that is the belt.
+    pub belt: String,
+}
+
+/// The API server as the operator sees it.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    settings: Arc<Settings>,
+    telemetry: Telemetry,
+    outbound: Arc<Outbound>,
+    measurements: Arc<Measurements>,
+    outbox: Arc<Outbox>,
+    belts: Arc<Mutex<HashMap<String, Instant>>>,
+    epoch: Arc<AtomicI32>,
+}
+
+impl Cluster {
+    /// The API server behind this client. `wake` is called with a Rollout that should be looked at again.
+    pub fn new(
+        client: Client,
+        settings: Settings,
+        telemetry: Telemetry,
+        outbound: Outbound,
+        wake: impl Fn(Key) + Send + Sync + 'static,
+    ) -> Self {
+        let wake: measure::Wake = Arc::new(wake);
+        Self {
+            client,
+            settings: Arc::new(settings),
+            telemetry,
+            outbound: Arc::new(outbound),
+            measurements: Arc::new(Measurements::new(wake.clone())),
+            outbox: Arc::new(Outbox::new(wake)),
+            belts: Arc::default(),
+            epoch: Arc::default(),
+        }
+    }
+
+    /// Remembers how often leadership has changed hands.
+    pub fn lead(&self, epoch: i32) {
+        self.epoch.store(epoch, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// The client, for watches.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The numbers.
+    pub const fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    /// Forgets what is kept in memory for a Rollout that is gone.
+    pub fn forget(&self, key: &Key) {
+        self.measurements.forget(key);
+        self.outbox.forget(key);
+    }
+}
+
+/// The key of a Rollout.
+pub fn key_of(rollout: &Rollout) -> Key {
+    ObjectRef::new(&rollout.name_any()).within(&rollout.namespace().unwrap_or_default())
+}

@@ -1,0 +1,264 @@
+//! One effect, one API write. What was read a moment ago goes along as uid and resourceVersion: a lost race is a conflict.
+use super::{Cluster, Error, kinds};
+use crate::{
+    api::{FINALIZER, GROUP, HASH_LABEL, REVISION_LABEL, Rollout},
+    plan::{Effect, Map, Target, claim_labels},
+    telemetry::WriteLabels,
+    traffic::{self, Ownership, RouteRef, Unsteerable},
+    vocab::{Pair, Weight},
+};
+use futures::future::join_all;
+use kube::{
+    ResourceExt,
+    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+/// So often a route's weights are written anew when somebody else wrote the route in between.
+const TRIES: u32 = 4;
+
+impl Cluster {
+    /// Performs one effect.
+    ///
+    /// # Errors
+    /// When the API server refuses it or does not answer; a conflict says that the look it came from is out of date.
+    pub async fn perform(&self, rollout: &Rollout, effect: &Effect) -> Result<(), Error> {
+        let done = self.write(rollout, effect).await.map_err(|source| Error::Write {
+            verb: effect.verb(),
+            object: effect.object(),
+            source: Box::new(source),
+        });
+        let outcome = match &done {
+            Ok(()) => "ok",
+            Err(error) if error.is_conflict() => "conflict",
+            Err(_) => "error",
+        };
+        self.telemetry.api_writes.get_or_create(&WriteLabels { effect: effect.verb(), outcome }).inc();
+        done
+    }
+
+    async fn write(&self, rollout: &Rollout, effect: &Effect) -> Result<(), kube::Error> {
+        let namespace = rollout.namespace().unwrap_or_default();
+        let uid = rollout.uid().unwrap_or_default();
+        let claim = |claimed: bool| {
+            let labels = claim_labels(&rollout.name_any(), &uid);
+            labels
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), if claimed { json!(value) } else { Value::Null }))
+                .collect::<Value>()
+        };
+        match effect {
+            Effect::Finalize { present } => {
+                let others = rollout.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned();
+                let finalizers: Vec<String> = others.chain(present.then(|| FINALIZER.to_owned())).collect();
+                let target = Target {
+                    name: rollout.name_any(),
+                    uid,
+                    resource_version: rollout.resource_version().unwrap_or_default(),
+                };
+                self.patch(&kinds::rollouts(), &namespace, &target, json!({"metadata": {"finalizers": finalizers}}))
+                    .await
+            }
+            Effect::ClaimWorkload { deployment, claimed } => {
+                let change = json!({"metadata": {"labels": claim(*claimed)}});
+                self.patch(&kinds::deployments(), &namespace, deployment, change).await
+            }
+            Effect::ClaimRoute { route, pair, claimed } => {
+                self.claim_route(&namespace, route, pair, claim(*claimed), *claimed).await
+            }
+            Effect::CreateService { name, spec, deployment } => {
+                let service = json!({
+                    "apiVersion": "v1", "kind": "Service",
+                    "metadata": {"name": name, "labels": claim(true), "ownerReferences": [plain_owner(deployment), rollout_owner(rollout, false)]},
+                    "spec": spec,
+                });
+                self.create(&kinds::services(), &namespace, service).await
+            }
+            Effect::Select { service, selector, from } => {
+                let change = json!({"spec": {"selector": merge(from, selector)}});
+                self.patch(&kinds::services(), &namespace, service, change).await
+            }
+            Effect::Pause { deployment, paused } => {
+                let paused = if *paused { json!(true) } else { Value::Null };
+                self.patch(&kinds::deployments(), &namespace, deployment, json!({"spec": {"paused": paused}})).await
+            }
+            Effect::TakeOut { set, labels, revision, deployment } => {
+                let mut new: Map =
+                    claim_labels(&rollout.name_any(), &uid).map(|(key, value)| (key.to_owned(), value)).into();
+                new.insert(REVISION_LABEL.to_owned(), revision.clone());
+                let owners = json!([rollout_owner(rollout, true), plain_owner(deployment)]);
+                let change = json!({"metadata": {"labels": merge(labels, &new), "ownerReferences": owners}});
+                self.patch(&kinds::replica_sets(), &namespace, set, change).await
+            }
+            Effect::HandIn { set, labels, annotations, deployment } => {
+                let mut old: Map = claim_labels("", "").map(|(key, value)| (key.to_owned(), value)).into();
+                old.insert(REVISION_LABEL.to_owned(), String::new());
+                let owner = json!({
+                    "apiVersion": "apps/v1", "kind": "Deployment", "name": deployment.name, "uid": deployment.uid,
+                    "controller": true, "blockOwnerDeletion": true,
+                });
+                let change = json!({"metadata": {
+                    "labels": merge(&old, labels), "annotations": annotations, "ownerReferences": [owner],
+                }});
+                self.patch(&kinds::replica_sets(), &namespace, set, change).await
+            }
+            Effect::CreateCandidate { name, revision, template, selector, min_ready_seconds, deployment } => {
+                let candidate = Candidate { name, revision, template, selector, min_ready_seconds: *min_ready_seconds };
+                self.create(&kinds::replica_sets(), &namespace, candidate.object(rollout, deployment, &claim(true)))
+                    .await
+            }
+            Effect::Scale { set, replicas } => {
+                self.patch(&kinds::replica_sets(), &namespace, set, json!({"spec": {"replicas": replicas}})).await
+            }
+            Effect::Delete { set } => {
+                let params = kube::api::DeleteParams {
+                    preconditions: Some(kube::api::Preconditions {
+                        uid: Some(set.uid.clone()),
+                        resource_version: Some(set.resource_version.clone()),
+                    }),
+                    ..kube::api::DeleteParams::background()
+                };
+                self.api(&kinds::replica_sets(), &namespace).delete(&set.name, &params).await.map(|_| ())
+            }
+            Effect::SetWeights { weight, pair, routes } => {
+                let all = join_all(routes.iter().map(|route| self.weigh(&namespace, route, pair, *weight))).await;
+                all.into_iter().collect()
+            }
+            Effect::WriteRoute { route, pair, weight } => {
+                let kind = kind_of(route)?;
+                let router = route.router().map_err(unsteerable)?;
+                let whole = router.whole(route, &namespace, pair, *weight).map_err(unsteerable)?;
+                self.create(&kind, &namespace, whole).await
+            }
+            Effect::Answer { name, outcome, message } => {
+                let status = json!({"status": {"outcome": outcome, "message": message}});
+                let api = self.api(&kinds::actions(), &namespace);
+                api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.map(|_| ())
+            }
+        }
+    }
+
+    async fn create(&self, kind: &ApiResource, namespace: &str, object: Value) -> Result<(), kube::Error> {
+        let object: DynamicObject = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
+        self.api(kind, namespace).create(&PostParams::default(), &object).await.map(|_| ())
+    }
+
+    /// A merge patch that only fits the object as it was read.
+    async fn patch(
+        &self,
+        kind: &ApiResource,
+        namespace: &str,
+        target: &Target,
+        mut change: Value,
+    ) -> Result<(), kube::Error> {
+        let metadata = change.as_object_mut().map(|change| change.entry("metadata").or_insert_with(|| json!({})));
+        if let Some(metadata) = metadata {
+            metadata["uid"] = json!(target.uid);
+            metadata["resourceVersion"] = json!(target.resource_version);
+        }
+        self.api(kind, namespace).patch(&target.name, &PatchParams::default(), &Patch::Merge(change)).await.map(|_| ())
+    }
+
+    /// The labels say whose the route is; the annotations tell the admission policy which weights are ours.
+    async fn claim_route(
+        &self,
+        namespace: &str,
+        route: &RouteRef,
+        pair: &Pair,
+        labels: Value,
+        claimed: bool,
+    ) -> Result<(), kube::Error> {
+        let value = |text: &str| if claimed { json!(text) } else { Value::Null };
+        let annotations = json!({
+            format!("{GROUP}/stable-service"): value(&pair.stable),
+            format!("{GROUP}/canary-service"): value(&pair.canary),
+        });
+        let change = json!({"metadata": {"labels": labels, "annotations": annotations}});
+        let api = self.api(&kind_of(route)?, namespace);
+        api.patch(&route.name, &PatchParams::default(), &Patch::Merge(change)).await.map(|_| ())
+    }
+
+    /// Reads the route, edits our weights where they stand, and sends it all back at the version that was read.
+    async fn weigh(&self, namespace: &str, route: &RouteRef, pair: &Pair, weight: Weight) -> Result<(), kube::Error> {
+        let api = self.api(&kind_of(route)?, namespace);
+        let router = route.router().map_err(unsteerable)?;
+        let mut tries = 0;
+        loop {
+            let stored = serde_json::to_value(api.get(&route.name).await?).map_err(kube::Error::SerdeError)?;
+            let edited = match route.ownership {
+                Ownership::Fields => router.steer(&stored, pair, weight),
+                Ownership::Operator => {
+                    router.whole(route, namespace, pair, weight).map(|wanted| traffic::renew(&stored, &wanted))
+                }
+            };
+            let Some(edited) = edited.map_err(unsteerable)? else { return Ok(()) };
+            let edited: DynamicObject = serde_json::from_value(edited).map_err(kube::Error::SerdeError)?;
+            tries += 1;
+            match api.replace(&route.name, &PostParams::default(), &edited).await {
+                Err(kube::Error::Api(status)) if status.code == 409 && tries < TRIES => {}
+                other => return other.map(|_| ()),
+            }
+        }
+    }
+}
+
+struct Candidate<'a> {
+    name: &'a str,
+    revision: &'a str,
+    template: &'a Value,
+    selector: &'a Value,
+    min_ready_seconds: i32,
+}
+
+impl Candidate<'_> {
+    /// The Deployment's template and selector as they are, with the hash label; owned by both, controlled by us, and with labels
+    /// of its own that the Deployment's selector does not match, else the Deployment controller would take it.
+    fn object(&self, rollout: &Rollout, deployment: &Target, claim: &Value) -> Value {
+        let mut template = self.template.clone();
+        let mut selector = self.selector.clone();
+        template["metadata"]["labels"][HASH_LABEL] = json!(self.revision);
+        selector["matchLabels"][HASH_LABEL] = json!(self.revision);
+        let mut labels = claim.clone();
+        labels[REVISION_LABEL] = json!(self.revision);
+        json!({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet",
+            "metadata": {
+                "name": self.name, "labels": labels,
+                "ownerReferences": [rollout_owner(rollout, true), plain_owner(deployment)],
+            },
+            "spec": {"replicas": 0, "minReadySeconds": self.min_ready_seconds, "selector": selector, "template": template},
+        })
+    }
+}
+
+fn rollout_owner(rollout: &Rollout, controller: bool) -> Value {
+    json!({
+        "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "Rollout", "name": rollout.name_any(), "uid": rollout.uid(),
+        "controller": controller, "blockOwnerDeletion": false,
+    })
+}
+
+/// The second owner: what it owns survives the Rollout, whoever deletes it and how.
+fn plain_owner(deployment: &Target) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "name": deployment.name, "uid": deployment.uid,
+        "controller": false, "blockOwnerDeletion": false,
+    })
+}
+
+/// A map for a merge patch: what is wanted, and null for what was there and is not.
+fn merge(from: &Map, to: &Map) -> Value {
+    let gone = from.keys().filter(|key| !to.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    gone.chain(to.iter().map(|(key, value)| (key.clone(), json!(value)))).collect()
+}
+
+fn kind_of(route: &RouteRef) -> Result<ApiResource, kube::Error> {
+    kinds::resource_of(route).ok_or_else(|| {
+        kube::Error::Service(format!("{} of {} cannot be weighed", route.kind, route.api_version).into())
+    })
+}
+
+/// A route that cannot be weighed was another one a moment ago.
+fn unsteerable(why: Unsteerable) -> kube::Error {
+    kube::Error::Service(why.into())
+}

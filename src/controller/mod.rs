@@ -1,0 +1,199 @@
+//! Watches and wakes in, looks out: when to look at which Rollout. What is decided there is `plan`'s business.
+//!
+//! Watches carry metadata only, and only of objects that bear our label, so their size follows what is held, not what the cluster has.
+mod backoff;
+mod reconcile;
+
+pub use reconcile::reconcile;
+
+use crate::{
+    api::{ROLLOUT_LABEL, Rollout},
+    cluster::{self, Cluster, Error, Key},
+};
+use backoff::Backoff;
+use futures::{Stream, StreamExt, stream, stream::BoxStream};
+use k8s_openapi::api::{
+    apps::v1::{Deployment, ReplicaSet},
+    core::v1::Service,
+    discovery::v1::EndpointSlice,
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::DynamicObject,
+    core::PartialObjectMeta,
+    runtime::{
+        Controller, WatchStreamExt,
+        controller::{Action, Config},
+        reflector,
+        reflector::ObjectRef,
+        watcher,
+    },
+};
+use std::{fmt::Debug, sync::Arc, time::Duration};
+
+/// A Rollout as the watch shows it: its name is enough, for each look reads the rest.
+pub type Root = PartialObjectMeta<Rollout>;
+
+/// So many Rollouts are looked at side by side.
+const CONCURRENCY: u16 = 16;
+
+/// What every look needs.
+pub struct Context {
+    /// The hands.
+    pub cluster: Cluster,
+    /// Who failed how often in a row.
+    pub backoff: Backoff,
+}
+
+/// Looks at Rollouts whenever something of theirs changes or is due, until `stop` ends.
+///
+/// `namespaces` are those that are watched; none is all of them.
+pub async fn run(
+    cluster: Cluster,
+    namespaces: &[String],
+    wakes: impl Stream<Item = Key> + Send + 'static,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let scope = Scope { cluster: cluster.clone(), namespaces: namespaces.to_vec() };
+    let (reader, writer) = reflector::store();
+    let roots = scope.metadata::<Rollout>(watcher::Config::default());
+    let roots = roots.reflect(writer).applied_objects();
+    let mut controller = Controller::for_stream(roots, reader)
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .watches_stream(scope.labelled::<Deployment>(), by_label)
+        .watches_stream(scope.labelled::<ReplicaSet>(), by_label)
+        .watches_stream(scope.labelled::<Service>(), by_label)
+        // The EndpointSlice controller copies a Service's labels.
+        .watches_stream(scope.labelled::<EndpointSlice>(), by_label)
+        .watches_stream_with(scope.dynamic(&cluster::actions(), false), by_spec, cluster::actions())
+        .reconcile_on(wakes.map(|key| ObjectRef::<Root>::new(&key.name).within(&key.namespace.unwrap_or_default())))
+        .graceful_shutdown_on(stop);
+    for known in crate::traffic::resources() {
+        let kind = cluster::resource_named(known);
+        if scope.is_served(&kind.api_version, &kind.kind).await {
+            controller = controller.watches_stream_with(scope.dynamic(&kind, true), by_label_of, kind);
+        } else {
+            tracing::info!(
+                kind = kind.kind,
+                "not served here, so not watched; routes of this kind are looked at by time"
+            );
+        }
+    }
+    let context = Arc::new(Context { cluster, backoff: Backoff::default() });
+    controller
+        .run(reconcile, on_error, context)
+        .for_each(|result| async {
+            match result {
+                Ok(_)
+                | Err(
+                    kube::runtime::controller::Error::ObjectNotFound(_)
+                    | kube::runtime::controller::Error::ReconcilerFailed(..),
+                ) => {}
+                Err(error) => tracing::warn!(%error, "a watch was interrupted"),
+            }
+        })
+        .await;
+}
+
+/// When to look again at a Rollout whose look failed: others do not wait for it.
+#[expect(clippy::needless_pass_by_value, reason = "the signature is the runtime's")]
+fn on_error(root: Arc<Root>, error: &Error, context: Arc<Context>) -> Action {
+    let key = key_of(&root);
+    context
+        .cluster
+        .telemetry()
+        .errors
+        .get_or_create(&crate::telemetry::ErrorLabels { category: error.category() })
+        .inc();
+    if error.is_conflict() {
+        tracing::debug!(rollout = %key, error = error.chain(), "somebody else was faster; looking again");
+        return Action::requeue(Duration::from_millis(50));
+    }
+    let wait = context.backoff.failed(&key);
+    tracing::warn!(rollout = %key, error = error.chain(), again_in_ms = wait.as_millis(), "a look failed");
+    Action::requeue(wait)
+}
+
+/// The key of a Rollout as the watch shows it.
+pub fn key_of(root: &Root) -> Key {
+    Key::new(&root.name_any()).within(&root.namespace().unwrap_or_default())
+}
+
+struct Scope {
+    cluster: Cluster,
+    namespaces: Vec<String>,
+}
+
+impl Scope {
+    fn apis<K>(&self) -> Vec<Api<PartialObjectMeta<K>>>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        if self.namespaces.is_empty() {
+            return vec![Api::all(self.cluster.client())];
+        }
+        self.namespaces.iter().map(|namespace| Api::namespaced(self.cluster.client(), namespace)).collect()
+    }
+
+    fn metadata<K>(
+        &self,
+        config: watcher::Config,
+    ) -> BoxStream<'static, watcher::Result<watcher::Event<PartialObjectMeta<K>>>>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Send + 'static,
+        K: serde::de::DeserializeOwned,
+    {
+        let apis = self.apis::<K>();
+        stream::select_all(apis.into_iter().map(|api| watcher(api, config.clone()).default_backoff().boxed())).boxed()
+    }
+
+    fn labelled<K>(&self) -> BoxStream<'static, watcher::Result<PartialObjectMeta<K>>>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Send + 'static,
+        K: serde::de::DeserializeOwned,
+    {
+        self.metadata::<K>(watcher::Config::default().labels(ROLLOUT_LABEL)).touched_objects().boxed()
+    }
+
+    fn dynamic(
+        &self,
+        kind: &kube::api::ApiResource,
+        labelled: bool,
+    ) -> BoxStream<'static, watcher::Result<DynamicObject>> {
+        let config =
+            if labelled { watcher::Config::default().labels(ROLLOUT_LABEL) } else { watcher::Config::default() };
+        let apis: Vec<Api<DynamicObject>> = if self.namespaces.is_empty() {
+            vec![Api::all_with(self.cluster.client(), kind)]
+        } else {
+            self.namespaces
+                .iter()
+                .map(|namespace| Api::namespaced_with(self.cluster.client(), namespace, kind))
+                .collect()
+        };
+        let streams =
+            apis.into_iter().map(|api| watcher(api, config.clone()).default_backoff().touched_objects().boxed());
+        stream::select_all(streams).boxed()
+    }
+
+    async fn is_served(&self, api_version: &str, kind: &str) -> bool {
+        let served = self.cluster.client().list_api_group_resources(api_version).await;
+        served.is_ok_and(|list| list.resources.iter().any(|resource| resource.kind == kind))
+    }
+}
+
+fn by_label<K: ResourceExt>(object: K) -> Option<ObjectRef<Root>> {
+    let name = object.labels().get(ROLLOUT_LABEL)?;
+    Some(ObjectRef::new(name).within(&object.namespace()?))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature is the runtime's")]
+fn by_label_of(object: DynamicObject) -> Option<ObjectRef<Root>> {
+    let name = object.labels().get(ROLLOUT_LABEL)?;
+    Some(ObjectRef::new(name).within(&object.namespace()?))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature is the runtime's")]
+fn by_spec(action: DynamicObject) -> Option<ObjectRef<Root>> {
+    let name = action.data.get("spec")?.get("rollout")?.as_str()?;
+    Some(ObjectRef::new(name).within(&action.namespace()?))
+}

@@ -1,0 +1,141 @@
+//! One look at one Rollout: observe, decide, write what was decided, perform.
+use super::{Context, Root, key_of};
+use crate::{
+    api::{Phase, Rollout, RolloutStatus},
+    cluster::{Cluster, Error, Key},
+    plan,
+    telemetry::{PhaseLabels, ReasonLabels, RolloutLabels, VerdictLabels, WeightLabels},
+    vocab::Verdict,
+};
+use futures::FutureExt;
+use kube::{ResourceExt, runtime::controller::Action};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// A look that takes longer than this is given up, so that its place is free for others.
+const LONGEST_LOOK: Duration = Duration::from_secs(60);
+
+/// One look, from whose errors and panics nobody else suffers.
+///
+/// # Errors
+/// What kept it from its end; the caller decides when to look again.
+pub async fn reconcile(root: Arc<Root>, context: Arc<Context>) -> Result<Action, Error> {
+    let key = key_of(&root);
+    let begun = Instant::now();
+    let look = AssertUnwindSafe(look(&context.cluster, &key)).catch_unwind();
+    let result = match tokio::time::timeout(LONGEST_LOOK, look).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => Err(Error::Panicked(words_of(panic.as_ref()))),
+        Err(_) => Err(Error::TooSlow(LONGEST_LOOK.as_secs())),
+    };
+    context.cluster.telemetry().reconcile.observe(begun.elapsed().as_secs_f64());
+    if result.is_ok() {
+        context.backoff.succeeded(&key);
+    }
+    result
+}
+
+async fn look(cluster: &Cluster, key: &Key) -> Result<Action, Error> {
+    let seen = match cluster.observe(key).await {
+        Ok(Some(seen)) => seen,
+        Ok(None) => {
+            cluster.forget(key);
+            forget_numbers(cluster, key);
+            return Ok(Action::await_change());
+        }
+        Err(Error::Malformed(why)) => {
+            cluster.write_malformed(key, &why).await?;
+            return Ok(Action::await_change());
+        }
+        Err(error) => return Err(error),
+    };
+    let plan = plan::decide(&seen);
+    let mut rollout = seen.rollout;
+    if rollout.status.as_ref() != Some(&plan.status) {
+        rollout = cluster.write_status(&rollout, &plan.status).await?;
+    }
+    for decision in &plan.news {
+        tracing::info!(rollout = %key, reason = %decision.reason, message = decision.message, by = decision.by, "decided");
+        cluster.telemetry().decisions.get_or_create(&ReasonLabels { reason: decision.reason.as_str() }).inc();
+        cluster.publish(&rollout, decision).await;
+    }
+    let pods = &seen.pods;
+    cluster.measure(&rollout, || pods.iter().filter_map(|pod| Some((pod.name.clone(), pod.started?))).collect());
+    cluster.deliver(&rollout, &plan.status.alerts);
+    numbers(cluster, &rollout, &plan.status);
+    if let Some(effect) = &plan.effect {
+        tracing::info!(rollout = %key, effect = effect.verb(), object = effect.object(), "performing");
+        cluster.perform(&rollout, effect).await?;
+    }
+    Ok(match plan.look_again.map(Duration::try_from) {
+        Some(Ok(after)) => Action::requeue(after),
+        Some(Err(_)) => Action::requeue(Duration::ZERO),
+        None => Action::await_change(),
+    })
+}
+
+fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without words".to_owned())
+}
+
+const PHASES: [Phase; 11] = [
+    Phase::Initializing,
+    Phase::Stable,
+    Phase::Progressing,
+    Phase::Paused,
+    Phase::AwaitingApproval,
+    Phase::Waiting,
+    Phase::Blocked,
+    Phase::Aborting,
+    Phase::Aborted,
+    Phase::Promoting,
+    Phase::Invalid,
+];
+
+fn phase_labels(namespace: &str, rollout: &str, phase: Phase) -> PhaseLabels {
+    PhaseLabels { namespace: namespace.to_owned(), rollout: rollout.to_owned(), phase: format!("{phase:?}") }
+}
+
+fn numbers(cluster: &Cluster, rollout: &Rollout, status: &RolloutStatus) {
+    let telemetry = cluster.telemetry();
+    let (namespace, name) = (rollout.namespace().unwrap_or_default(), rollout.name_any());
+    for phase in PHASES {
+        let gauge = telemetry.phase.get_or_create(&phase_labels(&namespace, &name, phase)).clone();
+        gauge.set(i64::from(phase == status.phase));
+    }
+    let labels = RolloutLabels { namespace: namespace.clone(), rollout: name.clone() };
+    let step = status.step.as_ref();
+    telemetry.step.get_or_create(&labels).set(step.map_or(0, |step| i64::from(step.index)));
+    let observed = step.map_or(0, |step| i64::try_from(step.observed_seconds).unwrap_or(i64::MAX));
+    telemetry.observed_seconds.get_or_create(&labels).set(observed);
+    let weights = status.weights.clone().unwrap_or_default();
+    for (weight, value) in [("desired", weights.desired), ("accepted", weights.accepted)] {
+        let labels = WeightLabels { namespace: namespace.clone(), rollout: name.clone(), weight };
+        telemetry.weight.get_or_create(&labels).set(i64::from(value.percent()));
+    }
+    for metric in &rollout.spec.analysis.metrics {
+        let labels = VerdictLabels { namespace: namespace.clone(), rollout: name.clone(), metric: metric.name.clone() };
+        let verdict = status.metrics.iter().find(|seen| seen.name == metric.name).map(|seen| seen.verdict);
+        telemetry.verdict.get_or_create(&labels).set(match verdict {
+            Some(Verdict::Pass) => 1,
+            Some(Verdict::Continue) => 0,
+            Some(Verdict::Fail) => -1,
+            Some(Verdict::Unknown) | None => -2,
+        });
+    }
+}
+
+fn forget_numbers(cluster: &Cluster, key: &Key) {
+    let telemetry = cluster.telemetry();
+    let (namespace, rollout) = (key.namespace.clone().unwrap_or_default(), key.name.clone());
+    for phase in PHASES {
+        telemetry.phase.remove(&phase_labels(&namespace, &rollout, phase));
+    }
+    for weight in ["desired", "accepted"] {
+        telemetry.weight.remove(&WeightLabels { namespace: namespace.clone(), rollout: rollout.clone(), weight });
+    }
+    let labels = RolloutLabels { namespace, rollout };
+    telemetry.step.remove(&labels);
+    telemetry.observed_seconds.remove(&labels);
+}

@@ -1,0 +1,189 @@
+//! Answers of Prometheus' query API, and why one cannot be used.
+use super::{Outcome, Reply, Seen};
+use prometheus_http_query::response::Data;
+use serde::Deserialize;
+use std::collections::HashMap;
+
+/// A series: its labels, and its samples as milliseconds and value, oldest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Series {
+    pub labels: HashMap<String, String>,
+    pub samples: Vec<(i64, f64)>,
+}
+
+/// Why an answer is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Nobody answered, or the provider is not able to just now.
+    Unreachable(String),
+    /// The answer cannot be judged.
+    Unusable(String),
+}
+
+impl From<Trouble> for Seen {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Unreachable(why) => Self::nothing(Outcome::Unreachable, why),
+            Trouble::Unusable(why) => Self::nothing(Outcome::Unusable, why),
+        }
+    }
+}
+
+/// The part of an answer around its data.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope {
+    status: String,
+    data: Option<Data>,
+    #[serde(default)]
+    error: String,
+    /// Parts that are missing, and doubts about the result. Mere hints come as `infos`.
+    #[serde(default)]
+    warnings: Vec<String>,
+}
+
+/// The body of a refusal, of which only the words matter.
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+}
+
+/// The series of a range vector, or of a query over a range.
+pub(super) fn series(reply: Option<&Reply>) -> Result<Vec<Series>, Trouble> {
+    let body = match reply {
+        None => return Err(Trouble::Unreachable("the provider was not asked".into())),
+        Some(Err(unreachable)) => return Err(Trouble::Unreachable(short(&unreachable.0))),
+        Some(Ok((200, body))) => body,
+        Some(Ok((status, body))) => {
+            let words = serde_json::from_slice::<Refusal>(body).map_or_else(|_| String::new(), |refusal| refusal.error);
+            let why = match status {
+                401 | 403 => format!("the provider refuses our credentials (HTTP {status}) {}", short(&words)),
+                _ => format!("the provider answered HTTP {status} {}", short(&words)),
+            };
+            let why = why.trim_end().to_owned();
+            let passing = matches!(status, 408 | 429) || *status >= 500;
+            return Err(if passing { Trouble::Unreachable(why) } else { Trouble::Unusable(why) });
+        }
+    };
+    let unusable = |why: String| Err(Trouble::Unusable(why));
+    let answer: Envelope = match serde_json::from_slice(body) {
+        Ok(answer) => answer,
+        Err(error) => return unusable(format!("the answer is not understood: {}", short(&error.to_string()))),
+    };
+    if answer.status != "success" {
+        return unusable(format!("the provider answered: {}", short(&answer.error)));
+    }
+    if let Some(warning) = answer.warnings.first() {
+        return unusable(format!("the provider warns of its answer: {}", short(warning)));
+    }
+    match answer.data {
+        Some(Data::Matrix(matrix)) => matrix
+            .into_iter()
+            .map(|vector| {
+                let (labels, samples) = vector.into_inner();
+                let samples =
+                    samples.into_iter().map(|s| Some((millis(s.timestamp())?, s.value()))).collect::<Option<_>>();
+                let mut samples: Vec<_> =
+                    samples.ok_or_else(|| Trouble::Unusable("a sample has no possible time".into()))?;
+                samples.sort_by_key(|(at, _)| *at);
+                Ok(Series { labels, samples })
+            })
+            .collect(),
+        _ => unusable("the answer is no matrix of series".into()),
+    }
+}
+
+fn millis(seconds: f64) -> Option<i64> {
+    let millis = (seconds * 1_000.0).round();
+    #[expect(clippy::cast_possible_truncation, reason = "far inside the range of both types")]
+    (millis.abs() < 1e14).then_some(millis as i64)
+}
+
+/// Words of others, cut to what a status can carry.
+fn short(words: &str) -> String {
+    words.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Unreachable, *};
+    use proptest::prelude::*;
+
+    fn read(status: u16, body: &str) -> Result<Vec<Series>, Trouble> {
+        series(Some(&Ok((status, body.as_bytes().to_vec()))))
+    }
+
+    fn why(status: u16, body: &str) -> String {
+        match read(status, body) {
+            Err(Trouble::Unusable(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_recorded_matrix_is_read_with_its_fractions_of_seconds() {
+        let series = read(200, include_str!("fixtures/traefik-requests.json")).unwrap();
+        assert_eq!(series.len(), 2);
+        assert_eq!(series[0].labels["code"], "200");
+        assert_eq!(series[0].samples[0].0 % 1_000, 127, "scrapes fall on fractions");
+        assert!(series.iter().all(|s| s.samples.is_sorted_by_key(|(at, _)| at)));
+    }
+
+    #[test]
+    fn an_error_is_told_in_the_providers_words() {
+        assert!(why(400, include_str!("fixtures/bad-query.json")).contains("parse error"));
+        assert_eq!(why(403, "<html>"), "the provider refuses our credentials (HTTP 403)");
+        assert!(
+            why(200, r#"{"status":"error","errorType":"execution","error":"too many samples"}"#)
+                .contains("too many samples")
+        );
+    }
+
+    #[test]
+    fn a_provider_that_is_down_is_unreachable_and_not_wrong() {
+        for status in [500, 502, 503, 504, 429, 408] {
+            assert!(matches!(read(status, ""), Err(Trouble::Unreachable(_))), "{status}");
+        }
+        assert!(matches!(series(Some(&Err(Unreachable("timed out".into())))), Err(Trouble::Unreachable(_))));
+        assert!(matches!(series(None), Err(Trouble::Unreachable(_))));
+    }
+
+    #[test]
+    fn a_part_of_the_numbers_is_not_taken_for_the_whole() {
+        let warned = r#"{"status":"success","data":{"resultType":"matrix","result":[]},"warnings":["partial response: store-3"]}"#;
+        assert!(why(200, warned).ends_with("partial response: store-3"));
+        let hint = r#"{"status":"success","data":{"resultType":"matrix","result":[]},"infos":["metric might not be a counter"]}"#;
+        assert_eq!(read(200, hint), Ok(vec![]));
+    }
+
+    #[test]
+    fn other_types_and_other_texts_are_unusable() {
+        for body in [
+            r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#,
+            r#"{"status":"success","data":{"resultType":"scalar","result":[1435781451.781,"1"]}}"#,
+            r#"{"status":"success","data":{"resultType":"string","result":[1435781451.781,"x"]}}"#,
+            r#"{"status":"success"}"#,
+            "",
+            "null",
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1e300,"1"]]}]}}"#,
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"histograms":[]}]}}"#,
+        ] {
+            assert!(!why(200, body).is_empty(), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(status: u16, body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = series(Some(&Ok((status, body))));
+        }
+
+        #[test]
+        fn no_broken_answer_panics(cut in 0usize..1_400, with in "[\\[\\]{}\",0-9a-z]{0,4}") {
+            let body = include_str!("fixtures/traefik-requests.json");
+            let cut = cut.min(body.len());
+            let _ = read(200, &format!("{}{with}{}", &body[..cut], &body[cut..]));
+            let _ = read(200, &format!("{}{with}", &body[..cut]));
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Counters: from raw samples to whole numbers of requests, on a grid of intervals that starts with the evidence.
+//!
+//! Increases are taken from the samples themselves and not from `increase()`, which extrapolates to the edges of its
+//! window and yields fractions. Whether a series was there with 0 before it was first seen, and whether one that came
+//! back began anew, is told by other series of the same target: its beats, one for each successful scrape.
+use super::answer::Series;
+use std::collections::HashMap;
+
+/// A target of Prometheus: its labels `job` and `instance`.
+type Target = (String, String);
+
+/// When each target was scraped, in milliseconds, oldest first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Beats(HashMap<Target, Vec<i64>>);
+
+impl Beats {
+    /// The scrapes that these series tell of; `succeeded` says of a sample's value whether the scrape did.
+    pub fn of(series: &[Series], succeeded: impl Fn(f64) -> bool) -> Self {
+        let mut beats: HashMap<Target, Vec<i64>> = HashMap::new();
+        for Series { labels, samples } in series {
+            let times = samples.iter().filter(|(_, value)| succeeded(*value)).map(|(at, _)| *at);
+            beats.entry(target(labels)).or_default().extend(times);
+        }
+        beats.retain(|_, times| !times.is_empty());
+        for times in beats.values_mut() {
+            times.sort_unstable();
+            times.dedup();
+        }
+        Self(beats)
+    }
+
+    /// The last scrape of any target.
+    pub fn newest(&self) -> Option<i64> {
+        self.0.values().filter_map(|times| times.last()).copied().max()
+    }
+
+    /// The first scrape of any target.
+    pub fn oldest(&self) -> Option<i64> {
+        self.0.values().filter_map(|times| times.first()).copied().min()
+    }
+
+    fn before(&self, target: &Target, at: i64) -> bool {
+        self.0.get(target).and_then(|times| times.first()).is_some_and(|first| *first < at)
+    }
+
+    /// Whether the target was scraped between two scraped samples of one of its series, which then had been gone.
+    fn between(&self, target: &Target, from: i64, to: i64) -> bool {
+        self.0.get(target).is_some_and(|times| match (times.binary_search(&from), times.binary_search(&to)) {
+            (Ok(from), Ok(to)) => to > from + 1,
+            // Samples that are not of these scrapes (of another replica, say) tell nothing about the time between them.
+            _ => false,
+        })
+    }
+}
+
+/// So many more at this moment, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Increase {
+    pub at: i64,
+    pub by: u64,
+}
+
+/// When pods were started, in milliseconds, and the label that names a series' pod.
+pub(super) struct Pods<'a> {
+    pub label: &'a str,
+    pub started: HashMap<&'a str, i64>,
+}
+
+/// What a counter gained after `start`.
+///
+/// Its value at the start is its last sample then or before. A series first seen later counts from 0 when its target
+/// had been scraped without it, or when its pod was started after the start; else its first sample is where it starts.
+/// A value that falls, and a series that was gone while its target was scraped, began again at 0.
+///
+/// # Errors
+/// A sample that no counter can have.
+pub(super) fn increases(series: &Series, beats: &Beats, pods: &Pods<'_>, start: i64) -> Result<Vec<Increase>, String> {
+    let target = target(&series.labels);
+    let pod_is_new =
+        series.labels.get(pods.label).and_then(|pod| pods.started.get(pod.as_str())).is_some_and(|at| *at > start);
+    let mut gained = Vec::with_capacity(series.samples.len());
+    let mut last: Option<(i64, u64)> = None;
+    for &(at, value) in &series.samples {
+        let value = whole(value).ok_or_else(|| format!("a counter has the value {value}"))?;
+        if at > start {
+            let by = match last {
+                Some((seen, before)) if value >= before && !beats.between(&target, seen, at) => value - before,
+                Some(_) => value,
+                None if pod_is_new || beats.before(&target, at) => value,
+                None => 0,
+            };
+            if by > 0 {
+                gained.push(Increase { at, by });
+            }
+        }
+        last = Some((at, value));
+    }
+    Ok(gained)
+}
+
+/// Intervals of one length that follow each other from the start; the last one has been over for long enough that
+/// every sample in it has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grid {
+    start: i64,
+    step: i64,
+    closed: usize,
+}
+
+impl Grid {
+    /// Intervals `(start + k step, start + (k + 1) step]` that end by `settled`; times in milliseconds.
+    pub fn new(start: i64, step: i64, settled: i64) -> Self {
+        let step = step.max(1);
+        let closed = usize::try_from(settled.saturating_sub(start) / step).unwrap_or(0);
+        Self { start, step, closed }
+    }
+
+    /// Which closed interval a moment falls into.
+    fn index(&self, at: i64) -> Option<usize> {
+        let past = at.checked_sub(self.start).filter(|past| *past > 0)?;
+        usize::try_from((past - 1) / self.step).ok().filter(|index| *index < self.closed)
+    }
+
+    /// Sums by interval.
+    pub fn sums(&self, increases: &[Increase]) -> Vec<u64> {
+        let mut sums = vec![0_u64; self.closed];
+        for increase in increases {
+            if let Some(sum) = self.index(increase.at).and_then(|index| sums.get_mut(index)) {
+                *sum = sum.saturating_add(increase.by);
+            }
+        }
+        sums
+    }
+
+    /// The intervals in which both arms were scraped. What fell into another one is carried into the next of these.
+    pub fn pairs(&self, canary: &Beats, stable: &Beats) -> Vec<bool> {
+        let scraped = |beats: &Beats| {
+            let mut marks = vec![false; self.closed];
+            for at in beats.0.values().flatten() {
+                if let Some(mark) = self.index(*at).and_then(|index| marks.get_mut(index)) {
+                    *mark = true;
+                }
+            }
+            marks
+        };
+        scraped(canary).into_iter().zip(scraped(stable)).map(|(canary, stable)| canary && stable).collect()
+    }
+}
+
+/// Merges each interval that is no pair into the next one that is, and drops what is left over for a later look.
+pub(super) fn merge(sums: &[u64], pairs: &[bool]) -> Vec<u64> {
+    let mut merged = Vec::with_capacity(sums.len());
+    let mut carried = 0_u64;
+    for (sum, pair) in sums.iter().zip(pairs) {
+        carried = carried.saturating_add(*sum);
+        if *pair {
+            merged.push(std::mem::take(&mut carried));
+        }
+    }
+    merged
+}
+
+/// The sum of what was gained after a moment.
+pub(super) fn since(increases: &[Increase], after: i64) -> u64 {
+    increases.iter().filter(|increase| increase.at > after).fold(0, |sum, increase| sum.saturating_add(increase.by))
+}
+
+fn target(labels: &HashMap<String, String>) -> Target {
+    let label = |name| labels.get(name).cloned().unwrap_or_default();
+    (label("job"), label("instance"))
+}
+
+fn whole(value: f64) -> Option<u64> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 2^53")]
+    (0.0..=9_007_199_254_740_992.0).contains(&value).then(|| value.round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn series(samples: &[(i64, f64)]) -> Series {
+        let labels = [("job", "pods"), ("instance", "10.0.0.1:80"), ("pod", "app-1")];
+        Series { labels: labels.map(|(name, value)| (name.into(), value.into())).into(), samples: samples.to_vec() }
+    }
+
+    fn beats(times: impl IntoIterator<Item = i64>) -> Beats {
+        let samples: Vec<_> = times.into_iter().map(|at| (at, 1.0)).collect();
+        Beats::of(&[series(&samples)], |up| up > 0.5)
+    }
+
+    fn nobody() -> Pods<'static> {
+        Pods { label: "pod", started: HashMap::new() }
+    }
+
+    fn gained(samples: &[(i64, f64)], beats: &Beats, started: Option<i64>) -> Vec<(i64, u64)> {
+        let pods = Pods { label: "pod", started: started.map(|at| ("app-1", at)).into_iter().collect() };
+        let increases = increases(&series(samples), beats, &pods, 1_000).unwrap();
+        increases.into_iter().map(|Increase { at, by }| (at, by)).collect()
+    }
+
+    #[test]
+    fn the_start_is_the_last_sample_then_or_before() {
+        let seen = [(500, 7.0), (900, 10.0), (1_900, 12.0), (2_900, 12.0), (3_900, 15.0)];
+        assert_eq!(gained(&seen, &beats([500, 900, 1_900, 2_900, 3_900]), None), [(1_900, 2), (3_900, 3)]);
+    }
+
+    #[test]
+    fn a_fall_is_a_restart_from_0() {
+        assert_eq!(
+            gained(&[(900, 10.0), (1_900, 4.0), (2_900, 6.0)], &beats([900, 1_900, 2_900]), None),
+            [(1_900, 4), (2_900, 2)]
+        );
+    }
+
+    #[test]
+    fn a_late_series_counts_from_0_when_its_target_had_been_scraped_without_it() {
+        assert_eq!(
+            gained(&[(2_900, 3.0), (3_900, 5.0)], &beats([900, 1_900, 2_900, 3_900]), None),
+            [(2_900, 3), (3_900, 2)]
+        );
+    }
+
+    #[test]
+    fn a_late_series_of_a_late_target_starts_at_its_first_sample() {
+        assert_eq!(gained(&[(2_900, 300.0), (3_900, 305.0)], &beats([2_900, 3_900]), None), [(3_900, 5)]);
+        assert_eq!(gained(&[(2_900, 300.0), (3_900, 305.0)], &beats([2_900, 3_900]), Some(900)), [(3_900, 5)]);
+    }
+
+    #[test]
+    fn a_late_series_of_a_new_pod_counts_from_0() {
+        assert_eq!(
+            gained(&[(2_900, 30.0), (3_900, 35.0)], &beats([2_900, 3_900]), Some(1_500)),
+            [(2_900, 30), (3_900, 5)]
+        );
+    }
+
+    #[test]
+    fn a_series_that_was_gone_while_its_target_was_scraped_began_anew() {
+        let seen = [(900, 10.0), (1_900, 12.0), (4_900, 20.0)];
+        assert_eq!(gained(&seen, &beats([900, 1_900, 2_900, 3_900, 4_900]), None), [(1_900, 2), (4_900, 20)]);
+    }
+
+    #[test]
+    fn scrapes_that_failed_are_no_restart() {
+        let seen = [(900, 10.0), (1_900, 12.0), (4_900, 20.0)];
+        assert_eq!(gained(&seen, &beats([900, 1_900, 4_900]), None), [(1_900, 2), (4_900, 8)]);
+    }
+
+    #[test]
+    fn beats_of_another_replica_prove_no_restart() {
+        let seen = [(900, 10.0), (1_900, 12.0), (2_900, 20.0)];
+        assert_eq!(gained(&seen, &beats([500, 1_400, 2_400]), None), [(1_900, 2), (2_900, 8)]);
+    }
+
+    #[test]
+    fn values_that_no_counter_has_are_refused() {
+        for value in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
+            let refused = increases(&series(&[(2_000, value)]), &Beats::default(), &nobody(), 1_000);
+            assert!(refused.unwrap_err().starts_with("a counter has the value"));
+        }
+    }
+
+    #[test]
+    fn an_interval_takes_what_comes_after_its_beginning_and_by_its_end() {
+        let grid = Grid::new(1_000, 2_000, 6_900);
+        assert_eq!(grid.closed, 2);
+        let at = [1_000, 1_001, 3_000, 3_001, 5_000, 5_001].map(|at| Increase { at, by: 1 });
+        assert_eq!(grid.sums(&at), [2, 2], "what is at the start or not settled yet is not in it");
+    }
+
+    #[test]
+    fn an_interval_that_only_one_arm_has_is_carried_into_the_next() {
+        let grid = Grid::new(0, 1_000, 5_000);
+        let pairs = grid.pairs(&beats([500, 2_500, 3_500, 4_500]), &beats([500, 1_500, 3_500]));
+        assert_eq!(pairs, [true, false, false, true, false]);
+        assert_eq!(merge(&[1, 2, 3, 4, 5], &pairs), [1, 9]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_samples_are_counted_or_refused(
+            samples in proptest::collection::vec((any::<i32>(), any::<f64>()), 0..30),
+            start in any::<i32>(), step in any::<i64>(), settled in -1_000_000i64..1_000_000,
+        ) {
+            let mut samples: Vec<_> = samples.into_iter().map(|(at, value)| (i64::from(at), value)).collect();
+            samples.sort_by_key(|(at, _)| *at);
+            let start = i64::from(start).max(settled - 1_000_000);
+            if let Ok(gained) = increases(&series(&samples), &beats([0, 5]), &nobody(), start) {
+                let grid = Grid::new(start, step, settled);
+                prop_assert!(grid.sums(&gained).len() == grid.closed);
+            }
+        }
+
+        #[test]
+        fn a_counter_that_only_grows_gains_its_growth(steps in proptest::collection::vec(0u32..1_000, 1..50)) {
+            let mut value = 5.0;
+            let mut samples = vec![(1_000, value)];
+            for (i, step) in (1_i64..).zip(&steps) {
+                value += f64::from(*step);
+                samples.push((1_000 + i * 1_000, value));
+            }
+            let sum: u64 = gained(&samples, &beats(samples.iter().map(|(at, _)| *at)), None).iter().map(|(_, by)| by).sum();
+            prop_assert_eq!(sum, steps.iter().map(|step| u64::from(*step)).sum::<u64>());
+        }
+    }
+}

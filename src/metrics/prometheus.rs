@@ -1,0 +1,300 @@
+//! Prometheus: where it is, how it scrapes, and the form of its questions.
+use super::{Ask, Complaint, Metric, Reply, Seen, Source, Subject, evidence, points, presets};
+use crate::duration::Duration;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The default of [`Prometheus::timeout`].
+pub(super) const TIMEOUT: Duration = Duration::seconds(5);
+/// Evidence that is older begins anew: a day of raw samples is the most that one look asks for.
+const OLDEST_MS: i64 = 24 * 3_600_000;
+
+/// A Prometheus, or anything that answers its query API as it does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Prometheus {
+    /// Where it is, like <http://prometheus.monitoring>; `/api/v1/query` is appended to the path.
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^https?://[^\s?#]+$"))]
+    pub url: String,
+    /// Credentials that each request carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// Certificates in PEM that the server's must descend from, instead of those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub ca_bundle: Option<String>,
+    /// How long one request may take, at most 30s. Default 5s.
+    #[serde(default = "timeout")]
+    pub timeout: Duration,
+    /// How often the targets of the metrics are scraped, from 1s to 5m. Default 15s. Evidence is cut into intervals of
+    /// two scrapes, and numbers older than two scrapes are stale.
+    #[serde(default = "scrape_interval")]
+    pub scrape_interval: Duration,
+    /// How much later than its scrape a sample may arrive, at most 10m: the delay of remote write. Default 0s.
+    #[serde(default)]
+    pub lag: Duration,
+    /// What the labels of series are called here.
+    #[serde(default)]
+    pub labels: Labels,
+}
+
+/// Credentials: exactly one kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.bearer) != has(self.basic)").message("auth has exactly one of bearer and basic"))]
+pub struct Auth {
+    /// A token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<Bearer>,
+    /// A user's name and password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic: Option<Basic>,
+}
+
+/// A token, sent as `Authorization: Bearer`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Bearer {
+    /// The Secret that holds the token.
+    pub secret_ref: SecretKey,
+}
+
+/// A name and a password, sent as `Authorization: Basic`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Basic {
+    /// The Secret that holds both.
+    pub secret_ref: BasicSecret,
+}
+
+/// A key of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKey {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key. Default token.
+    #[serde(default = "token")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// Two keys of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BasicSecret {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key of the user's name. Default username.
+    #[serde(default = "username")]
+    #[schemars(length(min = 1, max = 253))]
+    pub username_key: String,
+    /// The key of the password. Default password.
+    #[serde(default = "password")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// What the labels of series are called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Labels {
+    /// The namespace of the pod. Default namespace.
+    #[serde(default = "namespace")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-zA-Z_][a-zA-Z0-9_]*$"))]
+    pub namespace: String,
+    /// The pod. Default pod.
+    #[serde(default = "pod")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-zA-Z_][a-zA-Z0-9_]*$"))]
+    pub pod: String,
+    /// The pod's template hash. Default `pod_template_hash`.
+    #[serde(default = "pod_hash")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-zA-Z_][a-zA-Z0-9_]*$"))]
+    pub pod_hash: String,
+    /// The Service; of Traefik's series, the backend. Default service. Where targets are found through a Service, as by
+    /// a `ServiceMonitor`, Prometheus renames Traefik's label to `exported_service`.
+    #[serde(default = "service")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-zA-Z_][a-zA-Z0-9_]*$"))]
+    pub service: String,
+}
+
+macro_rules! defaults {
+    ($($name:ident: $type:ty = $value:expr),+ $(,)?) => { $(fn $name() -> $type { $value })+ };
+}
+
+defaults! {
+    timeout: Duration = TIMEOUT,
+    scrape_interval: Duration = Duration::seconds(15),
+    token: String = "token".into(),
+    username: String = "username".into(),
+    password: String = "password".into(),
+    namespace: String = "namespace".into(),
+    pod: String = "pod".into(),
+    pod_hash: String = "pod_template_hash".into(),
+    service: String = "service".into(),
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self { namespace: namespace(), pod: pod(), pod_hash: pod_hash(), service: service() }
+    }
+}
+
+impl Source for Prometheus {
+    fn check(&self) -> Result<(), Complaint> {
+        let value = |field, cure: &str| Err(Complaint::Value { field, cure: cure.into() });
+        match http::Uri::try_from(self.url.as_str()) {
+            Ok(uri) if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.authority().is_none() => {
+                return value("prometheus.url", "write http:// or https://, a host and perhaps a path");
+            }
+            Ok(uri) if uri.query().is_some() => return value("prometheus.url", "leave out the ? and what follows it"),
+            Ok(uri) if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
+                return value("prometheus.url", "credentials go into a Secret that auth names");
+            }
+            Ok(_) => {}
+            Err(_) => return value("prometheus.url", "is no URL"),
+        }
+        if self.auth.as_ref().is_some_and(|auth| auth.bearer.is_some() == auth.basic.is_some()) {
+            return value("prometheus.auth", "write exactly one of bearer and basic");
+        }
+        if self.timeout == Duration::ZERO || self.timeout > Duration::seconds(30) {
+            return value("prometheus.timeout", "write more than 0s and at most 30s");
+        }
+        if !(Duration::seconds(1)..=Duration::seconds(300)).contains(&self.scrape_interval) {
+            return value("prometheus.scrapeInterval", "write 1s to 5m, as Prometheus is configured");
+        }
+        if self.lag > Duration::seconds(600) {
+            return value("prometheus.lag", "write at most 10m");
+        }
+        let Labels { namespace, pod, pod_hash, service } = &self.labels;
+        let is_label = |name: &String| {
+            name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && name.len() <= 63
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        if ![namespace, pod, pod_hash, service].into_iter().all(is_label) {
+            return value("prometheus.labels", "a label's name has letters, digits and _ and begins with no digit");
+        }
+        Ok(())
+    }
+
+    fn asks(&self, metric: &Metric, subject: &Subject) -> Vec<Ask> {
+        match metric.preset.as_deref().and_then(presets::find) {
+            Some(preset) => evidence::asks(preset, metric, self, subject),
+            None => points::asks(metric, self, subject),
+        }
+    }
+
+    fn read(&self, metric: &Metric, subject: &Subject, replies: &[Reply]) -> Seen {
+        match metric.preset.as_deref().and_then(presets::find) {
+            Some(preset) => evidence::read(preset, metric, self, subject, replies),
+            None => points::read(metric, self, subject, replies),
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        self.timeout.min(Duration::seconds(30))
+    }
+}
+
+impl Prometheus {
+    /// A query for one moment, in milliseconds.
+    pub(super) fn instant(&self, query: String, at: i64) -> Ask {
+        Ask { path: "/api/v1/query", form: self.form(query, [("time", at)]) }
+    }
+
+    /// A query for a row of moments, in milliseconds.
+    pub(super) fn range(&self, query: String, start: i64, end: i64, step: i64) -> Ask {
+        Ask { path: "/api/v1/query_range", form: self.form(query, [("start", start), ("end", end), ("step", step)]) }
+    }
+
+    fn form<const N: usize>(&self, query: String, times: [(&str, i64); N]) -> Vec<(String, String)> {
+        let times = times.map(|(name, at)| (name.to_owned(), format!("{}.{:03}", at / 1_000, at.rem_euclid(1_000))));
+        let timeout = format!("{}ms", self.timeout().as_millis());
+        [("query".to_owned(), query), ("timeout".to_owned(), timeout)].into_iter().chain(times).collect()
+    }
+}
+
+/// The times of a look, in milliseconds since 1970 or as lengths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Times {
+    /// When the evidence that is judged begins.
+    pub start: i64,
+    /// When evidence must begin anew, because it has become too long.
+    pub restart: Option<i64>,
+    /// The moment of the look.
+    pub now: i64,
+    /// Up to when every sample has arrived.
+    pub settled: i64,
+    /// Between two scrapes.
+    pub scrape: i64,
+    /// How old the newest sample may be.
+    pub fresh: i64,
+}
+
+impl Times {
+    pub fn of(prometheus: &Prometheus, subject: &Subject) -> Self {
+        let length = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(0);
+        let (scrape, lag) = (length(prometheus.scrape_interval).max(1_000), length(prometheus.lag));
+        // No earlier than 1970: what is written with a sign is no time to Prometheus.
+        let now = subject.now.as_millisecond().max(OLDEST_MS);
+        let since = subject.evidence_since.as_millisecond().clamp(0, now);
+        Self {
+            start: since.max(now - OLDEST_MS),
+            restart: (since < now - OLDEST_MS).then_some(now - OLDEST_MS / 2),
+            now,
+            settled: now - scrape - lag,
+            scrape,
+            // A busy Prometheus is late by seconds, however often it scrapes.
+            fresh: (2 * scrape).max(5_000) + lag,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{check_provider, tests::provider},
+        *,
+    };
+
+    fn words(change: impl FnOnce(&mut Prometheus)) -> String {
+        let mut provider = provider(15);
+        change(provider.prometheus.as_mut().unwrap());
+        check_provider(&provider).err().map_or_else(String::new, |complaint| complaint.to_string())
+    }
+
+    #[test]
+    fn settings_are_refused_by_name_and_with_the_cure() {
+        assert_eq!(words(|_| {}), "");
+        for url in ["", "prometheus:9090", "ftp://host", "http://", "http://a b", "http://host/?x=1", "http://me:pw@host"] {
+            assert!(words(|p| p.url = url.into()).starts_with("prometheus.url: "), "{url}");
+        }
+        assert_eq!(words(|p| p.url = "https://mimir.example:8443/prometheus".into()), "");
+        assert!(words(|p| p.auth = Some(Auth::default())).starts_with("prometheus.auth: write exactly one"));
+        assert!(words(|p| p.timeout = Duration::seconds(31)).starts_with("prometheus.timeout: "));
+        assert!(words(|p| p.scrape_interval = Duration::ZERO).starts_with("prometheus.scrapeInterval: "));
+        assert!(words(|p| p.lag = Duration::MAX).starts_with("prometheus.lag: "));
+        assert!(words(|p| p.labels.pod = "pod\"}".into()).starts_with("prometheus.labels: "));
+        assert!(check_provider(&super::super::ProviderSpec::default()).is_err());
+    }
+
+    #[test]
+    fn what_is_left_out_has_defaults() {
+        let read: Prometheus = serde_json::from_str(r#"{"url":"http://prometheus"}"#).unwrap();
+        assert_eq!((read.timeout, read.scrape_interval, read.lag), (TIMEOUT, Duration::seconds(15), Duration::ZERO));
+        assert_eq!(read.labels, serde_json::from_str::<Labels>("{}").unwrap());
+        let basic: Basic = serde_json::from_str(r#"{"secretRef":{"name":"s"}}"#).unwrap();
+        assert_eq!((basic.secret_ref.username_key.as_str(), basic.secret_ref.key.as_str()), ("username", "password"));
+    }
+
+    #[test]
+    fn moments_are_written_with_their_fractions() {
+        let ask = provider(15).prometheus.unwrap().instant("up".into(), 1_795_246_876_127);
+        assert_eq!(ask.form[2], ("time".into(), "1795246876.127".into()));
+        assert_eq!(ask.form[1], ("timeout".into(), "5000ms".into()));
+    }
+}

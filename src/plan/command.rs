@@ -1,0 +1,135 @@
+//! What people and machines command, and whether it still fits what they saw.
+use super::{
+    Effect, PendingAction,
+    turn::{Holds, Stop, Turn},
+};
+use crate::api::{Action, ActionOutcome, Handled, Reason};
+
+impl Turn<'_> {
+    /// The oldest action is taken or refused; what was decided is in the status before the action is answered.
+    pub fn commands(&mut self) -> Holds {
+        let Some(action) = self.seen.actions.iter().find(|action| action.answered.is_none()) else { return Ok(()) };
+        self.answer_known(action)?;
+        let result = self.expected(action).and_then(|()| self.obey(action));
+        Err(self.decided(action, result))
+    }
+
+    /// Actions for a Rollout that cannot take any are refused, so that nobody waits for an answer.
+    pub fn refuse_commands(&mut self, why: &str) -> Holds {
+        let Some(action) = self.seen.actions.iter().find(|action| action.answered.is_none()) else { return Ok(()) };
+        self.answer_known(action)?;
+        Err(self.decided(action, Err(why.to_owned())))
+    }
+
+    fn answer_known(&self, action: &PendingAction) -> Holds {
+        let Some(known) = self.status.handled.iter().find(|handled| handled.uid == action.uid) else { return Ok(()) };
+        Err(Stop::Do(Effect::Answer {
+            name: action.name.clone(),
+            outcome: known.outcome,
+            message: known.message.clone(),
+        }))
+    }
+
+    fn decided(&mut self, action: &PendingAction, result: Result<String, String>) -> Stop {
+        let (outcome, message) = match result {
+            Ok(message) => (ActionOutcome::Accepted, message),
+            Err(message) => (ActionOutcome::Refused, message),
+        };
+        let reason = match outcome {
+            ActionOutcome::Accepted => Reason::ActionAccepted,
+            ActionOutcome::Refused => Reason::ActionRefused,
+        };
+        let why = action.reason.as_deref().map_or_else(String::new, |why| format!(" ({why})"));
+        self.note(reason, format!("{:?}: {message}{why}", action.action), action.by.clone());
+        self.status.handled.push(Handled { uid: action.uid.clone(), outcome, message });
+        let surplus = self.status.handled.len().saturating_sub(20);
+        self.status.handled.drain(..surplus);
+        Stop::Again
+    }
+
+    fn expected(&self, action: &PendingAction) -> Result<(), String> {
+        let Some(expect) = &action.expect else { return Ok(()) };
+        let revision = match (&self.status.flight, &self.status.latch) {
+            (Some(flight), _) => Some(flight.revision.as_str()),
+            (None, Some(latch)) => Some(latch.revision.as_str()),
+            (None, None) => None,
+        };
+        if let Some(wanted) = expect.revision.as_deref()
+            && revision != Some(wanted)
+        {
+            return Err(format!("expected revision {wanted}, and on trial is {}", revision.unwrap_or("none")));
+        }
+        let step = self.status.step.as_ref().map(|step| step.name.as_str());
+        if let Some(wanted) = expect.step.as_deref()
+            && step != Some(wanted)
+        {
+            return Err(format!("expected step {wanted}, and held is {}", step.unwrap_or("none")));
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, action: &PendingAction) -> Result<String, String> {
+        let nothing = || "no revision is on trial".to_owned();
+        if action.action == Action::Retry {
+            let latch = self.status.latch.take().ok_or("nothing was given up, so there is nothing to retry")?;
+            if self.status.flight.is_some() {
+                self.status.latch = Some(latch);
+                return Err("the candidate is still on its way out; retry when the phase is Aborted".to_owned());
+            }
+            self.note(Reason::Retried, format!("{} is tried again", latch.revision), action.by.clone());
+            return Ok("it is tried again, from the first step".to_owned());
+        }
+        if self.status.latch.is_some() {
+            return match action.action {
+                Action::Abort => Ok("it was given up already".to_owned()),
+                _ => Err("the candidate was given up; Retry tries it again".to_owned()),
+            };
+        }
+        if self.past_the_point() {
+            return Err(
+                "the promotion is past the point of return; to go back, put the former template into the Deployment"
+                    .to_owned(),
+            );
+        }
+        let promoting = self.status.flight.as_ref().ok_or_else(nothing)?.promotion.is_some();
+        match action.action {
+            Action::Abort => {
+                let why = action.reason.clone().unwrap_or_else(|| "somebody said Abort".to_owned());
+                self.give_up(Reason::Commanded, why, action.by.clone());
+                Ok("requests go back to stable".to_owned())
+            }
+            _ if promoting => Err("the candidate is already taking over; Abort is the only way back".to_owned()),
+            Action::Pause => {
+                self.set_paused(true);
+                Ok("it stays at this weight until Resume".to_owned())
+            }
+            Action::Resume => {
+                if self.status.flight.as_ref().is_some_and(|flight| !flight.paused) {
+                    return Err("it is not paused".to_owned());
+                }
+                self.set_paused(false);
+                Ok("it goes on".to_owned())
+            }
+            Action::Promote => {
+                let step = self.status.step.as_mut().ok_or_else(nothing)?;
+                step.approved = true;
+                let message = format!("step {} is left as soon as its state is there", step.name);
+                self.set_paused(false);
+                Ok(message)
+            }
+            Action::PromoteFull => {
+                let stable =
+                    self.stable().map_err(|_| "the stable ReplicaSet is not known at this moment".to_owned())?;
+                self.start_promotion(stable).map_err(|_| nothing())?;
+                Ok("all steps are left; the candidate takes over as soon as its pods carry everything".to_owned())
+            }
+            Action::Retry => Err("nothing was given up".to_owned()),
+        }
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        if let Some(flight) = &mut self.status.flight {
+            flight.paused = paused;
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! A revision on trial: from the first difference between the templates to its promotion, or the way back.
+use super::{
+    Deployment, ReplicaSet,
+    capacity::{carried_by, pods_for},
+    effect::Effect,
+    observed::AlertEvent,
+    turn::{Holds, LATER, SOON, Stop, Turn, revision_of, target},
+    workload::same_template,
+};
+use crate::{
+    api::{Flight, Latch, OnStuck, Past, Phase, Progress, Reason, Step},
+    plan::check::Complaint,
+    vocab::Weight,
+};
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// So many ends of a candidate's containers by themselves are one too many: a single one may be the node's fault.
+const CRASHES: i32 = 2;
+
+impl<'a> Turn<'a> {
+    /// The heart of the list: what is on trial, and what follows.
+    pub fn fly_or_rest(&mut self, checked: Result<(), Stop>) -> Holds {
+        if self.past_the_point() {
+            return self.finish();
+        }
+        let deployment = self.deployment()?;
+        let stable = self.stable()?;
+        self.services(deployment)?;
+        if same_template(&deployment.template, &stable.template) {
+            return self.back_at_stable(stable);
+        }
+        // F1, whatever follows: with the policy alone a template change is held but not paused yet.
+        self.held(deployment)?;
+        if self.is_latched(deployment) {
+            return self.given_up(stable);
+        }
+        if self.status.latch.take().is_some() {
+            self.note(Reason::Superseded, "a newer template came after the one that was given up", None);
+            return Err(Stop::Again);
+        }
+        checked?;
+        let Some(flight) = self.status.flight.clone() else {
+            return self.begin(deployment, stable);
+        };
+        let candidate = self.seen.replica_set(&flight.candidate);
+        let is_this = candidate.map_or_else(
+            || flight.revision == revision_of(&deployment.template, |_| false),
+            |candidate| same_template(&candidate.template, &deployment.template),
+        );
+        if !is_this {
+            self.home(stable, Phase::Progressing, false)?;
+            self.note(
+                Reason::Superseded,
+                "a newer template replaces this one; its trial starts from the first step",
+                None,
+            );
+            self.status.flight = None;
+            return Err(Stop::Again);
+        }
+        self.fly(deployment, stable)
+    }
+
+    /// Git is back at stable's template, or never left it.
+    fn back_at_stable(&mut self, stable: &'a ReplicaSet) -> Holds {
+        if self.status.flight.is_some() {
+            self.home(stable, Phase::Progressing, false)?;
+            self.note(Reason::Reverted, "the Deployment's template is stable's again", None);
+            self.status.flight = None;
+            self.status.latch = None;
+            return Err(Stop::Again);
+        }
+        if self.status.latch.take().is_some() {
+            self.note(Reason::Reverted, "the Deployment's template is stable's again", None);
+            return Err(Stop::Again);
+        }
+        self.status.attempt = 0;
+        self.rest(stable, Phase::Stable, "one revision serves and none is on trial".to_owned())
+    }
+
+    /// Whether this template was given up.
+    fn is_latched(&self, deployment: &Deployment) -> bool {
+        self.status.latch.as_ref().is_some_and(|latch| match self.seen.replica_set(&latch.candidate) {
+            Some(set) => same_template(&set.template, &deployment.template),
+            None => latch.revision == revision_of(&deployment.template, |_| false),
+        })
+    }
+
+    /// The candidate was given up: home, and held there.
+    fn given_up(&mut self, stable: &'a ReplicaSet) -> Holds {
+        if self.status.flight.is_some() {
+            self.home(stable, Phase::Aborting, false)?;
+            self.status.flight = None;
+            return Err(Stop::Again);
+        }
+        let message = self.status.latch.as_ref().map(|latch| {
+            format!(
+                "{}: {}; stable serves, and the Deployment is held until its template changes or somebody says Retry",
+                latch.reason, latch.message
+            )
+        });
+        self.rest(stable, Phase::Aborted, message.unwrap_or_default())
+    }
+
+    /// A new revision goes on trial.
+    fn begin(&mut self, deployment: &'a Deployment, stable: &'a ReplicaSet) -> Holds {
+        if deployment.replicas == 0 {
+            let object = format!("Deployment/{}", deployment.name);
+            return Err(self.wait(
+                Phase::Waiting,
+                Reason::NoReplicas,
+                &object,
+                "the Deployment has no replicas, so nothing can be tried; the new template is held",
+                LATER,
+            ));
+        }
+        self.routed_only()?;
+        self.claims(deployment)?;
+        let known = self.seen.ours().find(|set| same_template(&set.template, &deployment.template));
+        let (revision, candidate) = known.map_or_else(
+            || {
+                let revision = revision_of(&deployment.template, |revision| {
+                    let name = format!("{}-{revision}", deployment.name);
+                    self.seen.replica_set(&name).is_some()
+                });
+                let name = format!("{}-{revision}", deployment.name);
+                (revision, name)
+            },
+            |set| (self.revision_name(set), set.name.clone()),
+        );
+        self.status.past = None;
+        self.status.attempt = self.status.attempt.saturating_add(1);
+        self.status.flight = Some(Flight {
+            revision,
+            candidate,
+            started_at: Time(self.seen.now),
+            steps: self.spec().steps.clone(),
+            promotion: None,
+            evidence_since: None,
+            dark_since: None,
+            paused: false,
+            settling: None,
+            reverted: Vec::new(),
+        });
+        self.status.step = None;
+        self.status.metrics.clear();
+        self.enter(0)?;
+        self.note(Reason::FlightStarted, format!("a new revision goes on trial against {}", stable.name), None);
+        Err(Stop::Again)
+    }
+
+    /// One look at a revision on trial.
+    fn fly(&mut self, deployment: &'a Deployment, stable: &'a ReplicaSet) -> Holds {
+        if self.status.flight.as_ref().is_some_and(|flight| flight.promotion.is_none()) {
+            self.judge()?;
+        }
+        self.crashes()?;
+        self.contested()?;
+        self.claims(deployment)?;
+        self.narrowed(stable)?;
+        let candidate = self.candidate(deployment)?;
+        if self.status.flight.as_ref().is_some_and(|flight| flight.promotion.is_some()) {
+            return self.promote(deployment, stable, candidate);
+        }
+        let step = self.step()?.clone();
+        self.routed_only_at_first(candidate)?;
+        let want = pods_for(&step, deployment.replicas, self.pair().is_some());
+        self.enough_pods(deployment, stable, candidate, want)?;
+        self.canary_on(candidate)?;
+        self.status.weights.get_or_insert_default().desired = step.weight;
+        if let Some(pair) = self.pair() {
+            let trial = self.service(self.seen.canary_service.as_ref(), &pair.canary)?;
+            if step.weight > self.accepted() {
+                self.reaches(trial, &self.seen.ready_pods(&candidate.hash), Phase::Progressing)?;
+            }
+            self.weighs(step.weight, Phase::Progressing)?;
+            if step.weight > Weight::ZERO {
+                let settle = self.settle();
+                self.settled(&format!("weight {}", step.weight), settle, Phase::Progressing)?;
+            }
+        } else {
+            let ready = self.seen.ready_pods(&candidate.hash).len();
+            let all = ready + self.seen.ready_pods(&stable.hash).len();
+            let share = (ready * 100).checked_div(all).and_then(|share| u8::try_from(share).ok()).and_then(Weight::new);
+            let weights = self.status.weights.get_or_insert_default();
+            weights.accepted = share.unwrap_or(Weight::ZERO);
+            weights.by = Some("Pods".to_owned());
+        }
+        if candidate.replicas > want {
+            self.scaled(candidate, want)?;
+        }
+        self.observe(&step, stable)
+    }
+
+    /// Both Services name one revision's hash; before the first candidate pod that changes no endpoint.
+    fn narrowed(&self, stable: &ReplicaSet) -> Holds {
+        let Some(pair) = self.pair() else { return Ok(()) };
+        for (found, name) in [(&self.seen.stable_service, &pair.stable), (&self.seen.canary_service, &pair.canary)] {
+            let service = self.service(found.as_ref(), name)?;
+            if service.hash().is_none() {
+                self.selects(service, Some(&stable.hash))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// F2: the candidate's ReplicaSet exists and is ours.
+    fn candidate(&mut self, deployment: &Deployment) -> Result<&'a ReplicaSet, Stop> {
+        let flight = self.flight()?.clone();
+        if let Some(set) = self.seen.replica_set(&flight.candidate) {
+            return Ok(set);
+        }
+        Err(Stop::Do(Effect::CreateCandidate {
+            name: flight.candidate,
+            revision: flight.revision,
+            template: deployment.template.clone(),
+            selector: deployment.selector.clone(),
+            min_ready_seconds: deployment.min_ready_seconds,
+            deployment: target(deployment),
+        }))
+    }
+
+    /// A Service that came after adoption must not reach the first candidate pod.
+    fn routed_only_at_first(&self, candidate: &ReplicaSet) -> Holds {
+        if candidate.is_empty() { self.routed_only() } else { Ok(()) }
+    }
+
+    /// The weight that is known to be accepted.
+    fn accepted(&self) -> Weight {
+        self.status.weights.as_ref().map_or(Weight::ZERO, |weights| weights.accepted)
+    }
+
+    /// The candidate has the pods it needs, ready; the weight never asks more than they carry.
+    fn enough_pods(
+        &mut self,
+        deployment: &Deployment,
+        stable: &ReplicaSet,
+        candidate: &ReplicaSet,
+        want: i32,
+    ) -> Holds {
+        if candidate.replicas < want {
+            self.scaled(candidate, want)?;
+        }
+        let ready = self.seen.ready_pods(&candidate.hash).len();
+        let needed = usize::try_from(want).unwrap_or(0);
+        if ready >= needed {
+            self.progressed(ready)?;
+            return Ok(());
+        }
+        let carried = carried_by(ready, deployment.replicas);
+        let home = self.seen.stable_service.as_ref().is_some_and(|service| service.hash() == Some(&stable.hash));
+        if self.pair().is_some() && home && self.accepted() > carried {
+            self.weighs(carried, Phase::Progressing)?;
+        }
+        self.progressed(ready)?;
+        let stuck = self.seen.pods.iter().filter(|pod| pod.hash == candidate.hash).find_map(|pod| pod.stuck.clone());
+        let why = stuck.map_or_else(String::new, |stuck| format!(": {stuck}"));
+        let message = format!("{ready} of {want} candidate pods are ready{why}");
+        self.stuck(&message)?;
+        Err(self.wait(
+            Phase::Progressing,
+            Reason::PodsNotReady,
+            &format!("ReplicaSet/{}", candidate.name),
+            message,
+            SOON,
+        ))
+    }
+
+    /// Remembers the most pods that were ever ready in this step.
+    fn progressed(&mut self, ready: usize) -> Holds {
+        let now = Time(self.seen.now);
+        let ready = i32::try_from(ready).unwrap_or(i32::MAX);
+        let step = self.status.step.as_mut().ok_or(Stop::Again)?;
+        if step.progress.as_ref().is_none_or(|mark| ready > mark.ready) {
+            step.progress = Some(Progress { ready, since: now });
+        }
+        Ok(())
+    }
+
+    /// Gives up when nobody beat the high-water mark for too long.
+    fn stuck(&mut self, message: &str) -> Holds {
+        let since = self.status.step.as_ref().and_then(|step| step.progress.as_ref()).map(|mark| mark.since.0);
+        let rule = &self.spec().progress;
+        if since.is_none_or(|since| self.ago(since) < rule.deadline.signed()) {
+            return Ok(());
+        }
+        match rule.on_stuck {
+            OnStuck::Abort => {
+                let message = format!("{message}, without progress for {}", rule.deadline);
+                Err(self.give_up(Reason::ProgressDeadlineExceeded, message, None))
+            }
+            OnStuck::Pause => {
+                let message = format!("{message}, without progress for {}; onStuck says Pause", rule.deadline);
+                Err(self.wait(Phase::Paused, Reason::ProgressDeadlineExceeded, "", message, SOON))
+            }
+        }
+    }
+
+    /// Gives up a candidate whose containers end again and again.
+    fn crashes(&mut self) -> Holds {
+        let Some(hash) = self.status.canary.as_ref().map(|canary| canary.pod_template_hash.clone()) else {
+            return Ok(());
+        };
+        let worst = self.seen.pods.iter().filter(|pod| pod.hash == hash).max_by_key(|pod| pod.restarts);
+        let Some(pod) = worst.filter(|pod| pod.restarts >= CRASHES) else { return Ok(()) };
+        let why = pod.stuck.as_deref().map_or_else(String::new, |stuck| format!(" ({stuck})"));
+        let message = format!("containers of pod {} ended {} times by themselves{why}", pod.name, pod.restarts);
+        Err(self.give_up(Reason::CandidateCrashing, message, None))
+    }
+
+    /// Nobody else keeps writing our weights.
+    fn contested(&mut self) -> Holds {
+        let Some(flight) = &self.status.flight else { return Ok(()) };
+        let minute = SignedDuration::from_secs(60);
+        let (Some(first), Some(last)) = (flight.reverted.first(), flight.reverted.get(1)) else { return Ok(()) };
+        if last.0.duration_since(first.0) > minute || self.ago(last.0) > minute || flight.promotion.is_some() {
+            return Ok(());
+        }
+        let last = last.0;
+        self.weighs(Weight::ZERO, Phase::Blocked)?;
+        let left = minute - self.ago(last);
+        Err(self.wait(
+            Phase::Blocked,
+            Reason::RouteContested,
+            "",
+            "somebody else wrote the route's weights twice within a minute; all requests are at stable. Install the chart's admission \
+             policy for routes, let the operator own the route (ownership: Operator), or take the weights out of what writes them",
+            left.min(LATER),
+        ))
+    }
+
+    /// The canary Service selects the candidate; it moved there while it carried no weight, and evidence begins when that has settled.
+    fn canary_on(&mut self, candidate: &ReplicaSet) -> Holds {
+        let now = Time(self.seen.now);
+        let Some(pair) = self.pair() else {
+            let flight = self.flight()?;
+            if flight.evidence_since.is_none() {
+                flight.evidence_since = Some(now);
+                return Err(Stop::Again);
+            }
+            return Ok(());
+        };
+        let settle = self.settle();
+        let trial = self.service(self.seen.canary_service.as_ref(), &pair.canary)?;
+        if trial.hash() != Some(&candidate.hash) {
+            self.weighs(Weight::ZERO, Phase::Progressing)?;
+            self.settled("weight 0 before the canary Service moves", settle, Phase::Progressing)?;
+            self.flight()?.evidence_since = None;
+            self.selects(trial, Some(&candidate.hash))?;
+        }
+        if self.flight()?.evidence_since.is_none() {
+            self.reaches(trial, &self.seen.ready_pods(&candidate.hash), Phase::Progressing)?;
+            self.settled("the canary Service on the candidate", settle, Phase::Progressing)?;
+            self.flight()?.evidence_since = Some(now);
+            return Err(Stop::Again);
+        }
+        Ok(())
+    }
+
+    /// The candidate takes over: it carries everything through the canary Service, the stable Service moves to it at weight 0,
+    /// requests return home, and the ReplicaSets change hands.
+    fn promote(&mut self, deployment: &'a Deployment, stable: &'a ReplicaSet, candidate: &'a ReplicaSet) -> Holds {
+        let phase = Phase::Promoting;
+        let home = self.flight()?.promotion.as_ref().is_some_and(|promotion| promotion.home);
+        if !home {
+            self.enough_pods(deployment, stable, candidate, deployment.replicas.max(1))?;
+            if candidate.available < deployment.replicas {
+                let object = format!("ReplicaSet/{}", candidate.name);
+                let message =
+                    format!("{} of {} candidate pods are available", candidate.available, deployment.replicas);
+                return Err(self.wait(phase, Reason::PodsNotReady, &object, message, SOON));
+            }
+        }
+        if let Some(pair) = self.pair() {
+            let settle = self.settle();
+            let pods = self.seen.ready_pods(&candidate.hash);
+            let service = self.service(self.seen.stable_service.as_ref(), &pair.stable)?;
+            if !home {
+                self.canary_on(candidate)?;
+                if service.hash() != Some(&candidate.hash) {
+                    let trial = self.service(self.seen.canary_service.as_ref(), &pair.canary)?;
+                    self.reaches(trial, &pods, phase)?;
+                    self.weighs(Weight::FULL, phase)?;
+                    self.settled("all requests to the canary Service", settle, phase)?;
+                    if let Some(promotion) = self.flight()?.promotion.as_mut().filter(|promotion| !promotion.moved) {
+                        promotion.moved = true;
+                        return Err(Stop::Again);
+                    }
+                    self.selects(service, Some(&candidate.hash))?;
+                }
+                self.reaches(service, &pods, phase)?;
+                self.settled("the stable Service on the candidate", settle, phase)?;
+                if let Some(promotion) = &mut self.flight()?.promotion {
+                    promotion.home = true;
+                }
+                return Err(Stop::Again);
+            }
+            self.weighs(Weight::ZERO, phase)?;
+            self.settled("all requests home to the stable Service", settle, phase)?;
+        }
+        self.swap(&stable.name, candidate)
+    }
+
+    /// Whether the ReplicaSet that served until the promotion has left the Deployment: from here on there is only forward.
+    pub fn past_the_point(&self) -> bool {
+        let promotion = self.status.flight.as_ref().and_then(|flight| flight.promotion.as_ref());
+        promotion.is_some_and(|promotion| !self.seen.controlled().any(|set| set.name == promotion.from))
+    }
+
+    /// P2, and the facts of the new stable revision. P3 follows from rest, if the template is still this one.
+    pub fn finish(&mut self) -> Holds {
+        let flight = self.flight()?.clone();
+        let Some(candidate) = self.seen.replica_set(&flight.candidate) else {
+            let object = format!("ReplicaSet/{}", flight.candidate);
+            return Err(self.wait(
+                Phase::Blocked,
+                Reason::StableMissing,
+                &object,
+                "the promoted ReplicaSet is gone",
+                SOON,
+            ));
+        };
+        let from = flight.promotion.as_ref().map(|promotion| promotion.from.clone()).unwrap_or_default();
+        self.swap(&from, candidate)?;
+        let message = format!("{} serves; its pods are the ones that were tried", candidate.name);
+        self.note(Reason::Promoted, message.clone(), None);
+        self.alert(AlertEvent::Promoted, Reason::Promoted, &message, None);
+        if let Some(workload) = &mut self.status.workload {
+            workload.stable_replica_set = Some(candidate.name.clone());
+        }
+        self.status.past = Some(Past { replica_set: from, since: Time(self.seen.now) });
+        self.status.flight = None;
+        self.status.latch = None;
+        self.status.attempt = 0;
+        Err(Stop::Again)
+    }
+
+    /// Latches the abort. Nothing else happens in this look: the latch is in the status before its first effect.
+    pub fn give_up(&mut self, reason: Reason, message: String, by: Option<String>) -> Stop {
+        let Some(flight) = self.status.flight.clone() else { return Stop::Again };
+        self.status.latch = Some(Latch {
+            revision: flight.revision,
+            candidate: flight.candidate,
+            attempt: self.status.attempt,
+            reason,
+            message: message.chars().take(1_000).collect(),
+            at: Time(self.seen.now),
+            by: by.clone(),
+        });
+        self.note(Reason::Aborted, format!("{reason}: {message}"), by.clone());
+        self.alert(AlertEvent::Aborted, reason, &message, by.as_deref());
+        self.status.phase = Phase::Aborting;
+        Stop::Again
+    }
+
+    /// The step that is held.
+    pub fn step(&self) -> Result<&Step, Stop> {
+        let flight = self.status.flight.as_ref().ok_or(Stop::Again)?;
+        let index = self.status.step.as_ref().map_or(0, |step| step.index);
+        flight.steps.get(usize::try_from(index).unwrap_or(usize::MAX)).ok_or(Stop::Again)
+    }
+
+    /// What is wrong with the metrics of the spec, said by those who tried to ask.
+    pub fn complaint(&self, message: &str) -> Complaint {
+        Complaint::new("spec.analysis.metrics", message)
+    }
+}

@@ -1,0 +1,123 @@
+//! The way home: all traffic to stable, the candidate out; and what is kept in order while nothing is on trial.
+use super::{
+    Effect, ReplicaSet,
+    turn::{Holds, SOON, Stop, Turn, target},
+    workload::same_template,
+};
+use crate::{
+    api::{Phase, Reason},
+    vocab::Weight,
+};
+use jiff::SignedDuration;
+
+impl<'a> Turn<'a> {
+    /// Everything points to stable and the candidate has no pods; `keep` leaves its pods, for somebody else takes them over.
+    ///
+    /// The order is what loses no request: the stable Service first where a promotion had moved it (only at weight 0),
+    /// then the weight, then the canary Service, and the pods last, when nothing has pointed at them for a while.
+    pub fn home(&mut self, stable: &'a ReplicaSet, phase: Phase, keep: bool) -> Holds {
+        if let Some(pair) = self.pair() {
+            let settle = self.settle();
+            let home = self.service(self.seen.stable_service.as_ref(), &pair.stable);
+            if let Ok(home) = home
+                && self
+                    .status
+                    .flight
+                    .as_ref()
+                    .and_then(|flight| flight.promotion.as_ref())
+                    .is_some_and(|promotion| promotion.moved)
+            {
+                if home.hash() != Some(&stable.hash) {
+                    self.weighs(Weight::FULL, phase)?;
+                    self.settled("all requests to the canary Service, on the way back", settle, phase)?;
+                    self.selects(home, Some(&stable.hash))?;
+                }
+                // It may have moved just now; requests return when its endpoints have been seen.
+                self.reaches(home, &self.seen.ready_pods(&stable.hash), phase)?;
+                self.settled("the stable Service back on stable", settle, phase)?;
+                self.flight()?.promotion = None;
+                return Err(Stop::Again);
+            }
+            self.weighs(Weight::ZERO, phase)?;
+            self.settled("no requests to the canary Service", settle, phase)?;
+            let trial = self.service(self.seen.canary_service.as_ref(), &pair.canary);
+            if let Ok(trial) = trial
+                && trial.hash().is_some_and(|hash| hash != stable.hash)
+            {
+                self.selects(trial, Some(&stable.hash))?;
+            }
+        } else if let Some(flight) = &mut self.status.flight {
+            flight.promotion = None;
+        }
+        if keep {
+            return Ok(());
+        }
+        let past = self.status.past.as_ref().map(|past| past.replica_set.clone());
+        for set in self.seen.ours().filter(|set| Some(&set.name) != past.as_ref()) {
+            self.scaled(set, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing is on trial: old pods end in time, Services widen, history is kept short, the Deployment is not paused.
+    pub fn rest(&mut self, stable: &'a ReplicaSet, phase: Phase, message: String) -> Holds {
+        let deployment = self.deployment()?;
+        self.status.step = None;
+        self.status.metrics.clear();
+        self.status.weights = None;
+        let kept = self.old_pods(phase)?;
+        if same_template(&deployment.template, &stable.template) {
+            self.released(deployment)?;
+        }
+        if let (Some(pair), None) = (self.pair(), kept) {
+            // With stable's pods alone left, a selector without a hash reaches the same pods and leaves nothing pinned.
+            for (found, name) in [(&self.seen.stable_service, &pair.stable), (&self.seen.canary_service, &pair.canary)]
+            {
+                let service = self.service(found.as_ref(), name)?;
+                self.selects(service, None)?;
+            }
+        }
+        self.claims(deployment)?;
+        self.short_history(deployment.history_limit)?;
+        Err(Stop::Rest(phase, message, kept))
+    }
+
+    /// Former pods end when their time is over; until then, how long it still is.
+    fn old_pods(&mut self, phase: Phase) -> Result<Option<SignedDuration>, Stop> {
+        // Behind one Service old pods would go on taking their share of requests.
+        let routed = self.pair().is_some();
+        if let Some(past) = self.status.past.clone() {
+            let delay = if routed { self.spec().scale_down_delay.signed() } else { SignedDuration::ZERO };
+            let left = delay - self.ago(past.since.0);
+            if left > SignedDuration::ZERO
+                && self.seen.replica_set(&past.replica_set).is_some_and(|set| !set.is_empty())
+            {
+                return Ok(Some(left));
+            }
+            self.status.past = None;
+        }
+        for set in self.seen.ours() {
+            self.scaled(set, 0)?;
+            if set.status_replicas > 0 {
+                return Err(self.wait(
+                    phase,
+                    Reason::PodsNotReady,
+                    &format!("ReplicaSet/{}", set.name),
+                    "old pods are ending",
+                    SOON,
+                ));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Of former ReplicaSets the newest are kept, as many as the Deployment says.
+    fn short_history(&self, limit: i32) -> Holds {
+        let latched = self.status.latch.as_ref().map(|latch| latch.candidate.as_str());
+        let mut former: Vec<_> =
+            self.seen.ours().filter(|set| set.is_empty() && Some(set.name.as_str()) != latched).collect();
+        former.sort_by(|one, other| other.created.cmp(&one.created).then_with(|| one.name.cmp(&other.name)));
+        let limit = usize::try_from(limit).unwrap_or(0);
+        former.get(limit).map_or(Ok(()), |set| Err(Stop::Do(Effect::Delete { set: target(*set) })))
+    }
+}

@@ -1,0 +1,58 @@
+//! The decision: what is seen, and now, in; what to do, out. Total, pure, and the only place that decides.
+//!
+//! A look runs down one list of conditions that must hold, and the first that does not is either mended by one effect or waited for.
+//! So a crash at any moment, or anybody's edit, is mended by the next look, from the same list.
+mod capacity;
+mod check;
+mod command;
+mod effect;
+mod flight;
+mod home;
+mod observed;
+mod report;
+mod steps;
+mod turn;
+mod verdict;
+mod workload;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::check;
+pub use effect::{Effect, Target};
+pub use observed::{
+    Belt, Claim, Deployment, Found, Map, Measured, Observed, PendingAction, Pod, ReplicaSet, Route, Service,
+};
+pub use report::UNVERIFIED;
+pub use turn::revision_of;
+pub use workload::claim_labels;
+
+use crate::api::{Decision, RolloutStatus};
+use jiff::SignedDuration;
+
+/// What one look asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The status to write, before anything is done.
+    pub status: RolloutStatus,
+    /// The one thing to do, after the status is written.
+    pub effect: Option<Effect>,
+    /// When to look again; none is when something changes.
+    pub look_again: Option<SignedDuration>,
+    /// What was newly decided, for events.
+    pub news: Vec<Decision>,
+}
+
+/// Decides.
+///
+/// # Expected flow
+/// The status is written if it differs, then the effect is performed, then everything is looked at again.
+///
+/// # Guarantees
+/// * At most one effect. The weight rises only while the pods behind it are ready and the routers have accepted what was before.
+/// * A Service moves to other pods only while it carries no weight.
+/// * An abort is in the status before its first effect.
+/// * The same look gives the same plan; a look at a settled world gives the status that is already there, and no effect.
+pub fn decide(seen: &Observed) -> Plan {
+    turn::Turn::new(seen).run()
+}

@@ -1,0 +1,300 @@
+//! Everything a decision may look at, read once, with `now` among it.
+//!
+//! Objects travel here as the few facts that matter; templates as raw JSON, so that no field is lost for being unknown.
+use crate::{
+    api::{Action, ActionOutcome, Expect, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout},
+    metrics, notify,
+    traffic::{RouteRef, RouteSeen, Unsteerable},
+};
+use jiff::Timestamp;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Labels, selectors, annotations.
+pub type Map = BTreeMap<String, String>;
+
+/// What was seen.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// When.
+    pub now: Timestamp,
+    /// How often leadership has changed hands.
+    pub epoch: i32,
+    /// The Rollout as it was read.
+    pub rollout: Rollout,
+    /// Whether its namespace is being deleted.
+    pub namespace_ending: bool,
+    /// The Deployment it names.
+    pub deployment: Option<Deployment>,
+    /// Its ReplicaSets: those that its selector matches, and those with our label.
+    pub replica_sets: Vec<ReplicaSet>,
+    /// The pods that its selector matches.
+    pub pods: Vec<Pod>,
+    /// The Service that is home.
+    pub stable_service: Option<Service>,
+    /// The Service that is the trial.
+    pub canary_service: Option<Service>,
+    /// Other Services whose selector matches the pods.
+    pub other_services: Vec<Service>,
+    /// The routes of the spec, in its order.
+    pub routes: Vec<Route>,
+    /// What holds the Deployment controller back.
+    pub belt: Belt,
+    /// Actions without an answer, oldest first.
+    pub actions: Vec<PendingAction>,
+    /// The last measurement of this candidate.
+    pub measured: Measured,
+    /// Receivers of alerts that exist, and their addresses are not needed here.
+    pub delivered: BTreeSet<String>,
+}
+
+/// The Deployment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Deployment {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The version that was read.
+    pub resource_version: String,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// The generation that its controller has seen.
+    pub observed_generation: i64,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// D: the pods it wants.
+    pub replicas: i32,
+    /// Its template, as it is.
+    pub template: Value,
+    /// Its selector, as it is.
+    pub selector: Value,
+    /// `RollingUpdate` or `Recreate`.
+    pub strategy: String,
+    /// Pods it may have above D while rolling.
+    pub max_surge: i32,
+    /// ReplicaSets it keeps.
+    pub history_limit: i32,
+    /// `minReadySeconds`.
+    pub min_ready_seconds: i32,
+    /// Pods by its status.
+    pub status_replicas: i32,
+    /// Pods of the newest template by its status.
+    pub updated: i32,
+    /// Available pods by its status.
+    pub available: i32,
+    /// Whose it is.
+    pub claim: Claim,
+}
+
+/// Who holds an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody.
+    #[default]
+    Free,
+    /// This Rollout.
+    Ours,
+    /// Another Rollout that lives.
+    Foreign(String),
+}
+
+/// A ReplicaSet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReplicaSet {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The version that was read.
+    pub resource_version: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Uid of the controlling owner.
+    pub controller: Option<String>,
+    /// Its own labels.
+    pub labels: Map,
+    /// Its annotations.
+    pub annotations: Map,
+    /// Pods wanted.
+    pub replicas: i32,
+    /// Pods there are.
+    pub status_replicas: i32,
+    /// Pods ready.
+    pub ready: i32,
+    /// Pods available.
+    pub available: i32,
+    /// Its template without the hash label.
+    pub template: Value,
+    /// The hash label of its template.
+    pub hash: String,
+}
+
+/// A pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// The hash label.
+    pub hash: String,
+    /// Whether it is ready and not on its way out.
+    pub ready: bool,
+    /// When it was started.
+    pub started: Option<Timestamp>,
+    /// How often its containers have ended by themselves.
+    pub restarts: i32,
+    /// What its containers wait for, like `CrashLoopBackOff` or `ImagePullBackOff`, or why it is not scheduled.
+    pub stuck: Option<String>,
+}
+
+/// A Service and what it reaches.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The version that was read.
+    pub resource_version: String,
+    /// What it selects.
+    pub selector: Map,
+    /// Its ports, as they are.
+    pub ports: Vec<Value>,
+    /// Its whole spec, as it is.
+    pub spec: Value,
+    /// Whether this Rollout made it.
+    pub ours: bool,
+    /// Names of the pods behind it that are ready.
+    pub endpoints: BTreeSet<String>,
+}
+
+/// A route of the spec.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// As the spec names it.
+    pub reference: RouteRef,
+    /// What was found.
+    pub found: Found,
+}
+
+/// What was found where a route should be.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Nothing.
+    Missing,
+    /// The API server does not serve its kind.
+    NotServed,
+    /// An object.
+    Object {
+        /// Whose it is.
+        claim: Claim,
+        /// What its router reads in it.
+        seen: Result<RouteSeen, Unsteerable>,
+        /// Whether it is ours to write and is not as its template says.
+        drifted: bool,
+        /// The Services that it names, for the ports of ours.
+        backends: Vec<String>,
+    },
+}
+
+/// What holds the Deployment controller back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Belt {
+    /// Nobody asked yet, or the policy is there and has not refused a probe.
+    #[default]
+    NotYet,
+    /// The policy refused a probe with our words.
+    Armed,
+    /// There is no such policy.
+    Absent,
+}
+
+/// An action without an answer.
+#[derive(Clone, Debug)]
+pub struct PendingAction {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// What to do.
+    pub action: Action,
+    /// What the Rollout must look like.
+    pub expect: Option<Expect>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who, and whether the API server vouches for it.
+    pub by: Option<String>,
+    /// The answer it has in its status already.
+    pub answered: Option<ActionOutcome>,
+}
+
+/// The last measurement.
+#[derive(Clone, Debug, Default)]
+pub enum Measured {
+    /// None of this candidate.
+    #[default]
+    NotYet,
+    /// The provider cannot be asked.
+    NoProvider(String),
+    /// The spec says something about metrics that cannot be carried out.
+    Invalid(String),
+    /// Numbers.
+    Read {
+        /// When.
+        at: Timestamp,
+        /// In the order of the spec, with each metric's name.
+        metrics: Vec<(String, metrics::Seen)>,
+    },
+}
+
+impl ReplicaSet {
+    /// Whether its pods are all gone, and none is wanted.
+    pub fn is_empty(&self) -> bool {
+        self.replicas == 0 && self.status_replicas == 0
+    }
+}
+
+impl Service {
+    /// The hash it selects, when it is narrowed to one revision.
+    pub fn hash(&self) -> Option<&str> {
+        self.selector.get(crate::api::HASH_LABEL).map(String::as_str)
+    }
+}
+
+impl Claim {
+    /// Reads the claim from an object's labels. A foreign one is `name/uid` until somebody has looked whether that Rollout lives.
+    pub fn of(labels: &Map, rollout_uid: &str) -> Self {
+        match (labels.get(ROLLOUT_LABEL), labels.get(ROLLOUT_UID_LABEL)) {
+            (Some(_), Some(uid)) if uid == rollout_uid => Self::Ours,
+            (Some(name), Some(uid)) => Self::Foreign(format!("{name}/{uid}")),
+            _ => Self::Free,
+        }
+    }
+}
+
+impl Observed {
+    /// The ReplicaSets that the Deployment controls.
+    pub fn controlled(&self) -> impl Iterator<Item = &ReplicaSet> {
+        let uid = self.deployment.as_ref().map(|deployment| deployment.uid.as_str());
+        self.replica_sets.iter().filter(move |set| uid.is_some() && set.controller.as_deref() == uid)
+    }
+
+    /// The ReplicaSets that are ours.
+    pub fn ours(&self) -> impl Iterator<Item = &ReplicaSet> {
+        let uid = self.rollout.metadata.uid.as_deref();
+        self.replica_sets.iter().filter(move |set| uid.is_some() && set.controller.as_deref() == uid)
+    }
+
+    /// A ReplicaSet by name.
+    pub fn replica_set(&self, name: &str) -> Option<&ReplicaSet> {
+        self.replica_sets.iter().find(|set| set.name == name)
+    }
+
+    /// Names of the ready pods with this hash.
+    pub fn ready_pods(&self, hash: &str) -> BTreeSet<String> {
+        self.pods.iter().filter(|pod| pod.hash == hash && pod.ready).map(|pod| pod.name.clone()).collect()
+    }
+}
+
+/// What is to be told to people who asked for it.
+pub type AlertEvent = notify::AlertEvent;

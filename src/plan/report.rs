@@ -1,0 +1,112 @@
+//! The status as other tools read it: three conditions, and alerts for those who asked.
+use super::{observed::AlertEvent, turn::Turn};
+use crate::{
+    api::{PendingAlert, Phase, Reason, Rollout, RolloutStatus},
+    notify::{self, Alert},
+    vocab::Weight,
+};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt;
+
+/// What follows the name of somebody for whom the API server does not vouch.
+pub const UNVERIFIED: &str = " (unverified)";
+
+/// Rewrites all conditions; the time of one changes only with its status.
+///
+/// `Ready`: what Git says is what serves. `Reconciling`: something is under way that will end by itself or by its rules.
+/// `Stalled`: a person must do something first.
+pub fn conditions(status: &mut RolloutStatus, rollout: &Rollout, now: Timestamp) {
+    let (ready, reconciling, stalled) = match status.phase {
+        Phase::Stable => (true, false, false),
+        Phase::Initializing | Phase::Progressing | Phase::Waiting | Phase::Aborting | Phase::Promoting => {
+            (false, true, false)
+        }
+        Phase::Paused | Phase::AwaitingApproval => (false, true, false),
+        Phase::Blocked | Phase::Aborted | Phase::Invalid => (false, false, true),
+    };
+    let waiting = status.waiting_for.first().map(|waiting| waiting.reason.to_string());
+    let latched = status.latch.as_ref().map(|latch| latch.reason.to_string());
+    let reason = waiting.or(latched).unwrap_or_else(|| format!("{:?}", status.phase));
+    let old = std::mem::take(&mut status.conditions);
+    status.conditions = [("Ready", ready), ("Reconciling", reconciling), ("Stalled", stalled)]
+        .into_iter()
+        .map(|(type_, holds)| {
+            let value = if holds { "True" } else { "False" };
+            let since = old.iter().find(|old| old.type_ == type_ && old.status == value);
+            Condition {
+                type_: type_.to_owned(),
+                status: value.to_owned(),
+                reason: reason.clone(),
+                message: status.message.chars().take(2_000).collect(),
+                observed_generation: rollout.metadata.generation,
+                last_transition_time: since.map_or(Time(now), |old| old.last_transition_time.clone()),
+            }
+        })
+        .collect();
+}
+
+/// An alert as it goes into the outbox. Its delivery id follows from what happened, so that a crash makes no second one.
+pub fn alert(
+    turn: &Turn<'_>,
+    event: AlertEvent,
+    reason: Reason,
+    message: &str,
+    by: Option<&str>,
+    receiver: &str,
+) -> PendingAlert {
+    let rollout = turn.rollout();
+    let status = &turn.status;
+    let uid = rollout.uid().unwrap_or_default();
+    let revision = status.flight.as_ref().map(|flight| flight.revision.clone());
+    let attempt = status.attempt.to_string();
+    let name = format!("{event:?}");
+    // The same block may come again in another flight, or later in none: then it is news again.
+    let since = match event {
+        AlertEvent::Blocked => turn.seen.now.to_string(),
+        _ => String::new(),
+    };
+    let parts = [uid.as_str(), receiver, &name, reason.as_str(), revision.as_deref().unwrap_or(""), &attempt, &since];
+    let id = notify::delivery_id(&parts);
+    let body = Alert {
+        delivery: id.clone(),
+        event,
+        namespace: rollout.namespace().unwrap_or_default(),
+        rollout: rollout.name_any(),
+        workload: rollout.spec.workload_ref.name.clone(),
+        revision,
+        stable_revision: status.stable.as_ref().map(|stable| stable.revision.clone()),
+        step: status.step.as_ref().map(|step| notify::AlertStep {
+            name: step.name.clone(),
+            index: step.index,
+            weight: status.weights.as_ref().map_or(Weight::ZERO, |weights| weights.accepted),
+        }),
+        reason: reason.to_string(),
+        message: message.to_owned(),
+        by: by.map(|by| {
+            let name = by.strip_suffix(UNVERIFIED);
+            notify::Person { name: name.unwrap_or(by).to_owned(), unverified: name.is_some() }
+        }),
+        evidence: status
+            .metrics
+            .iter()
+            .map(|metric| notify::Evidence {
+                metric: metric.name.clone(),
+                verdict: metric.verdict,
+                canary: metric.canary.clone(),
+                stable: metric.stable.clone(),
+                samples: metric.samples,
+                why: metric.why.clone(),
+            })
+            .collect(),
+        at: turn.seen.now,
+        attempt: status.attempt,
+    };
+    PendingAlert {
+        id,
+        receiver: receiver.to_owned(),
+        event,
+        at: Time(turn.seen.now),
+        body: serde_json::to_string(&body).unwrap_or_default(),
+    }
+}

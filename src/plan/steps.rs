@@ -1,0 +1,214 @@
+//! When a step may be left: its time is full, its verdicts are in, and whoever must agree has agreed.
+use super::{
+    ReplicaSet,
+    turn::{Holds, SOON, Stop, Turn},
+    verdict::Dark,
+};
+use crate::{
+    api::{Phase, Promotion, Reason, Step, StepStatus, Then, ThenNoTraffic, ThenUnknown},
+    duration::Duration,
+    vocab::{Verdict, Weight},
+};
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// Observed time is written this often at the most, and a look after a longer gap counts no more: nobody was watching.
+const TICK: SignedDuration = SignedDuration::from_secs(5);
+/// The longest gap between two looks that still counts as watching.
+const GAP: SignedDuration = SignedDuration::from_secs(10);
+
+impl Turn<'_> {
+    /// The step with this index begins.
+    pub fn enter(&mut self, index: usize) -> Holds {
+        let now = Time(self.seen.now);
+        let flight = self.flight()?;
+        let hash = steps_hash(&flight.steps);
+        let Some(step) = flight.steps.get(index) else { return Err(Stop::Again) };
+        let (name, weight) = (step.name.clone(), step.weight);
+        self.status.step = Some(StepStatus {
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            name: name.clone(),
+            hash,
+            started_at: Some(now),
+            ..StepStatus::default()
+        });
+        if index > 0 {
+            self.note(Reason::StepEntered, format!("step {name} at {weight}"), None);
+        }
+        Ok(())
+    }
+
+    /// The step's state is there: its time runs while there is something to see, and then it is left.
+    pub fn observe(&mut self, step: &Step, stable: &ReplicaSet) -> Holds {
+        let dark = self.dark(step);
+        self.count(dark.is_none(), step.observe.unwrap_or(Duration::ZERO))?;
+        if self.flight()?.paused {
+            return Err(self.wait(
+                Phase::Paused,
+                Reason::PausedByRequest,
+                "",
+                format!("paused at step {}; Resume goes on", step.name),
+                SOON,
+            ));
+        }
+        let held = self.status.step.clone().ok_or(Stop::Again)?;
+        if !held.approved {
+            if let Some(dark) = dark {
+                self.in_the_dark(step, &dark)?;
+            } else {
+                self.flight()?.dark_since = None;
+                self.time_is_full(step, &held)?;
+            }
+            self.agreed(step)?;
+            self.proven(step)?;
+        }
+        self.leave_step(stable)
+    }
+
+    /// Adds the time since the last look, if there was something to see.
+    fn count(&mut self, lit: bool, wanted: Duration) -> Holds {
+        let now = self.seen.now;
+        let step = self.status.step.as_mut().ok_or(Stop::Again)?;
+        let Some(since) = step.observed_at.as_ref().map(|at| at.0) else {
+            if lit {
+                step.observed_at = Some(Time(now));
+            }
+            return Ok(());
+        };
+        let passed = now.duration_since(since);
+        let total = SignedDuration::from_secs(i64::try_from(step.observed_seconds).unwrap_or(i64::MAX));
+        let full = total.saturating_add(passed) >= wanted.signed();
+        if !lit {
+            // What was seen until a look ago was seen; the look itself is what went dark.
+            step.observed_at = None;
+        } else if passed > GAP {
+            step.observed_at = Some(Time(now));
+        } else if passed >= TICK || (full && total < wanted.signed()) {
+            let seconds = u64::try_from(passed.as_secs()).unwrap_or(0);
+            step.observed_seconds = step.observed_seconds.saturating_add(seconds);
+            step.observed_at = Some(Time(since + SignedDuration::from_secs(passed.as_secs())));
+        }
+        Ok(())
+    }
+
+    fn time_is_full(&mut self, step: &Step, held: &StepStatus) -> Holds {
+        let wanted = step.observe.unwrap_or(Duration::ZERO);
+        let observed = self.status.step.as_ref().map_or(0, |step| step.observed_seconds);
+        if Duration::seconds(observed) < wanted {
+            let message = format!("step {} at {}: watched for {observed}s of {wanted}", step.name, step.weight);
+            return Err(self.wait(Phase::Progressing, Reason::Observing, "", message, SOON));
+        }
+        if held.full_at.is_none() {
+            let now = Time(self.seen.now);
+            self.status.step.as_mut().ok_or(Stop::Again)?.full_at = Some(now);
+        }
+        Ok(())
+    }
+
+    /// There is nothing usable to see: wait, say so, alert in time; never a pass and never a failure by itself.
+    fn in_the_dark(&mut self, step: &Step, dark: &Dark) -> Holds {
+        let now = Time(self.seen.now);
+        let flight = self.flight()?;
+        let since = flight.dark_since.get_or_insert(now).0;
+        let analysis = &self.spec().analysis;
+        if dark.reason == Reason::NoRequests
+            && analysis.when_no_traffic.then == ThenNoTraffic::AdvanceAfter
+            && analysis.when_no_traffic.after.is_some_and(|after| self.ago(since) >= after.signed())
+        {
+            self.note(
+                Reason::Unjudged,
+                format!("step {} is left without a request to judge: {}", step.name, dark.message),
+                None,
+            );
+            return Ok(());
+        }
+        if self.ago(since) >= analysis.on_unknown.after.signed() {
+            let message = format!("{}, for {} and more", dark.message, analysis.on_unknown.after);
+            if analysis.on_unknown.then == ThenUnknown::Abort {
+                return Err(self.give_up(Reason::EvidenceMissing, message, None));
+            }
+            return Err(self.wait(Phase::Blocked, Reason::EvidenceOverdue, &dark.object, message, SOON));
+        }
+        Err(self.wait(Phase::Waiting, dark.reason, &dark.object, dark.message.clone(), SOON))
+    }
+
+    fn agreed(&self, step: &Step) -> Holds {
+        if step.approval.is_none() {
+            return Ok(());
+        }
+        let message = format!("step {} waits for Promote", step.name);
+        Err(self.wait(Phase::AwaitingApproval, Reason::ApprovalRequired, "", message, SOON))
+    }
+
+    /// What is compared has passed, or the weight is still small enough to explore, or the spec says to go on unproven.
+    fn proven(&mut self, step: &Step) -> Holds {
+        if !self.is_judged_at(step) || self.all_pass() {
+            return Ok(());
+        }
+        let analysis = &self.spec().analysis;
+        let unknown: Vec<_> = self.named(Verdict::Unknown);
+        if !unknown.is_empty() {
+            if self
+                .status
+                .decisions
+                .last()
+                .is_some_and(|last| last.reason == Reason::Unjudged && last.at.0 == self.seen.now)
+            {
+                return Ok(());
+            }
+            let message = format!("not judged yet: {}", unknown.join(", "));
+            return Err(self.wait(Phase::Waiting, Reason::NoEvidence, "", message, SOON));
+        }
+        if self.next_weight()? <= analysis.explore_up_to {
+            return Ok(());
+        }
+        let open = self.named(Verdict::Continue).join(", ");
+        let full_at = self.status.step.as_ref().and_then(|step| step.full_at.as_ref()).map_or(self.seen.now, |at| at.0);
+        if analysis.on_inconclusive.then == Then::Advance
+            && self.ago(full_at) >= analysis.on_inconclusive.after.signed()
+        {
+            self.note(Reason::Unproven, format!("step {} is left with nothing proven of {open}", step.name), None);
+            return Ok(());
+        }
+        let message = format!("step {}: nothing is proven yet of {open}", step.name);
+        Err(self.wait(Phase::Progressing, Reason::Inconclusive, "", message, SOON))
+    }
+
+    fn next_weight(&self) -> Result<Weight, Stop> {
+        let flight = self.status.flight.as_ref().ok_or(Stop::Again)?;
+        let index = self.status.step.as_ref().map_or(0, |step| step.index);
+        let next = usize::try_from(index).unwrap_or(usize::MAX).saturating_add(1);
+        Ok(flight.steps.get(next).map_or(Weight::FULL, |step| step.weight))
+    }
+
+    fn leave_step(&mut self, stable: &ReplicaSet) -> Holds {
+        let next = usize::try_from(self.status.step.as_ref().map_or(0, |step| step.index))
+            .unwrap_or(usize::MAX)
+            .saturating_add(1);
+        if next < self.flight()?.steps.len() {
+            self.enter(next)?;
+        } else {
+            self.start_promotion(stable)?;
+        }
+        Err(Stop::Again)
+    }
+
+    /// All steps are passed, or somebody said so.
+    pub fn start_promotion(&mut self, stable: &ReplicaSet) -> Holds {
+        let now = Time(self.seen.now);
+        let flight = self.flight()?;
+        flight.paused = false;
+        flight.dark_since = None;
+        flight.promotion = Some(Promotion { since: now, from: stable.name.clone(), moved: false, home: false });
+        if let Some(step) = &mut self.status.step {
+            step.progress = None;
+        }
+        self.note(Reason::Promoting, "the candidate takes over", None);
+        Ok(())
+    }
+}
+
+/// A name for a list of steps, so that an edit is seen.
+fn steps_hash(steps: &[Step]) -> String {
+    super::revision_of(&serde_json::json!(steps), |_| false)
+}

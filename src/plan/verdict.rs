@@ -1,0 +1,125 @@
+//! What the last measurement says: a failure is acted on at once, and no evidence is neither healthy nor sick.
+use super::{
+    observed::Measured,
+    turn::{Holds, SOON, Stop, Turn},
+};
+use crate::{
+    api::{MetricStatus, Phase, Reason, Step},
+    vocab::{Verdict, Weight},
+};
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// Numbers older than this are not the present; it is longer than a provider's time-out and some looks.
+const STALE: SignedDuration = SignedDuration::from_secs(45);
+
+/// Why there is nothing usable to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dark {
+    /// Why.
+    pub reason: Reason,
+    /// What does not answer.
+    pub object: String,
+    /// In plain words.
+    pub message: String,
+}
+
+impl Turn<'_> {
+    /// Writes what was measured, and gives the candidate up if anything failed.
+    pub fn judge(&mut self) -> Holds {
+        if !self.spec().is_judged() {
+            return Ok(());
+        }
+        let seen = self.seen;
+        let Measured::Read { metrics, .. } = &seen.measured else {
+            if let Measured::Invalid(message) = &seen.measured {
+                let complaint = self.complaint(message).to_string();
+                return Err(self.wait(Phase::Blocked, Reason::InvalidSpec, "Rollout", complaint, SOON));
+            }
+            return Ok(());
+        };
+        self.status.metrics = metrics
+            .iter()
+            .map(|(name, seen)| MetricStatus {
+                name: name.clone(),
+                verdict: seen.verdict,
+                canary: seen.canary.clone(),
+                stable: seen.stable.clone(),
+                samples: seen.samples,
+                evidence: seen.evidence.map(in_words),
+                why: seen.why.chars().take(500).collect(),
+            })
+            .collect();
+        if let Some((name, failed)) = metrics.iter().find(|(_, seen)| seen.verdict == Verdict::Fail) {
+            return Err(self.give_up(Reason::AnalysisFailed, format!("{name}: {}", failed.why), None));
+        }
+        if let Some(complaint) = metrics.iter().find_map(|(_, seen)| seen.invalid.clone()) {
+            let complaint = self.complaint(&complaint).to_string();
+            return Err(self.wait(Phase::Blocked, Reason::InvalidSpec, "Rollout", complaint, SOON));
+        }
+        let history = metrics.iter().filter_map(|(_, seen)| seen.history_from).max();
+        let since = self.flight()?.evidence_since.as_ref().map(|since| since.0);
+        if let Some(history) = history.filter(|history| since.is_some_and(|since| *history > since)) {
+            self.flight()?.evidence_since = Some(Time(history));
+            let message = "the provider's history begins later than the evidence, which begins anew there; the time observed stays";
+            self.note(Reason::EvidenceRestarted, message, None);
+            return Err(Stop::Again);
+        }
+        Ok(())
+    }
+
+    /// Whether this step has something to judge.
+    pub fn is_judged_at(&self, step: &Step) -> bool {
+        self.spec().is_judged() && step.weight > Weight::ZERO
+    }
+
+    /// Why there is nothing usable to see, if there is nothing.
+    pub fn dark(&self, step: &Step) -> Option<Dark> {
+        if !self.is_judged_at(step) {
+            return None;
+        }
+        let provider = self.spec().analysis.provider.as_ref();
+        let object = provider.map(|provider| format!("{:?}/{}", provider.kind, provider.name)).unwrap_or_default();
+        let dark = |reason, message: String| Some(Dark { reason, object: object.clone(), message });
+        match &self.seen.measured {
+            Measured::NotYet => dark(Reason::NoEvidence, "nothing has been measured yet".to_owned()),
+            Measured::Invalid(message) => dark(Reason::InvalidSpec, message.clone()),
+            Measured::NoProvider(message) => dark(Reason::ProviderMissing, message.clone()),
+            Measured::Read { at, .. } if self.ago(*at) > STALE => {
+                dark(Reason::NoEvidence, format!("the provider has not answered for {}s", self.ago(*at).as_secs()))
+            }
+            Measured::Read { metrics, .. } => {
+                let (name, seen) = metrics.iter().find(|(_, seen)| !seen.usable)?;
+                let reason = if seen.no_requests { Reason::NoRequests } else { Reason::NoEvidence };
+                dark(reason, format!("{name}: {}", seen.why))
+            }
+        }
+    }
+
+    /// Whether every metric has passed.
+    pub fn all_pass(&self) -> bool {
+        !self.status.metrics.is_empty() && self.status.metrics.iter().all(|metric| metric.verdict == Verdict::Pass)
+    }
+
+    /// The metrics with this verdict.
+    pub fn named(&self, verdict: Verdict) -> Vec<String> {
+        self.status
+            .metrics
+            .iter()
+            .filter(|metric| metric.verdict == verdict)
+            .map(|metric| metric.name.clone())
+            .collect()
+    }
+}
+
+/// Evidence as people read it: of so many healthy candidates one would look this bad.
+fn in_words(ln_m: f64) -> String {
+    let one_in = ln_m.exp();
+    if !one_in.is_finite() || one_in >= 1e9 {
+        return "less than 1 in 1000000000".to_owned();
+    }
+    if one_in < 2.0 {
+        return "none".to_owned();
+    }
+    format!("1 in {one_in:.0}")
+}

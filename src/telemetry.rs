@@ -1,0 +1,194 @@
+//! Logs and numbers about the operator itself.
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+use std::sync::{Arc, atomic::AtomicU64};
+
+/// The operator's numbers. Label values come from enums and from the names of Rollouts, never from free text.
+#[derive(Clone)]
+pub struct Telemetry {
+    registry: Arc<Registry>,
+    /// 1 for the phase that a Rollout is in.
+    pub phase: Family<PhaseLabels, Gauge>,
+    /// Index of the step that is held, from 0.
+    pub step: Family<RolloutLabels, Gauge>,
+    /// The canary's share in percent, wanted and accepted.
+    pub weight: Family<WeightLabels, Gauge>,
+    /// The last verdict of a metric: 1 pass, 0 continue, -1 fail, -2 unknown.
+    pub verdict: Family<VerdictLabels, Gauge>,
+    /// Seconds of the step's `observe` that are full.
+    pub observed_seconds: Family<RolloutLabels, Gauge>,
+    /// Writes to the API server.
+    pub api_writes: Family<WriteLabels, Counter>,
+    /// Time of one look, in seconds.
+    pub reconcile: Histogram,
+    /// Looks that ended in an error, by category.
+    pub errors: Family<ErrorLabels, Counter>,
+    /// Decisions, by reason.
+    pub decisions: Family<ReasonLabels, Counter>,
+    /// 1 on the replica that acts.
+    pub leader: Gauge,
+    /// Alerts by what became of the try.
+    pub alerts: Family<AlertLabels, Counter>,
+    /// Queries to providers, by what came of them.
+    pub queries: Family<QueryLabels, Counter>,
+    /// Seconds since some measurement was last read, for those who wonder whether anybody looks.
+    pub last_measured: Gauge<f64, AtomicU64>,
+}
+
+/// Which Rollout.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct RolloutLabels {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub rollout: String,
+}
+
+/// Which Rollout, in which phase.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct PhaseLabels {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub rollout: String,
+    /// The phase.
+    pub phase: String,
+}
+
+/// Which of a Rollout's weights.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct WeightLabels {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub rollout: String,
+    /// `desired` or `accepted`.
+    pub weight: &'static str,
+}
+
+/// Which of a Rollout's metrics.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct VerdictLabels {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub rollout: String,
+    /// The metric's name.
+    pub metric: String,
+}
+
+/// What was written, and what came of it.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct WriteLabels {
+    /// What it was for.
+    pub effect: &'static str,
+    /// `ok`, `conflict` or `error`.
+    pub outcome: &'static str,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ErrorLabels {
+    /// The category.
+    pub category: &'static str,
+}
+
+/// Why.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ReasonLabels {
+    /// The reason.
+    pub reason: &'static str,
+}
+
+/// What became of a try to deliver an alert.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct AlertLabels {
+    /// `delivered`, `failed` or `abandoned`.
+    pub outcome: &'static str,
+}
+
+/// What came of a query.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct QueryLabels {
+    /// `answered` or `unreachable`.
+    pub outcome: &'static str,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        let buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+        let mut made = Self {
+            registry: Arc::default(),
+            phase: Family::default(),
+            step: Family::default(),
+            weight: Family::default(),
+            verdict: Family::default(),
+            observed_seconds: Family::default(),
+            api_writes: Family::default(),
+            reconcile: Histogram::new(buckets),
+            errors: Family::default(),
+            decisions: Family::default(),
+            leader: Gauge::default(),
+            alerts: Family::default(),
+            queries: Family::default(),
+            last_measured: Gauge::default(),
+        };
+        let mut registry = Registry::with_prefix("bellwether");
+        registry.register("rollout_phase", "1 for the phase that a Rollout is in", made.phase.clone());
+        registry.register("rollout_step", "Index of the step that is held, from 0", made.step.clone());
+        registry.register("rollout_weight_percent", "The canary's share, desired and accepted", made.weight.clone());
+        registry.register("rollout_verdict", "1 pass, 0 continue, -1 fail, -2 unknown", made.verdict.clone());
+        registry.register(
+            "rollout_observed_seconds",
+            "Seconds of observe that are full",
+            made.observed_seconds.clone(),
+        );
+        registry.register("api_writes", "Writes to the API server", made.api_writes.clone());
+        registry.register("reconcile_seconds", "Time of one look", made.reconcile.clone());
+        registry.register("reconcile_errors", "Looks that ended in an error", made.errors.clone());
+        registry.register("decisions", "Decisions by reason", made.decisions.clone());
+        registry.register("leader", "1 on the replica that acts", made.leader.clone());
+        registry.register("alert_deliveries", "Tries to deliver an alert", made.alerts.clone());
+        registry.register("provider_queries", "Queries to metric providers", made.queries.clone());
+        registry.register(
+            "last_measured_timestamp_seconds",
+            "When a provider last answered",
+            made.last_measured.clone(),
+        );
+        made.registry = Arc::new(registry);
+        made
+    }
+}
+
+impl Telemetry {
+    /// All numbers in the text format of `OpenMetrics`.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Starts logging to standard error, at the level that `RUST_LOG` says, else `info`.
+pub fn start_logging(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube_client=warn,kube_runtime=warn"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => logs.json().init(),
+        LogFormat::Text => logs.init(),
+    }
+}

@@ -1,0 +1,257 @@
+//! Rules of the house, checked: who imports whom, generated files in step, no file that is two, nothing that does not belong.
+use crate::api;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Allowed imports, lowest layer first: a module may use itself and what its row names.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("vocab", &[]),
+    ("duration", &[]),
+    ("judge", &["vocab", "duration"]),
+    ("traffic", &["vocab", "duration"]),
+    // What metrics read is what the judge takes.
+    ("metrics", &["judge", "vocab", "duration"]),
+    ("notify", &["vocab", "duration"]),
+    ("outbound", &["vocab", "duration"]),
+    ("api", &["traffic", "metrics", "notify", "judge", "vocab", "duration"]),
+    ("plan", &["api", "traffic", "metrics", "notify", "judge", "vocab", "duration"]),
+    ("telemetry", &[]),
+    ("serve", &["telemetry"]),
+    ("cluster", &["plan", "api", "traffic", "metrics", "notify", "outbound", "telemetry", "vocab", "duration"]),
+    ("controller", &["cluster", "plan", "api", "traffic", "telemetry", "vocab"]),
+    ("cli", &["plan", "judge", "api", "traffic", "metrics", "vocab", "duration"]),
+];
+
+/// Words that only the hands may say.
+const ONLY_WITH_A_CLIENT: &[&str] = &["kube::Client", "Api::", "reqwest", "tokio::"];
+
+/// A file that is longer is asking to be two. Tests beside the code do not count.
+const LONGEST_FILE: usize = 700;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut todo = vec![folder.to_path_buf()];
+    while let Some(folder) = todo.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { todo.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let files =
+        files_below(&root().join("src")).into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs"));
+    files.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The module that a file belongs to: its first folder below `src`, or its own name.
+fn module_of(path: &Path) -> String {
+    let below = path.strip_prefix(root().join("src")).unwrap();
+    below.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
+}
+
+fn is_test(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "tests.rs") || path.to_str().unwrap().contains("/tests/")
+}
+
+fn shipped(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap()
+}
+
+/// The first names of all paths that begin with `crate::`, groups included.
+fn imports(text: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for path in text.split("crate::").skip(1) {
+        let name =
+            |text: &str| -> String { text.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
+        let Some(group) = path.strip_prefix('{') else {
+            names.insert(name(path));
+            continue;
+        };
+        let (mut depth, mut start) = (0, 0);
+        for (at, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => {
+                    names.insert(name(&group[start..at]));
+                    break;
+                }
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    names.insert(name(&group[start..at]));
+                    start = at + 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    names.remove("");
+    names
+}
+
+#[test]
+fn imports_only_point_down() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let module = module_of(&path);
+        let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == module) else { continue };
+        if is_test(&path) {
+            continue;
+        }
+        for name in imports(shipped(&text)) {
+            if name != module && !allowed.contains(&name.as_str()) {
+                wrong.push(format!("{}: {module} may not import {name}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_import_rule_sees_groups_and_single_paths() {
+    let found = imports("use crate::{api::{A, B}, vocab};\nuse crate::plan::x;");
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["api", "plan", "vocab"]);
+}
+
+#[test]
+fn every_module_has_a_place_in_the_table() {
+    let known: BTreeSet<_> = MAY_IMPORT.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let modules: BTreeSet<_> = sources().iter().map(|(path, _)| module_of(path)).collect();
+    let free: BTreeSet<_> = ["lib", "bin", "tidy"].map(str::to_owned).into();
+    assert_eq!(modules.difference(&free).cloned().collect::<BTreeSet<_>>(), known);
+}
+
+#[test]
+fn the_mind_has_no_hands() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let module = module_of(&path);
+        if !["plan", "judge", "traffic", "metrics", "notify", "api", "vocab", "duration"].contains(&module.as_str()) {
+            continue;
+        }
+        for word in ONLY_WITH_A_CLIENT {
+            if shipped(&text).lines().any(|line| line.contains(word) && !line.trim_start().starts_with("//"))
+                && !is_test(&path)
+            {
+                wrong.push(format!("{} says {word}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_file_is_a_giant_and_each_says_what_it_is_for() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let lines = shipped(&text).lines().count();
+        if lines > LONGEST_FILE && !is_test(&path) {
+            wrong.push(format!("{} has {lines} lines; {LONGEST_FILE} is the most", path.display()));
+        }
+        if !text.starts_with("//!") && !text.starts_with("#![doc = include_str!") {
+            wrong.push(format!("{} does not open with what it is for", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    let marks = ["TO".to_owned() + "DO", "FIX".to_owned() + "ME", "XX".to_owned() + "X", "todo".to_owned() + "!("];
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        for mark in &marks {
+            if text.contains(mark.as_str()) {
+                wrong.push(format!("{} has a {mark}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// A generated file is as the code would write it; `UPDATE=1` writes it.
+fn in_step(path: &Path, wanted: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, wanted).unwrap();
+    }
+    let stored = fs::read_to_string(path).unwrap_or_default();
+    assert!(stored == wanted, "{} is out of step: run `UPDATE=1 cargo test --lib tidy`", path.display());
+}
+
+#[test]
+fn generated_definitions_are_in_step() {
+    for definition in api::definitions() {
+        let text = api::definition_text(&definition).unwrap();
+        assert!(text.len() < 256 * 1024, "{} is too large to be applied", definition.spec.names.kind);
+        let name = format!("{}.yaml", definition.spec.names.plural);
+        in_step(&root().join("crds").join(&name), &text);
+        in_step(&root().join("charts/bellwether/files/crds").join(&name), &text);
+    }
+}
+
+#[test]
+fn the_reference_of_reasons_and_presets_is_in_step() {
+    let mut text = "<!-- Written by a test from the code: `UPDATE=1 cargo test --lib tidy`. -->\n# Reference\n\n## Reasons\n\nEvents, conditions, alerts and numbers use these words.\n\n| reason | sort | meaning |\n|---|---|---|\n".to_owned();
+    for reason in api::Reason::ALL {
+        text.push_str(&format!("| {reason} | {:?} | {} |\n", reason.kind(), reason.meaning().trim()));
+    }
+    text.push_str("\n## Presets\n\n| preset | counts | told apart by |\n|---|---|---|\n");
+    for preset in crate::metrics::presets::ALL {
+        text.push_str(&format!("| `{}` | {} | {:?} |\n", preset.name, preset.about, preset.place));
+    }
+    text.push_str("\n## Routes\n\n| kind | group and version | can |\n|---|---|---|\n");
+    for router in crate::traffic::ROUTERS {
+        for kind in router.resources() {
+            text.push_str(&format!("| {} | {} | {:?} |\n", kind.kind, kind.api_version(), router.capabilities()));
+        }
+    }
+    in_step(&root().join("crds/README.md"), &text);
+}
+
+#[test]
+fn every_definition_has_descriptions_and_bounds() {
+    fn walk(path: &str, schema: &serde_json::Value, wrong: &mut Vec<String>) {
+        if schema["x-kubernetes-preserve-unknown-fields"] == true || path.contains(".status") {
+            return;
+        }
+        let kind = schema["type"].as_str().unwrap_or_default();
+        if kind == "array" && schema["maxItems"].is_null() {
+            wrong.push(format!("{path}: a list without maxItems"));
+        }
+        if kind == "string" && ["maxLength", "enum", "format"].iter().all(|bound| schema[*bound].is_null()) {
+            wrong.push(format!("{path}: a text without maxLength"));
+        }
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            if property["description"].is_null() {
+                wrong.push(format!("{path}: no description"));
+            }
+            walk(&path, property, wrong);
+        }
+        walk_items(path, schema, wrong);
+    }
+    fn walk_items(path: &str, schema: &serde_json::Value, wrong: &mut Vec<String>) {
+        if !schema["items"].is_null() {
+            walk(&format!("{path}[]"), &schema["items"], wrong);
+        }
+    }
+    let mut wrong = Vec::new();
+    for definition in api::definitions() {
+        let value = serde_json::to_value(&definition).unwrap();
+        let schema = &value["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let kind = &definition.spec.names.kind;
+        walk(&format!("{kind}.spec"), &schema["properties"]["spec"], &mut wrong);
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}

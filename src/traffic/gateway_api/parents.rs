@@ -1,0 +1,295 @@
+//! Whether every gateway and mesh that serves a route has taken it as it stands now.
+use super::{super::Acceptance, GROUP, list};
+use serde_json::Value;
+use std::fmt;
+
+/// Conditions that have to be True.
+const NEEDED: [&str; 2] = ["Accepted", "ResolvedRefs"];
+/// The condition that says, when True, that some rules are not served as they are written.
+const PARTIAL: &str = "PartiallyInvalid";
+/// How many characters of a controller's own words go into a reason.
+const LONGEST: usize = 256;
+
+/// Whether all parents of the route's spec have accepted its present generation.
+///
+/// A refusal goes before a missing answer. Answers of parents that the spec no longer names do not count.
+pub(super) fn accepted(route: &Value) -> Acceptance {
+    let (spec, status) = (list(&route["spec"]["parentRefs"]), list(&route["status"]["parents"]));
+    let answers: Vec<_> = status.iter().filter(|answer| !list(&answer["conditions"]).is_empty()).collect();
+    if spec.is_empty() {
+        return Acceptance::Unknown("the route has no parentRefs, so no gateway serves it".into());
+    }
+    if answers.is_empty() {
+        return Acceptance::Unknown("no gateway has answered yet".into());
+    }
+    let mut accepted = Acceptance::Yes;
+    for parent in spec.iter().map(|reference| Parent::of(reference, route)) {
+        let mut answered = false;
+        for answer in answers.iter().filter(|answer| Parent::of(&answer["parentRef"], route) == parent) {
+            answered = true;
+            accepted = worse(accepted, one(answer, &parent, &route["metadata"]["generation"]));
+        }
+        if !answered {
+            accepted = worse(accepted, Acceptance::Unknown(format!("{parent} has not answered yet")));
+        }
+    }
+    accepted
+}
+
+/// What one controller says for one parent.
+fn one(answer: &Value, parent: &Parent, generation: &Value) -> Acceptance {
+    let find = |kind: &str| list(&answer["conditions"]).iter().find(|condition| condition["type"] == kind);
+    let mut accepted = Acceptance::Yes;
+    for kind in NEEDED {
+        let said = match find(kind) {
+            Some(condition) => match condition["status"].as_str() {
+                Some("True") => current(condition, parent, generation, Acceptance::Yes),
+                Some("False") => current(condition, parent, generation, Acceptance::No(words(condition, parent))),
+                _ => Acceptance::Unknown(words(condition, parent)),
+            },
+            None => Acceptance::Unknown(format!("{parent} has not said {kind} yet")),
+        };
+        accepted = worse(accepted, said);
+    }
+    match find(PARTIAL).filter(|condition| condition["status"] == "True") {
+        Some(condition) => {
+            worse(accepted, current(condition, parent, generation, Acceptance::No(words(condition, parent))))
+        }
+        None => accepted,
+    }
+}
+
+/// What the condition says, if it says it about the present generation.
+///
+/// A condition without `observedGeneration`, or with 0 as some controllers leave it, may be older than the route: it
+/// can refuse, but not accept.
+fn current(condition: &Value, parent: &Parent, generation: &Value, said: Acceptance) -> Acceptance {
+    let observed = &condition["observedGeneration"];
+    if observed == generation && !generation.is_null() {
+        return said;
+    }
+    let words = words(condition, parent);
+    match (observed.as_i64(), said) {
+        (None | Some(0), Acceptance::No(why)) => Acceptance::No(why),
+        (None | Some(0), _) => {
+            Acceptance::Unknown(format!("{words}, without observedGeneration, so perhaps of an older route"))
+        }
+        (Some(observed), _) => {
+            Acceptance::Unknown(format!("{words}, of generation {observed} and the route is at {generation}"))
+        }
+    }
+}
+
+/// The condition as a reason: who, what and why.
+fn words(condition: &Value, parent: &Parent) -> String {
+    let text = |field: &str| condition[field].as_str().unwrap_or_default();
+    let mut words = format!("{parent}: {} is {}", text("type"), text("status"));
+    for part in ["reason", "message"].map(text).into_iter().filter(|part| !part.is_empty()) {
+        words.push_str(": ");
+        words.extend(part.chars().take(LONGEST));
+    }
+    words
+}
+
+/// The one of two that says less: a refusal before a missing answer before consent.
+fn worse(first: Acceptance, second: Acceptance) -> Acceptance {
+    match (&first, &second) {
+        (Acceptance::Yes, _) | (Acceptance::Unknown(_), Acceptance::No(_)) => second,
+        _ => first,
+    }
+}
+
+/// A parent of a route, with the defaults of the API filled in so that spec and status compare.
+#[derive(PartialEq)]
+struct Parent<'a> {
+    group: &'a str,
+    kind: &'a str,
+    namespace: &'a str,
+    name: &'a str,
+    section: &'a str,
+    port: i64,
+}
+
+impl<'a> Parent<'a> {
+    fn of(reference: &'a Value, route: &'a Value) -> Self {
+        let text = |field: &str, default| reference[field].as_str().unwrap_or(default);
+        Self {
+            group: text("group", GROUP),
+            kind: text("kind", "Gateway"),
+            namespace: text("namespace", route["metadata"]["namespace"].as_str().unwrap_or_default()),
+            name: text("name", ""),
+            section: text("sectionName", ""),
+            port: reference["port"].as_i64().unwrap_or_default(),
+        }
+    }
+}
+
+impl fmt::Display for Parent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group: _, kind, namespace, name, section, port } = self;
+        write!(f, "{kind} {namespace}/{name}")?;
+        if !section.is_empty() {
+            write!(f, " section {section}")?;
+        }
+        if *port != 0 {
+            write!(f, " port {port}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn recorded(text: &str) -> Value {
+        serde_saphyr::from_str(text).unwrap()
+    }
+
+    fn accepted_route() -> Value {
+        recorded(include_str!("recorded/http.yaml"))
+    }
+
+    fn no(accepted: Acceptance) -> String {
+        let Acceptance::No(why) = accepted else { panic!("{accepted:?}") };
+        why
+    }
+
+    fn unknown(accepted: Acceptance) -> String {
+        let Acceptance::Unknown(why) = accepted else { panic!("{accepted:?}") };
+        why
+    }
+
+    #[test]
+    fn a_route_is_accepted_when_all_its_parents_say_so() {
+        assert_eq!(accepted(&accepted_route()), Acceptance::Yes);
+        assert_eq!(accepted(&recorded(include_str!("recorded/grpc.yaml"))), Acceptance::Yes);
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_controllers_words() {
+        assert_eq!(
+            no(accepted(&recorded(include_str!("recorded/missing-backend.yaml")))),
+            "Gateway shop/web: ResolvedRefs is False: BackendNotFound: \
+             Cannot load HTTPBackendRef shop/gone: getting service: service \"gone\" not found"
+        );
+        assert_eq!(
+            no(accepted(&recorded(include_str!("recorded/wrong-listener.yaml")))),
+            "Gateway shop/web section nope: Accepted is False: NoMatchingParent"
+        );
+    }
+
+    #[test]
+    fn an_answer_to_an_older_generation_is_no_answer() {
+        let mut route = accepted_route();
+        route["metadata"]["generation"] = json!(2);
+        assert_eq!(
+            unknown(accepted(&route)),
+            "Gateway shop/web section http: Accepted is True: Accepted, of generation 1 and the route is at 2"
+        );
+        let stale_refusal = unknown(accepted(&recorded(include_str!("recorded/stale.yaml"))));
+        assert!(stale_refusal.contains("of generation 1 and the route is at 2"), "{stale_refusal}");
+    }
+
+    #[test]
+    fn an_answer_without_a_generation_can_refuse_but_not_accept() {
+        for absent in [json!(null), json!(0)] {
+            let mut route = accepted_route();
+            route["status"]["parents"][1]["conditions"][1]["observedGeneration"] = absent;
+            let why = unknown(accepted(&route));
+            assert!(why.contains("Gateway shop/internal: ResolvedRefs") && why.contains("observedGeneration"), "{why}");
+            route["status"]["parents"][1]["conditions"][1]["status"] = json!("False");
+            no(accepted(&route));
+        }
+        let mut route = accepted_route();
+        route["metadata"]["generation"] = json!(null);
+        route["status"]["parents"][0]["conditions"][0]["observedGeneration"] = json!(null);
+        assert!(unknown(accepted(&route)).starts_with("Gateway shop/web section http: Accepted is True"));
+    }
+
+    #[test]
+    fn silence_is_neither_consent_nor_refusal() {
+        let mut route = accepted_route();
+        for status in [json!(null), json!({}), json!({"parents": []}), json!({"parents": [{"conditions": []}]})] {
+            route["status"] = status;
+            assert_eq!(unknown(accepted(&route)), "no gateway has answered yet");
+        }
+        route["spec"]["parentRefs"] = json!([]);
+        assert!(unknown(accepted(&route)).contains("no parentRefs"));
+    }
+
+    #[test]
+    fn every_parent_of_the_spec_has_to_answer() {
+        let mut route = accepted_route();
+        route["status"]["parents"].as_array_mut().unwrap().pop();
+        assert_eq!(unknown(accepted(&route)), "Gateway shop/internal has not answered yet");
+    }
+
+    #[test]
+    fn a_controller_that_wrote_no_condition_has_not_answered() {
+        let mut route = accepted_route();
+        let mut silent = route["status"]["parents"][0].clone();
+        silent["controllerName"] = json!("example.com/another");
+        silent["conditions"] = json!([]);
+        route["status"]["parents"].as_array_mut().unwrap().push(silent);
+        assert_eq!(accepted(&route), Acceptance::Yes);
+        route["status"]["parents"][0]["conditions"] = json!([]);
+        assert_eq!(unknown(accepted(&route)), "Gateway shop/web section http has not answered yet");
+    }
+
+    #[test]
+    fn a_parent_that_left_the_spec_is_not_asked() {
+        let mut route = accepted_route();
+        let mut gone = route["status"]["parents"][0].clone();
+        gone["parentRef"]["sectionName"] = json!("https");
+        gone["conditions"][0]["status"] = json!("False");
+        route["status"]["parents"].as_array_mut().unwrap().push(gone);
+        assert_eq!(accepted(&route), Acceptance::Yes);
+    }
+
+    #[test]
+    fn a_second_controller_of_the_same_parent_may_refuse() {
+        let mut route = accepted_route();
+        let mut second = route["status"]["parents"][0].clone();
+        second["conditions"][0]["status"] = json!("False");
+        route["status"]["parents"].as_array_mut().unwrap().push(second);
+        no(accepted(&route));
+    }
+
+    #[test]
+    fn a_refusal_goes_before_a_missing_answer() {
+        let mut route = accepted_route();
+        route["status"]["parents"][0]["conditions"] = json!([]);
+        route["status"]["parents"][1]["conditions"][0]["status"] = json!("False");
+        no(accepted(&route));
+    }
+
+    #[test]
+    fn defaults_of_the_api_do_not_tell_parents_apart() {
+        let mut route = accepted_route();
+        route["spec"]["parentRefs"] =
+            json!([{"name": "web", "namespace": "shop", "sectionName": "http"}, {"name": "internal", "port": null}]);
+        assert_eq!(accepted(&route), Acceptance::Yes);
+        route["spec"]["parentRefs"][0]["kind"] = json!("Service");
+        assert!(unknown(accepted(&route)).starts_with("Service shop/web"));
+    }
+
+    #[test]
+    fn a_condition_that_is_unknown_or_missing_is_waited_for() {
+        let mut route = accepted_route();
+        route["status"]["parents"][0]["conditions"][0]["status"] = json!("Unknown");
+        assert!(unknown(accepted(&route)).contains("Accepted is Unknown"));
+        route["status"]["parents"][0]["conditions"].as_array_mut().unwrap().remove(0);
+        assert_eq!(unknown(accepted(&route)), "Gateway shop/web section http has not said Accepted yet");
+    }
+
+    #[test]
+    fn a_route_served_in_part_is_not_accepted() {
+        let mut route = accepted_route();
+        let partial = json!({"type": "PartiallyInvalid", "status": "True", "reason": "UnsupportedValue",
+            "message": "Dropped Rule 1", "observedGeneration": 1});
+        route["status"]["parents"][0]["conditions"].as_array_mut().unwrap().push(partial);
+        assert!(no(accepted(&route)).ends_with("PartiallyInvalid is True: UnsupportedValue: Dropped Rule 1"));
+    }
+}

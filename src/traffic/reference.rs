@@ -1,0 +1,157 @@
+//! How a rollout names the routes that carry its weights.
+use super::{Resource, Router, Unsteerable, resources, router_for};
+use crate::duration::Duration;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A route that carries the rollout's weights, in the rollout's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "(has(self.ownership) && self.ownership == 'Operator') == has(self.template)",
+    "message": "ownership: Operator needs a template, and only that has one",
+}]))]
+pub struct RouteRef {
+    /// Group and version of the route.
+    #[schemars(schema_with = "api_versions")]
+    pub api_version: String,
+    /// Kind of the route.
+    #[schemars(schema_with = "kinds")]
+    pub kind: String,
+    /// Name of the route.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Who writes the route: with Fields the user does and only the weights are ours; with Operator we write the whole
+    /// route from template, and Git must not hold it.
+    #[serde(default)]
+    pub ownership: Ownership,
+    /// The route to write when ownership is Operator. Its weights are placeholders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<RouteTemplate>,
+    /// How long the data plane is given after it accepted a change, such as 5s. Default: what the router needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settle: Option<Duration>,
+}
+
+impl RouteRef {
+    /// The router that steers this route.
+    pub fn router(&self) -> Result<&'static dyn Router, Unsteerable> {
+        router_for(&self.api_version, &self.kind).ok_or_else(|| Unsteerable::UnknownKind {
+            route: self.to_string(),
+            api_version: self.api_version.clone(),
+            known: known(),
+        })
+    }
+
+    /// How long the data plane is given after it accepted a change: as written, else as the router needs.
+    pub fn settle_with(&self, router: &dyn Router) -> Duration {
+        self.settle.unwrap_or_else(|| router.settle())
+    }
+}
+
+impl std::fmt::Display for RouteRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+/// Who writes a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Ownership {
+    /// The route is the user's; only the weights of the two Services in it are changed.
+    #[default]
+    Fields,
+    /// The operator writes the whole route from the template, and Git does not hold it.
+    Operator,
+}
+
+/// A route to be written by the operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteTemplate {
+    /// The route's whole spec, as its own kind defines it.
+    #[schemars(schema_with = "any_object")]
+    pub spec: Map<String, Value>,
+}
+
+fn known() -> String {
+    let names: Vec<_> = resources().map(|resource| format!("{} {}", resource.api_version(), resource.kind)).collect();
+    names.join(", ")
+}
+
+fn api_versions(_: &mut SchemaGenerator) -> Schema {
+    one_of(resources().map(Resource::api_version).collect())
+}
+
+fn kinds(_: &mut SchemaGenerator) -> Schema {
+    one_of(resources().map(|resource| resource.kind.to_owned()).collect())
+}
+
+fn one_of(mut names: Vec<String>) -> Schema {
+    names.sort();
+    names.dedup();
+    json_schema!({"type": "string", "enum": names})
+}
+
+fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn entry(more: &Value) -> RouteRef {
+        let mut written =
+            json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": "checkout"});
+        for (key, value) in more.as_object().unwrap() {
+            written[key] = value.clone();
+        }
+        serde_json::from_value(written).unwrap()
+    }
+
+    #[test]
+    fn a_route_is_the_users_unless_it_says_otherwise() {
+        assert_eq!(entry(&json!({})).ownership, Ownership::Fields);
+        assert_eq!(entry(&json!({"ownership": "Operator"})).ownership, Ownership::Operator);
+    }
+
+    #[test]
+    fn the_settling_time_is_the_routers_unless_written() {
+        let settle = |more| {
+            let entry = entry(&more);
+            entry.settle_with(entry.router().unwrap())
+        };
+        assert_eq!(settle(json!({})), Duration::seconds(3));
+        assert_eq!(settle(json!({"settle": "0s"})), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_unknown_kind_is_refused_with_the_known_ones() {
+        let error = entry(&json!({"kind": "TCPRoute"})).router().err().unwrap();
+        assert_eq!(error.category(), "UnknownKind");
+        assert!(error.to_string().contains("gateway.networking.k8s.io/v1 GRPCRoute"), "{error}");
+    }
+
+    #[test]
+    fn the_schema_offers_only_what_is_steered() {
+        let schema = schemars::schema_for!(RouteRef).to_value();
+        let properties = &schema["properties"];
+        assert_eq!(properties["apiVersion"]["enum"], json!(["gateway.networking.k8s.io/v1"]));
+        assert_eq!(properties["kind"]["enum"], json!(["GRPCRoute", "HTTPRoute"]));
+        assert!(schema["x-kubernetes-validations"][0]["rule"].is_string());
+        assert_eq!(
+            schema["$defs"]["RouteTemplate"]["properties"]["spec"]["x-kubernetes-preserve-unknown-fields"],
+            true
+        );
+    }
+
+    #[test]
+    fn a_template_keeps_fields_that_nobody_here_knows() {
+        let template = json!({"spec": {"rules": [], "later": {"than": "us"}}});
+        let entry = entry(&json!({"ownership": "Operator", "template": template}));
+        assert_eq!(serde_json::to_value(entry.template).unwrap(), template);
+    }
+}

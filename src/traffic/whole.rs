@@ -1,0 +1,197 @@
+//! Routes that the operator writes whole: what they say, and whether the stored one still says it.
+use super::{RouteRef, Unsteerable};
+use serde_json::{Map, Value, json};
+
+/// The label, and its value, of every route that the operator writes whole.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "bellwether");
+
+/// The annotation that tells which template a route was written from.
+///
+/// A field that left the template looks in the stored route just like a default of the API server; by this it is told.
+pub const TEMPLATE_FINGERPRINT: &str = "bellwether.dev/template";
+
+/// The object to send so that the stored route says all that `wanted` says; `None` when it does.
+///
+/// What the API server and other writers added to the stored metadata stays, and so does its `resourceVersion`.
+/// Fields of the spec that only the stored route has count as defaults; they go when the spec is written.
+///
+/// Caveat: a field of the template that the route's schema does not know is pruned and would be missed on every
+/// look. Send the object with `fieldValidation=Strict`, so that the API server refuses it by name.
+pub fn renew(stored: &Value, wanted: &Value) -> Option<Value> {
+    let unchanged =
+        ["labels", "annotations"].iter().all(|part| covers(&stored["metadata"][part], &wanted["metadata"][part]))
+            && covers(&stored["spec"], &wanted["spec"]);
+    if unchanged {
+        return None;
+    }
+    let (Some(stored), Some(wanted_metadata)) = (stored.as_object(), wanted["metadata"].as_object()) else {
+        return Some(wanted.clone());
+    };
+    let mut renewed = stored.clone();
+    let mut metadata = stored.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
+    for part in ["labels", "annotations"] {
+        let of =
+            |metadata: &Map<String, Value>| metadata.get(part).and_then(Value::as_object).cloned().unwrap_or_default();
+        let mut entries = of(&metadata);
+        entries.extend(of(wanted_metadata));
+        metadata.insert(part.into(), Value::Object(entries));
+    }
+    renewed.insert("metadata".into(), Value::Object(metadata));
+    renewed.insert("spec".into(), wanted["spec"].clone());
+    Some(Value::Object(renewed))
+}
+
+/// The template as an object, its weights still placeholders.
+pub(super) fn from_template(entry: &RouteRef, namespace: &str) -> Result<Value, Unsteerable> {
+    let Some(template) = &entry.template else {
+        return Err(Unsteerable::NoTemplate { route: format!("{} {namespace}/{}", entry.kind, entry.name) });
+    };
+    let spec = Value::Object(template.spec.clone());
+    let (label, value) = MANAGED_BY;
+    Ok(json!({
+        "apiVersion": entry.api_version,
+        "kind": entry.kind,
+        "metadata": {
+            "name": entry.name,
+            "namespace": namespace,
+            "labels": {label: value},
+            "annotations": {TEMPLATE_FINGERPRINT: fingerprint(&spec.to_string())},
+        },
+        "spec": spec,
+    }))
+}
+
+/// Whether `stored` says everything that `wanted` says. Lists must match one by one; null says nothing.
+fn covers(stored: &Value, wanted: &Value) -> bool {
+    match (stored, wanted) {
+        (_, Value::Null) => true,
+        (Value::Object(stored), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, wanted)| covers(stored.get(key).unwrap_or(&Value::Null), wanted))
+        }
+        (Value::Array(stored), Value::Array(wanted)) => {
+            stored.len() == wanted.len() && stored.iter().zip(wanted).all(|(stored, wanted)| covers(stored, wanted))
+        }
+        _ => stored == wanted,
+    }
+}
+
+/// 64-bit FNV-1a (draft-eastlake-fnv), the same in every build.
+fn fingerprint(text: &str) -> String {
+    let (basis, prime) = (0xcbf2_9ce4_8422_2325_u64, 0x0100_0000_01b3);
+    format!("{:016x}", text.bytes().fold(basis, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(prime)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        traffic::Ownership,
+        vocab::{Pair, Weight},
+    };
+    use proptest::prelude::*;
+
+    /// What the API server made of the route written from the template below with weight 0.
+    fn stored() -> Value {
+        serde_saphyr::from_str(include_str!("gateway_api/recorded/whole.yaml")).unwrap()
+    }
+
+    fn entry(spec: &str) -> RouteRef {
+        serde_saphyr::from_str(&format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, name: whole, ownership: Operator, \
+             template: {{spec: {spec}}}}}"
+        ))
+        .unwrap()
+    }
+
+    const SPEC: &str = "{parentRefs: [{name: web}], rules: [\
+         {matches: [{path: {value: /v1}}], timeouts: {request: 5s}, \
+          backendRefs: [{name: checkout-stable, port: 8080}, {name: checkout-canary, port: 8080}]}, \
+         {matches: [{path: {value: /old}}], backendRefs: [{name: legacy, port: 80}]}]}";
+
+    fn wanted(spec: &str, weight: u8) -> Value {
+        let pair = Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 };
+        let entry = entry(spec);
+        assert_eq!(entry.ownership, Ownership::Operator);
+        entry.router().unwrap().whole(&entry, "shop", &pair, Weight::new(weight).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_whole_route_has_the_templates_spec_our_weights_and_our_label() {
+        let whole = wanted(SPEC, 5);
+        assert_eq!(whole["metadata"]["namespace"], "shop");
+        assert_eq!(whole["metadata"]["labels"], json!({"app.kubernetes.io/managed-by": "bellwether"}));
+        let mut spec: Value = serde_saphyr::from_str(SPEC).unwrap();
+        spec["rules"][0]["backendRefs"][0]["weight"] = json!(95);
+        spec["rules"][0]["backendRefs"][1]["weight"] = json!(5);
+        assert_eq!(whole["spec"], spec);
+    }
+
+    #[test]
+    fn defaults_of_the_api_server_are_no_difference() {
+        assert_eq!(renew(&stored(), &wanted(SPEC, 0)), None);
+    }
+
+    #[test]
+    fn a_new_weight_is_sent_with_the_metadata_that_was_read() {
+        let mut stored = stored();
+        stored["metadata"]["labels"]["added"] = json!("by somebody");
+        stored["metadata"]["finalizers"] = json!(["example.com/kept"]);
+        let renewed = renew(&stored, &wanted(SPEC, 20)).unwrap();
+        assert_eq!(renewed["spec"], wanted(SPEC, 20)["spec"]);
+        assert_eq!(renewed["metadata"], stored["metadata"]);
+        assert_eq!(renew(&renewed, &wanted(SPEC, 20)), None);
+    }
+
+    #[test]
+    fn a_field_that_left_the_template_leaves_the_route() {
+        let without = SPEC.replace("timeouts: {request: 5s}, ", "");
+        let renewed = renew(&stored(), &wanted(&without, 0)).unwrap();
+        assert_eq!(renewed["spec"]["rules"][0].get("timeouts"), None);
+        assert_eq!(renew(&renewed, &wanted(&without, 0)), None);
+    }
+
+    #[test]
+    fn an_edit_by_others_is_undone() {
+        for (path, value) in [
+            ("/spec/rules/0/matches/0/path/value", json!("/v2")),
+            ("/spec/rules/0/timeouts", json!({})),
+            ("/spec/rules", json!([])),
+            ("/metadata/labels", json!({})),
+            ("/metadata/annotations", json!(null)),
+        ] {
+            let mut stored = stored();
+            *stored.pointer_mut(path).unwrap() = value;
+            let renewed = renew(&stored, &wanted(SPEC, 0)).unwrap();
+            assert_eq!(renew(&renewed, &wanted(SPEC, 0)), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn without_a_template_nothing_can_be_written() {
+        let entry = RouteRef { template: None, ..entry(SPEC) };
+        assert_eq!(
+            from_template(&entry, "shop").unwrap_err().to_string(),
+            "HTTPRoute shop/whole: ownership is Operator, so template.spec has to say what to write"
+        );
+    }
+
+    #[test]
+    fn the_fingerprint_is_the_published_function() {
+        assert_eq!([fingerprint(""), fingerprint("a")], ["cbf29ce484222325", "af63dc4c8601ec8c"]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_stored_panics(place in "/(metadata|spec|metadata/labels|spec/rules)?", leaf in 0..4_usize) {
+            let value = [json!(null), json!("text"), json!([1]), json!({"a": []})][leaf].clone();
+            let mut stored = stored();
+            if let Some(part) = stored.pointer_mut(place.trim_end_matches('/')) {
+                *part = value;
+            }
+            let wanted = wanted(SPEC, 0);
+            if let Some(renewed) = renew(&stored, &wanted) {
+                prop_assert_eq!(renew(&renewed, &wanted), None);
+            }
+        }
+    }
+}
