@@ -146,6 +146,11 @@ impl Tally {
         self.of(version).filter(|request| request.code >= 500).count()
     }
 
+    /// How long the slowest answer of the app took, in milliseconds.
+    pub fn slowest_answer(&self) -> f64 {
+        self.requests.iter().filter(|request| request.own).map(|request| request.ms).fold(0.0, f64::max)
+    }
+
     /// When this version's first and last request began, harmed ones included.
     pub fn span(&self, version: &str) -> Option<(f64, f64)> {
         let harmed = self.harm.iter().map(|lost| lost.request.t);

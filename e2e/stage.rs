@@ -264,7 +264,14 @@ impl<'a> Stage<'a> {
 /// The machinery lost nothing.
 pub fn lost_nothing(tally: &Tally) {
     let few = &tally.lost[..tally.lost.len().min(5)];
-    assert!(few.is_empty(), "{} requests were lost by the machinery, the first of them: {few:#?}", tally.lost.len());
+    assert!(
+        few.is_empty(),
+        "{} of {} requests were lost by the machinery (those that were answered took up to {:.0} ms; where that is \
+         seconds, this computer is too busy for its answers to mean much), the first of them: {few:#?}",
+        tally.lost.len(),
+        tally.requests.len(),
+        tally.slowest_answer()
+    );
 }
 
 fn tell_aborted(story: &str, version: &str, records: &Records, tally: &Tally) {

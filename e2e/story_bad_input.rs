@@ -2,7 +2,7 @@
 //! cure; and nothing moves.
 use crate::{
     objects::{self, APP, OnSigterm, Revision},
-    process::Said,
+    process::{Said, kubectl},
     stage::available,
     world::{Apply, Kind, World, beside_others, until, with_temp_ns},
 };
@@ -193,6 +193,10 @@ fn mistakes_that_no_schema_sees_are_said_in_the_conditions_within_seconds_and_no
                 world.find(Kind::Rollout, APP).await.map_or(Ok(()), |left| Err(left["status"]["message"].to_string()))
             })
             .await;
+            // The next case is to see nothing of this one.
+            kubectl(&world.namespace, &["delete", "service", "app-stable", "app-canary", "--ignore-not-found"])
+                .await
+                .well("kubectl delete service");
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         assert_eq!(what_could_move(world).await, before, "something moved");

@@ -4,8 +4,8 @@ use crate::{
     objects::{APP, OnSigterm, Revision},
     process::kubectl,
     records::Split,
-    stage::{Setup, Stage, available, lost_nothing},
-    world::{Kind, World, beside_others, until, with_temp_ns},
+    stage::{Setup, Stage, available, is_at_rest, lost_nothing},
+    world::{Apply, Kind, World, beside_others, until, with_temp_ns},
 };
 use kube::api::DeleteParams;
 use serde_json::Value;
@@ -77,6 +77,22 @@ fn deleted_in_mid_step_the_candidate_goes_stable_serves_and_the_deployment_is_he
         })
         .await;
         rolls_by_itself(world, "v2").await;
+    });
+}
+
+#[test]
+fn deleted_and_created_again_it_holds_the_deployment_again() {
+    let _right = beside_others();
+    with_temp_ns("again", async |world| {
+        let stage = Stage::set(world, Setup { on_sigterm: OnSigterm::Dies, ..Setup::default() }).await;
+        delete_rollout(&stage).await;
+        let rollout = stage.git.iter().find(|object| object["kind"] == "Rollout").unwrap().clone();
+        world.applied(Apply::ServerSide, &[rollout]).await;
+        stage.records.until("the Deployment is held again", 60, is_at_rest).await;
+        stage.stable_is_untouched(None);
+        stage.push(&Revision::new("v2").with("ERROR_RATE", "0.005")).await;
+        stage.until_promoted(180).await;
+        stage.check_promoted("deleted_and_created_again", "v2", 3, &["warm", "twenty", "half"]).await;
     });
 }
 

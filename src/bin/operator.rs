@@ -38,9 +38,12 @@ enum Verb {
     },
     /// Give Deployments back: delete Rollouts and wait until they are gone.
     Eject {
-        /// All Rollouts of all namespaces. There is no other choice here; for one Rollout use `kubectl bellwether eject`.
+        /// All Rollouts. There is no other choice here; for one Rollout use `kubectl bellwether eject`.
         #[arg(long, required = true)]
         all: bool,
+        /// A namespace to do this in; may be given more than once. Without it, in all of them.
+        #[arg(long = "watch-namespace")]
+        namespaces: Vec<String>,
         /// How long to wait.
         #[arg(long, default_value = "120s")]
         timeout: Duration,
@@ -100,7 +103,7 @@ async fn main() -> ExitCode {
             run.run().await
         }
         Verb::Crds { out } => write_definitions(out),
-        Verb::Eject { all: _, timeout } => eject(timeout).await,
+        Verb::Eject { all: _, namespaces, timeout } => eject(&namespaces, timeout).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -236,6 +239,6 @@ fn write_definitions(out: Option<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn eject(timeout: Duration) -> anyhow::Result<()> {
-    cli::eject_all(client().await?, timeout, &mut std::io::stdout()).await
+async fn eject(namespaces: &[String], timeout: Duration) -> anyhow::Result<()> {
+    cli::eject_from(client().await?, namespaces, timeout, &mut std::io::stdout()).await
 }

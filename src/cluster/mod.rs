@@ -9,6 +9,9 @@ mod observe;
 mod perform;
 mod report;
 
+#[cfg(test)]
+mod tests;
+
 pub use kinds::{actions, resource_named};
 pub use measure::Measurements;
 

@@ -105,14 +105,7 @@ impl<'a> Turn<'a> {
     /// A new revision goes on trial.
     fn begin(&mut self, deployment: &'a Deployment, stable: &'a ReplicaSet) -> Holds {
         if deployment.replicas == 0 {
-            let object = format!("Deployment/{}", deployment.name);
-            return Err(self.wait(
-                Phase::Waiting,
-                Reason::NoReplicas,
-                &object,
-                "the Deployment has no replicas, so nothing can be tried; the new template is held",
-                LATER,
-            ));
+            return Err(self.no_replicas(deployment));
         }
         self.routed_only()?;
         self.claims(deployment)?;
@@ -149,6 +142,12 @@ impl<'a> Turn<'a> {
         Err(Stop::Again)
     }
 
+    fn no_replicas(&self, deployment: &Deployment) -> Stop {
+        let object = format!("Deployment/{}", deployment.name);
+        let message = "the Deployment has no replicas, so nothing can be tried; the new template is held";
+        self.wait(Phase::Waiting, Reason::NoReplicas, &object, message, LATER)
+    }
+
     /// One look at a revision on trial.
     fn fly(&mut self, deployment: &'a Deployment, stable: &'a ReplicaSet) -> Holds {
         if self.status.flight.as_ref().is_some_and(|flight| flight.promotion.is_none()) {
@@ -158,6 +157,9 @@ impl<'a> Turn<'a> {
         self.contested()?;
         self.claims(deployment)?;
         self.narrowed(stable)?;
+        if deployment.replicas == 0 {
+            return Err(self.no_replicas(deployment));
+        }
         let candidate = self.candidate(deployment)?;
         if self.status.flight.as_ref().is_some_and(|flight| flight.promotion.is_some()) {
             return self.promote(deployment, stable, candidate);

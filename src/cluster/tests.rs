@@ -1,0 +1,215 @@
+//! One effect against an API server that never opens a socket: which calls are made, and what they carry.
+use super::*;
+use crate::{
+    api::{ActionOutcome, Rollout},
+    plan::{Effect, Map, Target},
+    traffic::RouteRef,
+    vocab::{Pair, Weight},
+};
+use http::{Request, Response};
+use kube::client::Body;
+use serde_json::{Value, json};
+use std::{convert::Infallible, sync::Mutex};
+
+type Calls = Arc<Mutex<Vec<(String, Value)>>>;
+
+/// A cluster whose every call is recorded and answered by this function, by status and body.
+fn cluster(answer: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync + 'static) -> (Cluster, Calls) {
+    let calls = Calls::default();
+    let recorded = calls.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (recorded, answer) = (recorded.clone(), answer.clone());
+        async move {
+            let call = format!("{} {}", request.method(), request.uri().path());
+            let bytes = request.into_body().collect_bytes().await.unwrap();
+            let body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            let (status, value) = answer(&call, &body);
+            recorded.lock().unwrap().push((call, body));
+            let text = serde_json::to_vec(&value).unwrap();
+            Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(text)).unwrap())
+        }
+    });
+    let settings = Settings { namespace: "system".to_owned(), identity: "me".to_owned(), belt: "belt".to_owned() };
+    let outbound = Outbound::new(crate::outbound::Settings::default()).unwrap();
+    let client = Client::new(service, "default");
+    (Cluster::new(client, settings, Telemetry::default(), outbound, |_| {}), calls)
+}
+
+fn accepts(call: &str, body: &Value) -> (u16, Value) {
+    let kind = if call.contains("replicasets") { "ReplicaSet" } else { "Deployment" };
+    let mut answer = json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "x"}});
+    if body.get("kind").is_some() {
+        answer = body.clone();
+    }
+    (200, answer)
+}
+
+fn conflict() -> (u16, Value) {
+    (
+        409,
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict", "message": "somebody was faster", "code": 409}),
+    )
+}
+
+fn rollout() -> Rollout {
+    serde_json::from_value(json!({
+        "apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout",
+        "metadata": {"name": "shop", "namespace": "n", "uid": "u", "resourceVersion": "7", "finalizers": ["other/one"]},
+        "spec": {
+            "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"},
+            "steps": [{"name": "a", "weight": 5, "observe": "1m"}], "analysis": {"mode": "None"},
+        },
+    }))
+    .unwrap()
+}
+
+fn target(name: &str) -> Target {
+    Target { name: name.to_owned(), uid: format!("{name}-uid"), resource_version: "3".to_owned() }
+}
+
+fn map(pairs: &[(&str, &str)]) -> Map {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_pause_carries_the_uid_and_version_that_were_read_and_nothing_else() {
+    let (cluster, calls) = cluster(accepts);
+    cluster.perform(&rollout(), &Effect::Pause { deployment: target("shop"), paused: true }).await.unwrap();
+    cluster.perform(&rollout(), &Effect::Pause { deployment: target("shop"), paused: false }).await.unwrap();
+    let calls = calls.lock().unwrap();
+    assert_eq!(calls[0].0, "PATCH /apis/apps/v1/namespaces/n/deployments/shop");
+    assert_eq!(calls[0].1, json!({"metadata": {"uid": "shop-uid", "resourceVersion": "3"}, "spec": {"paused": true}}));
+    assert_eq!(calls[1].1["spec"], json!({"paused": null}));
+}
+
+#[tokio::test]
+async fn a_replica_set_that_is_taken_out_loses_its_labels_and_keeps_two_owners() {
+    let (cluster, calls) = cluster(accepts);
+    let effect = Effect::TakeOut {
+        set: target("shop-1"),
+        labels: map(&[("app", "shop"), ("pod-template-hash", "1")]),
+        revision: "1".to_owned(),
+        deployment: target("shop"),
+    };
+    cluster.perform(&rollout(), &effect).await.unwrap();
+    let (call, body) = calls.lock().unwrap()[0].clone();
+    assert_eq!(call, "PATCH /apis/apps/v1/namespaces/n/replicasets/shop-1");
+    let metadata = &body["metadata"];
+    assert_eq!((&metadata["labels"]["app"], &metadata["labels"]["pod-template-hash"]), (&Value::Null, &Value::Null));
+    assert!(metadata["labels"].as_object().unwrap().contains_key("app"), "null takes a label away; absence leaves it");
+    assert_eq!(metadata["labels"]["bellwether.dev/rollout"], "shop");
+    let owners = metadata["ownerReferences"].as_array().unwrap();
+    assert_eq!((owners.len(), &owners[0]["kind"], &owners[0]["controller"]), (2, &json!("Rollout"), &json!(true)));
+    assert_eq!((&owners[1]["kind"], &owners[1]["controller"]), (&json!("Deployment"), &json!(false)));
+}
+
+#[tokio::test]
+async fn a_candidate_has_the_template_as_it_is_and_labels_that_the_deployment_does_not_select() {
+    let (cluster, calls) = cluster(accepts);
+    let template =
+        json!({"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [], "fieldOfTomorrow": {"x": 1}}});
+    let effect = Effect::CreateCandidate {
+        name: "shop-abc".to_owned(),
+        revision: "abc".to_owned(),
+        template,
+        selector: json!({"matchLabels": {"app": "shop"}}),
+        min_ready_seconds: 2,
+        deployment: target("shop"),
+    };
+    cluster.perform(&rollout(), &effect).await.unwrap();
+    let (call, body) = calls.lock().unwrap()[0].clone();
+    assert_eq!(call, "POST /apis/apps/v1/namespaces/n/replicasets");
+    assert_eq!(body["spec"]["template"]["spec"]["fieldOfTomorrow"], json!({"x": 1}));
+    assert_eq!(body["spec"]["template"]["metadata"]["labels"], json!({"app": "shop", "pod-template-hash": "abc"}));
+    assert_eq!(body["spec"]["selector"]["matchLabels"], json!({"app": "shop", "pod-template-hash": "abc"}));
+    assert_eq!(body["spec"]["replicas"], 0);
+    assert_eq!(body["metadata"]["labels"].get("app"), None);
+}
+
+#[tokio::test]
+async fn our_finalizer_leaves_those_of_others_alone() {
+    let (cluster, calls) = cluster(|_, _| (200, serde_json::to_value(rollout()).unwrap()));
+    cluster.perform(&rollout(), &Effect::Finalize { present: true }).await.unwrap();
+    cluster.perform(&rollout(), &Effect::Finalize { present: false }).await.unwrap();
+    let calls = calls.lock().unwrap();
+    assert_eq!(calls[0].1["metadata"]["finalizers"], json!(["other/one", "bellwether.dev/hand-back"]));
+    assert_eq!(calls[1].1["metadata"]["finalizers"], json!(["other/one"]));
+    assert_eq!(calls[1].1["metadata"]["resourceVersion"], "7");
+}
+
+fn route() -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"name": "shop", "namespace": "n", "resourceVersion": "41", "generation": 1},
+        "spec": {"rules": [{"filters": [{"type": "X"}], "backendRefs": [
+            {"name": "s", "port": 80, "weight": 100}, {"name": "c", "port": 80, "weight": 0},
+        ]}]},
+    })
+}
+
+fn weigh() -> Effect {
+    let route: RouteRef = serde_json::from_value(
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": "shop"}),
+    )
+    .unwrap();
+    let pair = Pair { stable: "s".to_owned(), canary: "c".to_owned(), port: 80 };
+    Effect::SetWeights { weight: Weight::new(20).unwrap(), pair, routes: vec![route] }
+}
+
+#[tokio::test]
+async fn weights_go_back_in_the_route_as_it_was_read() {
+    let (cluster, calls) = cluster(|_, _| (200, route()));
+    cluster.perform(&rollout(), &weigh()).await.unwrap();
+    let calls = calls.lock().unwrap();
+    assert_eq!(calls.iter().map(|call| &call.0[..3]).collect::<Vec<_>>(), ["GET", "PUT"]);
+    let mut wanted = route();
+    wanted["spec"]["rules"][0]["backendRefs"][0]["weight"] = json!(80);
+    wanted["spec"]["rules"][0]["backendRefs"][1]["weight"] = json!(20);
+    assert_eq!(calls[1].1, wanted);
+}
+
+#[tokio::test]
+async fn a_route_that_changed_in_between_is_read_again() {
+    let puts = Arc::new(Mutex::new(0));
+    let count = puts.clone();
+    let (cluster, calls) = cluster(move |call, _| {
+        let mut count = count.lock().unwrap();
+        *count += i32::from(call.starts_with("PUT"));
+        if call.starts_with("PUT") && *count == 1 { conflict() } else { (200, route()) }
+    });
+    cluster.perform(&rollout(), &weigh()).await.unwrap();
+    assert_eq!(calls.lock().unwrap().len(), 4, "read, refused, read, taken");
+    assert_eq!(*puts.lock().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn nothing_is_written_when_the_weights_are_there_already() {
+    let (cluster, calls) = cluster(|_, _| {
+        let mut route = route();
+        route["spec"]["rules"][0]["backendRefs"][0]["weight"] = json!(80);
+        route["spec"]["rules"][0]["backendRefs"][1]["weight"] = json!(20);
+        (200, route)
+    });
+    cluster.perform(&rollout(), &weigh()).await.unwrap();
+    assert_eq!(calls.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_lost_race_is_a_conflict_and_not_a_failure() {
+    let (cluster, _) = cluster(|_, _| conflict());
+    let error = cluster.perform(&rollout(), &Effect::Scale { set: target("shop-1"), replicas: 3 }).await.unwrap_err();
+    assert!(error.is_conflict());
+    assert!(error.chain().contains("cannot scale ReplicaSet/shop-1"), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn an_answer_goes_to_the_actions_status() {
+    let (cluster, calls) = cluster(|_, _| {
+        (200, json!({"apiVersion": "bellwether.dev/v1alpha1", "kind": "RolloutAction", "metadata": {"name": "a"}}))
+    });
+    let effect = Effect::Answer { name: "a".to_owned(), outcome: ActionOutcome::Refused, message: "no".to_owned() };
+    cluster.perform(&rollout(), &effect).await.unwrap();
+    let (call, body) = calls.lock().unwrap()[0].clone();
+    assert_eq!(call, "PATCH /apis/bellwether.dev/v1alpha1/namespaces/n/rolloutactions/a/status");
+    assert_eq!(body, json!({"status": {"outcome": "Refused", "message": "no"}}));
+}
