@@ -203,17 +203,22 @@ fn generated_definitions_are_in_step() {
 #[test]
 fn the_reference_of_reasons_and_presets_is_in_step() {
     let mut text = "<!-- Written by a test from the code: `UPDATE=1 cargo test --lib tidy`. -->\n# Reference\n\n## Reasons\n\nEvents, conditions, alerts and numbers use these words.\n\n| reason | sort | meaning |\n|---|---|---|\n".to_owned();
+    let row = |text: &mut String, cells: &[&str]| {
+        text.push_str("| ");
+        text.push_str(&cells.join(" | "));
+        text.push_str(" |\n");
+    };
     for reason in api::Reason::ALL {
-        text.push_str(&format!("| {reason} | {:?} | {} |\n", reason.kind(), reason.meaning().trim()));
+        row(&mut text, &[reason.as_str(), &format!("{:?}", reason.kind()), reason.meaning().trim()]);
     }
     text.push_str("\n## Presets\n\n| preset | counts | told apart by |\n|---|---|---|\n");
     for preset in crate::metrics::presets::ALL {
-        text.push_str(&format!("| `{}` | {} | {:?} |\n", preset.name, preset.about, preset.place));
+        row(&mut text, &[&format!("`{}`", preset.name), preset.about, &format!("{:?}", preset.place)]);
     }
     text.push_str("\n## Routes\n\n| kind | group and version | can |\n|---|---|---|\n");
     for router in crate::traffic::ROUTERS {
         for kind in router.resources() {
-            text.push_str(&format!("| {} | {} | {:?} |\n", kind.kind, kind.api_version(), router.capabilities()));
+            row(&mut text, &[kind.kind, &kind.api_version(), &format!("{:?}", router.capabilities())]);
         }
     }
     in_step(&root().join("crds/README.md"), &text);

@@ -15,7 +15,13 @@ use bellwether::{
 use clap::{Parser, Subcommand};
 use futures::channel::mpsc;
 use kube::{Client, Config};
-use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, sync::atomic::Ordering};
+use std::{
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::atomic::Ordering,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Progressive delivery for Kubernetes Deployments that promotes or undoes itself.
@@ -102,7 +108,7 @@ async fn main() -> ExitCode {
             telemetry::start_logging(run.log_format);
             run.run().await
         }
-        Verb::Crds { out } => write_definitions(out),
+        Verb::Crds { out } => write_definitions(out.as_deref()),
         Verb::Eject { all: _, namespaces, timeout } => eject(&namespaces, timeout).await,
     };
     match done {
@@ -138,7 +144,7 @@ impl Run {
         let ready = health.ready.clone();
         let epoch = tokio::select! {
             epoch = elector.acquire(|| ready.store(true, Ordering::Relaxed)) => epoch,
-            () = told.to_stop() => return Ok(()),
+            () = told.stop() => return Ok(()),
             ended = pages => bail!("the pages ended: {ended:?}"),
         };
         tracing::info!(epoch, "leading");
@@ -154,7 +160,7 @@ impl Run {
             () = &mut looks => bail!("the controller ended by itself"),
             // Who lost its Lease may not write any more, and the surest way not to is to end.
             () = elector.hold() => bail!("the Lease {} was lost", self.lease_name),
-            () = told.to_stop() => {}
+            () = told.stop() => {}
         }
         tracing::info!("stopping");
         let _ = stop.send(());
@@ -210,7 +216,7 @@ impl Told {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn to_stop(&mut self) {
+    async fn stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -225,10 +231,10 @@ async fn client() -> anyhow::Result<Client> {
     Client::try_from(config).context("cannot make a client for the API server")
 }
 
-fn write_definitions(out: Option<PathBuf>) -> anyhow::Result<()> {
+fn write_definitions(out: Option<&Path>) -> anyhow::Result<()> {
     for definition in api::definitions() {
         let text = api::definition_text(&definition)?;
-        match &out {
+        match out {
             Some(folder) => {
                 let file = folder.join(format!("{}.yaml", definition.spec.names.plural));
                 std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;

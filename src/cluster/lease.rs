@@ -151,17 +151,14 @@ impl Elector {
             Move::Renew => (before, wanted(before, spec.and_then(|spec| spec.acquire_time.clone()))),
             Move::Acquire => (before.saturating_add(1), wanted(before.saturating_add(1), Some(at.clone()))),
         };
-        let written = match lease {
+        let written = if let Some(lease) = lease {
             // The version that was read goes along: of two that acquire, one gets a conflict.
-            Some(lease) => {
-                let lease = Lease { spec: Some(spec), ..lease };
-                self.api.replace(&self.terms.name, &PostParams::default(), &lease).await
-            }
-            None => {
-                let mut lease = Lease { spec: Some(spec), ..Lease::default() };
-                lease.metadata.name = Some(self.terms.name.clone());
-                self.api.create(&PostParams::default(), &lease).await
-            }
+            let lease = Lease { spec: Some(spec), ..lease };
+            self.api.replace(&self.terms.name, &PostParams::default(), &lease).await
+        } else {
+            let mut lease = Lease { spec: Some(spec), ..Lease::default() };
+            lease.metadata.name = Some(self.terms.name.clone());
+            self.api.create(&PostParams::default(), &lease).await
         };
         match written {
             Ok(_) => Ok(Some(epoch)),

@@ -108,8 +108,7 @@ impl Cluster {
         namespace: &str,
         labels: Option<&str>,
     ) -> Result<Vec<DynamicObject>, Error> {
-        let mut params = ListParams::default();
-        params.label_selector = labels.map(str::to_owned);
+        let params = ListParams { label_selector: labels.map(str::to_owned), ..ListParams::default() };
         let list = self.api(resource, namespace).list(&params).await;
         list.map(|list| list.items).map_err(|source| Error::Read {
             what: format!("{} of {namespace}", resource.plural),
@@ -456,7 +455,7 @@ fn pod_of(object: &DynamicObject) -> Pod {
         conditions.and_then(|all| all.iter().find(|condition| condition["type"] == kind)).cloned().unwrap_or_default()
     };
     let containers = || {
-        ["initContainerStatuses", "containerStatuses"].into_iter().flat_map(|list| status[list].as_array()).flatten()
+        ["initContainerStatuses", "containerStatuses"].into_iter().filter_map(|list| status[list].as_array()).flatten()
     };
     let waiting = containers().find_map(|container| {
         let waiting = &container["state"]["waiting"];
@@ -498,7 +497,7 @@ fn service_of(object: &DynamicObject, uid: &str) -> Service {
 
 /// The pods that slices list as ready.
 fn endpoints_of(slices: &[DynamicObject]) -> BTreeSet<String> {
-    let all = slices.iter().flat_map(|slice| slice.data["endpoints"].as_array()).flatten();
+    let all = slices.iter().filter_map(|slice| slice.data["endpoints"].as_array()).flatten();
     all.filter(|endpoint| endpoint["conditions"]["ready"].as_bool().unwrap_or(true))
         .filter_map(|endpoint| Some(endpoint["targetRef"]["name"].as_str()?.to_owned()))
         .collect()
@@ -506,6 +505,6 @@ fn endpoints_of(slices: &[DynamicObject]) -> BTreeSet<String> {
 
 fn backends_of(route: &Value) -> Vec<String> {
     let rules = route["spec"]["rules"].as_array().into_iter().flatten();
-    let backends = rules.flat_map(|rule| rule["backendRefs"].as_array()).flatten();
+    let backends = rules.filter_map(|rule| rule["backendRefs"].as_array()).flatten();
     backends.filter_map(|backend| Some(backend["name"].as_str()?.to_owned())).collect()
 }

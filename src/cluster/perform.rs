@@ -37,6 +37,7 @@ impl Cluster {
         done
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each effect, and each arm is one call")]
     async fn write(&self, rollout: &Rollout, effect: &Effect) -> Result<(), kube::Error> {
         let namespace = rollout.namespace().unwrap_or_default();
         let uid = rollout.uid().unwrap_or_default();

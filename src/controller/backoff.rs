@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Mutex, time::Duration};
 /// The wait after a first failure.
 const FIRST: Duration = Duration::from_millis(500);
 /// The longest wait.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// Failures in a row.
 #[derive(Default)]

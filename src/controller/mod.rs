@@ -56,7 +56,7 @@ pub async fn run(
 ) {
     let scope = Scope { cluster: cluster.clone(), namespaces: namespaces.to_vec() };
     let (reader, writer) = reflector::store();
-    let roots = scope.metadata::<Rollout>(watcher::Config::default());
+    let roots = scope.metadata::<Rollout>(&watcher::Config::default());
     let roots = roots.reflect(writer).applied_objects();
     let mut controller = Controller::for_stream(roots, reader)
         .with_config(Config::default().concurrency(CONCURRENCY))
@@ -137,7 +137,7 @@ impl Scope {
 
     fn metadata<K>(
         &self,
-        config: watcher::Config,
+        config: &watcher::Config,
     ) -> BoxStream<'static, watcher::Result<watcher::Event<PartialObjectMeta<K>>>>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Send + 'static,
@@ -152,7 +152,7 @@ impl Scope {
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Send + 'static,
         K: serde::de::DeserializeOwned,
     {
-        self.metadata::<K>(watcher::Config::default().labels(ROLLOUT_LABEL)).touched_objects().boxed()
+        self.metadata::<K>(&watcher::Config::default().labels(ROLLOUT_LABEL)).touched_objects().boxed()
     }
 
     fn dynamic(
@@ -181,6 +181,7 @@ impl Scope {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature is the runtime's")]
 fn by_label<K: ResourceExt>(object: K) -> Option<ObjectRef<Root>> {
     let name = object.labels().get(ROLLOUT_LABEL)?;
     Some(ObjectRef::new(name).within(&object.namespace()?))

@@ -13,7 +13,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// A look that takes longer than this is given up, so that its place is free for others.
-const LONGEST_LOOK: Duration = Duration::from_secs(60);
+const LONGEST_LOOK: Duration = Duration::from_mins(1);
 
 /// One look, from whose errors and panics nobody else suffers.
 ///
@@ -22,7 +22,7 @@ const LONGEST_LOOK: Duration = Duration::from_secs(60);
 pub async fn reconcile(root: Arc<Root>, context: Arc<Context>) -> Result<Action, Error> {
     let key = key_of(&root);
     let begun = Instant::now();
-    let look = AssertUnwindSafe(look(&context.cluster, &key)).catch_unwind();
+    let look = AssertUnwindSafe(Box::pin(look(&context.cluster, &key))).catch_unwind();
     let result = match tokio::time::timeout(LONGEST_LOOK, look).await {
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => Err(Error::Panicked(words_of(panic.as_ref()))),
@@ -36,7 +36,7 @@ pub async fn reconcile(root: Arc<Root>, context: Arc<Context>) -> Result<Action,
 }
 
 async fn look(cluster: &Cluster, key: &Key) -> Result<Action, Error> {
-    let seen = match cluster.observe(key).await {
+    let seen = match Box::pin(cluster.observe(key)).await {
         Ok(Some(seen)) => seen,
         Ok(None) => {
             cluster.forget(key);

@@ -95,7 +95,7 @@ impl Turn<'_> {
         match action.action {
             Action::Abort => {
                 let why = action.reason.clone().unwrap_or_else(|| "somebody said Abort".to_owned());
-                self.give_up(Reason::Commanded, why, action.by.clone());
+                self.give_up(Reason::Commanded, &why, action.by.as_deref());
                 Ok("requests go back to stable".to_owned())
             }
             _ if promoting => Err("the candidate is already taking over; Abort is the only way back".to_owned()),

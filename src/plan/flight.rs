@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     api::{Flight, Latch, OnStuck, Past, Phase, Progress, Reason, Step},
-    plan::check::Complaint,
     vocab::Weight,
 };
 use jiff::SignedDuration;
@@ -289,7 +288,7 @@ impl<'a> Turn<'a> {
         match rule.on_stuck {
             OnStuck::Abort => {
                 let message = format!("{message}, without progress for {}", rule.deadline);
-                Err(self.give_up(Reason::ProgressDeadlineExceeded, message, None))
+                Err(self.give_up(Reason::ProgressDeadlineExceeded, &message, None))
             }
             OnStuck::Pause => {
                 let message = format!("{message}, without progress for {}; onStuck says Pause", rule.deadline);
@@ -307,7 +306,7 @@ impl<'a> Turn<'a> {
         let Some(pod) = worst.filter(|pod| pod.restarts >= CRASHES) else { return Ok(()) };
         let why = pod.stuck.as_deref().map_or_else(String::new, |stuck| format!(" ({stuck})"));
         let message = format!("containers of pod {} ended {} times by themselves{why}", pod.name, pod.restarts);
-        Err(self.give_up(Reason::CandidateCrashing, message, None))
+        Err(self.give_up(Reason::CandidateCrashing, &message, None))
     }
 
     /// Nobody else keeps writing our weights.
@@ -438,7 +437,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Latches the abort. Nothing else happens in this look: the latch is in the status before its first effect.
-    pub fn give_up(&mut self, reason: Reason, message: String, by: Option<String>) -> Stop {
+    pub fn give_up(&mut self, reason: Reason, message: &str, by: Option<&str>) -> Stop {
         let Some(flight) = self.status.flight.clone() else { return Stop::Again };
         self.status.latch = Some(Latch {
             revision: flight.revision,
@@ -447,10 +446,10 @@ impl<'a> Turn<'a> {
             reason,
             message: message.chars().take(1_000).collect(),
             at: Time(self.seen.now),
-            by: by.clone(),
+            by: by.map(str::to_owned),
         });
-        self.note(Reason::Aborted, format!("{reason}: {message}"), by.clone());
-        self.alert(AlertEvent::Aborted, reason, &message, by.as_deref());
+        self.note(Reason::Aborted, format!("{reason}: {message}"), by.map(str::to_owned));
+        self.alert(AlertEvent::Aborted, reason, message, by);
         self.status.phase = Phase::Aborting;
         Stop::Again
     }
@@ -460,10 +459,5 @@ impl<'a> Turn<'a> {
         let flight = self.status.flight.as_ref().ok_or(Stop::Again)?;
         let index = self.status.step.as_ref().map_or(0, |step| step.index);
         flight.steps.get(usize::try_from(index).unwrap_or(usize::MAX)).ok_or(Stop::Again)
-    }
-
-    /// What is wrong with the metrics of the spec, said by those who tried to ask.
-    pub fn complaint(&self, message: &str) -> Complaint {
-        Complaint::new("spec.analysis.metrics", message)
     }
 }

@@ -19,10 +19,13 @@ pub const UNVERIFIED: &str = " (unverified)";
 pub fn conditions(status: &mut RolloutStatus, rollout: &Rollout, now: Timestamp) {
     let (ready, reconciling, stalled) = match status.phase {
         Phase::Stable => (true, false, false),
-        Phase::Initializing | Phase::Progressing | Phase::Waiting | Phase::Aborting | Phase::Promoting => {
-            (false, true, false)
-        }
-        Phase::Paused | Phase::AwaitingApproval => (false, true, false),
+        Phase::Initializing
+        | Phase::Progressing
+        | Phase::Waiting
+        | Phase::Aborting
+        | Phase::Promoting
+        | Phase::Paused
+        | Phase::AwaitingApproval => (false, true, false),
         Phase::Blocked | Phase::Aborted | Phase::Invalid => (false, false, true),
     };
     let waiting = status.waiting_for.first().map(|waiting| waiting.reason.to_string());

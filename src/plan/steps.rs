@@ -125,7 +125,7 @@ impl Turn<'_> {
         if self.ago(since) >= analysis.on_unknown.after.signed() {
             let message = format!("{}, for {} and more", dark.message, analysis.on_unknown.after);
             if analysis.on_unknown.then == ThenUnknown::Abort {
-                return Err(self.give_up(Reason::EvidenceMissing, message, None));
+                return Err(self.give_up(Reason::EvidenceMissing, &message, None));
             }
             return Err(self.wait(Phase::Blocked, Reason::EvidenceOverdue, &dark.object, message, SOON));
         }

@@ -199,6 +199,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each effect")]
     fn apply(&mut self, effect: &Effect) {
         self.effects.push(format!("{} {}", effect.verb(), effect.object()));
         self.versions += 1;

@@ -302,6 +302,7 @@ impl<'a> Turn<'a> {
     }
 
     /// A Service selects exactly this hash, or no hash at all.
+    #[expect(clippy::unused_self, reason = "reads as a condition among the others")]
     pub fn selects(&self, service: &Service, hash: Option<&str>) -> Holds {
         let mut selector: Map = service.selector.clone();
         selector.remove(HASH_LABEL);
@@ -443,6 +444,7 @@ impl<'a> Turn<'a> {
     }
 
     /// A ReplicaSet of ours wants so many pods.
+    #[expect(clippy::unused_self, reason = "reads as a condition among the others")]
     pub fn scaled(&self, set: &ReplicaSet, replicas: i32) -> Holds {
         if set.replicas == replicas { Ok(()) } else { Err(Stop::Do(Effect::Scale { set: target(set), replicas })) }
     }
@@ -482,7 +484,8 @@ pub fn target(object: &impl Versioned) -> Target {
 pub fn revision_of(template: &Value, taken: impl Fn(&str) -> bool) -> String {
     const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
     let text = template.to_string();
-    (0_u64..)
+    // There are fewer ReplicaSets in any namespace than names tried here.
+    (0_u64..1_000_000)
         .map(|salt| {
             // FNV-1a: any spread will do, for collisions are looked for.
             let seed = 0xcbf2_9ce4_8422_2325 ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -1,5 +1,6 @@
 //! What the last measurement says: a failure is acted on at once, and no evidence is neither healthy nor sick.
 use super::{
+    check::Complaint,
     observed::Measured,
     turn::{Holds, SOON, Stop, Turn},
 };
@@ -33,7 +34,7 @@ impl Turn<'_> {
         let seen = self.seen;
         let Measured::Read { metrics, .. } = &seen.measured else {
             if let Measured::Invalid(message) = &seen.measured {
-                let complaint = self.complaint(message).to_string();
+                let complaint = complaint(message);
                 return Err(self.wait(Phase::Blocked, Reason::InvalidSpec, "Rollout", complaint, SOON));
             }
             return Ok(());
@@ -51,10 +52,10 @@ impl Turn<'_> {
             })
             .collect();
         if let Some((name, failed)) = metrics.iter().find(|(_, seen)| seen.verdict == Verdict::Fail) {
-            return Err(self.give_up(Reason::AnalysisFailed, format!("{name}: {}", failed.why), None));
+            return Err(self.give_up(Reason::AnalysisFailed, &format!("{name}: {}", failed.why), None));
         }
-        if let Some(complaint) = metrics.iter().find_map(|(_, seen)| seen.invalid.clone()) {
-            let complaint = self.complaint(&complaint).to_string();
+        if let Some(why) = metrics.iter().find_map(|(_, seen)| seen.invalid.as_deref()) {
+            let complaint = complaint(why);
             return Err(self.wait(Phase::Blocked, Reason::InvalidSpec, "Rollout", complaint, SOON));
         }
         let history = metrics.iter().filter_map(|(_, seen)| seen.history_from).max();
@@ -110,6 +111,11 @@ impl Turn<'_> {
             .map(|metric| metric.name.clone())
             .collect()
     }
+}
+
+/// What is wrong with the metrics of the spec, said by those who tried to ask.
+fn complaint(why: &str) -> String {
+    Complaint::new("spec.analysis.metrics", why).to_string()
 }
 
 /// Evidence as people read it: of so many healthy candidates one would look this bad.

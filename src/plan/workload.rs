@@ -141,14 +141,11 @@ impl<'a> Turn<'a> {
 
     /// The Deployment is gone, or another of the same name: the candidate is of no use, and the next one starts from the beginning.
     fn forget(&mut self) -> Holds {
-        if self.seen.deployment.is_some() {
-            if let Some(pair) = self.pair() {
-                for (found, name) in
-                    [(&self.seen.stable_service, &pair.stable), (&self.seen.canary_service, &pair.canary)]
-                {
-                    if let Some(service) = found.as_ref().filter(|service| service.ours && service.name == *name) {
-                        self.selects(service, None)?;
-                    }
+        if let (Some(_), Some(pair)) = (&self.seen.deployment, self.pair()) {
+            for (found, name) in [(&self.seen.stable_service, &pair.stable), (&self.seen.canary_service, &pair.canary)]
+            {
+                if let Some(service) = found.as_ref().filter(|service| service.ours && service.name == *name) {
+                    self.selects(service, None)?;
                 }
             }
         }
@@ -361,6 +358,7 @@ impl<'a> Turn<'a> {
     }
 
     /// F1: the Deployment is paused.
+    #[expect(clippy::unused_self, reason = "reads as a condition among the others")]
     pub fn held(&self, deployment: &Deployment) -> Holds {
         if deployment.paused {
             return Ok(());
@@ -513,17 +511,17 @@ impl<'a> Turn<'a> {
         }
         for set in self.seen.ours() {
             self.scaled(set, 0)?;
-            if set.status_replicas > 0 {
-                return Err(self.wait(Phase::Waiting, Reason::PodsNotReady, &set.name, "old pods are ending", SOON));
-            }
-            let untested =
-                same_template(&set.template, &deployment.template) && !same_template(&set.template, &stable.template);
-            if untested {
-                return Err(Stop::Do(Effect::Delete { set: target(set) }));
-            }
-            return Err(self.hand_in(set, deployment));
         }
-        Ok(())
+        let Some(set) = self.seen.ours().next() else { return Ok(()) };
+        if set.status_replicas > 0 {
+            return Err(self.wait(Phase::Waiting, Reason::PodsNotReady, &set.name, "old pods are ending", SOON));
+        }
+        let untested =
+            same_template(&set.template, &deployment.template) && !same_template(&set.template, &stable.template);
+        if untested {
+            return Err(Stop::Do(Effect::Delete { set: target(set) }));
+        }
+        Err(self.hand_in(set, deployment))
     }
 }
 
