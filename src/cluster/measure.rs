@@ -198,6 +198,16 @@ impl Cluster {
         answer.map(|answer| (answer.status, answer.body)).map_err(|failure| metrics::Unreachable(failure.to_string()))
     }
 
+    /// What is wrong with the provider that the spec names.
+    pub(super) async fn provider_problem(&self, rollout: &Rollout, namespace: &str) -> Option<String> {
+        match self.provider(rollout, namespace).await {
+            Ok(provider) => {
+                metrics::check_provider(&provider).err().map(|complaint| format!("spec.analysis.provider: {complaint}"))
+            }
+            Err(problem) => Some(problem),
+        }
+    }
+
     async fn provider(&self, rollout: &Rollout, namespace: &str) -> Result<ProviderSpec, String> {
         let reference = rollout.spec.analysis.provider.as_ref().ok_or("spec.analysis.provider is missing")?;
         let name = &reference.name;

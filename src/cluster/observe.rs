@@ -62,6 +62,7 @@ impl Cluster {
             deployment.claim = self.living(&namespace, std::mem::take(&mut deployment.claim)).await?;
         }
         let belt = self.belt(&rollout, deployment.as_ref()).await?;
+        let provider = if rollout.spec.is_judged() { self.provider_problem(&rollout, &namespace).await } else { None };
         let now = now();
         let mut seen = Observed {
             now,
@@ -75,6 +76,7 @@ impl Cluster {
             other_services,
             routes,
             belt,
+            provider,
             actions,
             measured: crate::plan::Measured::NotYet,
             delivered: BTreeSet::new(),
@@ -147,7 +149,13 @@ impl Cluster {
         let (services, slices) = (kinds::services(), kinds::slices());
         let (service, slices) =
             tokio::try_join!(self.get(&services, namespace, name), self.list(&slices, namespace, Some(&labels)))?;
-        Ok(service.map(|object| Service { endpoints: endpoints_of(&slices), ..service_of(&object, uid) }))
+        let Some(object) = service else { return Ok(None) };
+        let mut service = Service { endpoints: endpoints_of(&slices), ..service_of(&object, uid) };
+        if !service.ours && object.labels().contains_key(ROLLOUT_UID_LABEL) && !is_applied(&object) {
+            let claim = Claim::of(object.labels(), uid);
+            service.orphaned = self.living(namespace, claim).await? == Claim::Free;
+        }
+        Ok(Some(service))
     }
 
     /// Services beside ours that select the pods. Looked for only while no candidate has pods: the list grows with the namespace.
@@ -490,9 +498,16 @@ fn service_of(object: &DynamicObject, uid: &str) -> Service {
         selector: strings(&spec["selector"]),
         ports: spec["ports"].as_array().cloned().unwrap_or_default(),
         spec: spec.clone(),
-        ours: object.labels().get(ROLLOUT_UID_LABEL).is_some_and(|label| label == uid),
+        ours: object.labels().get(ROLLOUT_UID_LABEL).is_some_and(|label| label == uid) && !is_applied(object),
+        orphaned: false,
         endpoints: BTreeSet::new(),
     }
+}
+
+/// Whether somebody holds the object in Git: it bears the marks of an apply, and we never apply.
+fn is_applied(object: &DynamicObject) -> bool {
+    object.annotations().contains_key("kubectl.kubernetes.io/last-applied-configuration")
+        || object.managed_fields().iter().any(|entry| entry.operation.as_deref() == Some("Apply"))
 }
 
 /// The pods that slices list as ready.

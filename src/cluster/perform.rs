@@ -9,7 +9,7 @@ use crate::{
 };
 use futures::future::join_all;
 use kube::{
-    ResourceExt,
+    Resource as _, ResourceExt,
     api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
@@ -75,6 +75,9 @@ impl Cluster {
                 });
                 self.create(&kinds::services(), &namespace, service).await
             }
+            Effect::ClaimService { service } => {
+                self.patch(&kinds::services(), &namespace, service, json!({"metadata": {"labels": claim(true)}})).await
+            }
             Effect::Select { service, selector, from } => {
                 let change = json!({"spec": {"selector": merge(from, selector)}});
                 self.patch(&kinds::services(), &namespace, service, change).await
@@ -129,7 +132,10 @@ impl Cluster {
                 let kind = kind_of(route)?;
                 let router = route.router().map_err(unsteerable)?;
                 let whole = router.whole(route, &namespace, pair, *weight).map_err(unsteerable)?;
-                self.create(&kind, &namespace, whole).await
+                let path = DynamicObject::url_path(&kind, Some(&namespace));
+                let body = serde_json::to_vec(&whole).map_err(kube::Error::SerdeError)?;
+                let request = kube::core::Request::new(path).create(&PostParams::default(), body);
+                self.strictly(request.map_err(kube::Error::BuildRequest)?).await
             }
             Effect::Answer { name, outcome, message } => {
                 let status = json!({"status": {"outcome": outcome, "message": message}});
@@ -142,6 +148,18 @@ impl Cluster {
     async fn create(&self, kind: &ApiResource, namespace: &str, object: Value) -> Result<(), kube::Error> {
         let object: DynamicObject = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
         self.api(kind, namespace).create(&PostParams::default(), &object).await.map(|_| ())
+    }
+
+    /// Sends a write that the API server refuses if it names a field that it does not know: a misspelt template would else
+    /// lose that field in silence, and be written again at every look.
+    async fn strictly(&self, mut request: http::Request<Vec<u8>>) -> Result<(), kube::Error> {
+        let uri = request.uri().to_string();
+        let joint = if uri.contains('?') { '&' } else { '?' };
+        *request.uri_mut() = format!("{uri}{joint}fieldValidation=Strict")
+            .parse()
+            .map_err(http::Error::from)
+            .map_err(kube::Error::HttpError)?;
+        self.client.request::<DynamicObject>(request).await.map(|_| ())
     }
 
     /// A merge patch that only fits the object as it was read.
@@ -195,9 +213,18 @@ impl Cluster {
             let Some(edited) = edited.map_err(unsteerable)? else { return Ok(()) };
             let edited: DynamicObject = serde_json::from_value(edited).map_err(kube::Error::SerdeError)?;
             tries += 1;
-            match api.replace(&route.name, &PostParams::default(), &edited).await {
+            let written = match route.ownership {
+                Ownership::Fields => api.replace(&route.name, &PostParams::default(), &edited).await.map(|_| ()),
+                Ownership::Operator => {
+                    let path = DynamicObject::url_path(&kind_of(route)?, Some(namespace));
+                    let body = serde_json::to_vec(&edited).map_err(kube::Error::SerdeError)?;
+                    let request = kube::core::Request::new(path).replace(&route.name, &PostParams::default(), body);
+                    self.strictly(request.map_err(kube::Error::BuildRequest)?).await
+                }
+            };
+            match written {
                 Err(kube::Error::Api(status)) if status.code == 409 && tries < TRIES => {}
-                other => return other.map(|_| ()),
+                other => return other,
             }
         }
     }

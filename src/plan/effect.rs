@@ -53,6 +53,11 @@ pub enum Effect {
         /// The Deployment that owns it as well.
         deployment: Target,
     },
+    /// Put our claim on a Service that a Rollout which is gone had made.
+    ClaimService {
+        /// The Service.
+        service: Target,
+    },
     /// Move a Service to other pods.
     Select {
         /// The Service.
@@ -155,6 +160,7 @@ impl Effect {
             Self::ClaimWorkload { .. } => "claim-workload",
             Self::ClaimRoute { .. } => "claim-route",
             Self::CreateService { .. } => "create-service",
+            Self::ClaimService { .. } => "claim-service",
             Self::Select { .. } => "select",
             Self::Pause { .. } => "pause",
             Self::TakeOut { .. } => "take-out",
@@ -177,7 +183,7 @@ impl Effect {
             }
             Self::ClaimRoute { route, .. } | Self::WriteRoute { route, .. } => format!("{}/{}", route.kind, route.name),
             Self::CreateService { name, .. } => format!("Service/{name}"),
-            Self::Select { service, .. } => format!("Service/{}", service.name),
+            Self::ClaimService { service } | Self::Select { service, .. } => format!("Service/{}", service.name),
             Self::TakeOut { set, .. } | Self::HandIn { set, .. } | Self::Scale { set, .. } | Self::Delete { set } => {
                 format!("ReplicaSet/{}", set.name)
             }

@@ -25,7 +25,7 @@ impl<'a> Turn<'a> {
         }
         let deployment = self.deployment()?;
         let stable = self.stable()?;
-        self.services(deployment)?;
+        let services = self.services(deployment);
         if same_template(&deployment.template, &stable.template) {
             return self.back_at_stable(stable);
         }
@@ -38,6 +38,8 @@ impl<'a> Turn<'a> {
             self.note(Reason::Superseded, "a newer template came after the one that was given up", None);
             return Err(Stop::Again);
         }
+        // A Service that is gone or contested holds up a release, and never the way home.
+        services?;
         checked?;
         let Some(flight) = self.status.flight.clone() else {
             return self.begin(deployment, stable);
@@ -107,6 +109,7 @@ impl<'a> Turn<'a> {
             return Err(self.no_replicas(deployment));
         }
         self.routed_only()?;
+        self.provided()?;
         self.claims(deployment)?;
         let known = self.seen.ours().find(|set| same_template(&set.template, &deployment.template));
         let (revision, candidate) = known.map_or_else(

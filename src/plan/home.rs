@@ -65,6 +65,7 @@ impl<'a> Turn<'a> {
         self.status.step = None;
         self.status.metrics.clear();
         self.status.weights = None;
+        self.services(deployment)?;
         let kept = self.old_pods(phase)?;
         if same_template(&deployment.template, &stable.template) {
             self.released(deployment)?;
@@ -79,6 +80,9 @@ impl<'a> Turn<'a> {
         }
         self.claims(deployment)?;
         self.short_history(deployment.history_limit)?;
+        if phase == Phase::Stable && kept.is_none() {
+            self.provided()?;
+        }
         Err(Stop::Rest(phase, message, kept))
     }
 

@@ -40,6 +40,8 @@ pub struct Observed {
     pub routes: Vec<Route>,
     /// What holds the Deployment controller back.
     pub belt: Belt,
+    /// What is wrong with the provider that the spec names, if anything is to be judged.
+    pub provider: Option<String>,
     /// Actions without an answer, oldest first.
     pub actions: Vec<PendingAction>,
     /// The last measurement of this candidate.
@@ -162,8 +164,10 @@ pub struct Service {
     pub ports: Vec<Value>,
     /// Its whole spec, as it is.
     pub spec: Value,
-    /// Whether this Rollout made it.
+    /// Whether this Rollout made it, and nobody holds it in Git.
     pub ours: bool,
+    /// Whether a Rollout that is gone made it.
+    pub orphaned: bool,
     /// Names of the pods behind it that are ready.
     pub endpoints: BTreeSet<String>,
 }

@@ -126,6 +126,7 @@ impl World {
                 .into_iter()
                 .collect(),
             belt: Belt::Armed,
+            provider: None,
             actions: Vec::new(),
             measured: Measured::NotYet,
             delivered: BTreeSet::new(),
@@ -232,6 +233,14 @@ impl World {
                     &mut self.seen.canary_service
                 };
                 *place = Some(service);
+            }
+            Effect::ClaimService { service } => {
+                let place = if service.name.ends_with("stable") {
+                    &mut self.seen.stable_service
+                } else {
+                    &mut self.seen.canary_service
+                };
+                place.as_mut().unwrap().ours = true;
             }
             Effect::Select { service, selector, .. } => {
                 let stable = service.name.ends_with("stable");
@@ -703,6 +712,43 @@ fn nothing_moves_for_a_spec_that_is_wrong() {
         assert_eq!(world.status().phase, Phase::Invalid);
         assert!(world.status().message.starts_with("spec."), "{}", world.status().message);
     }
+}
+
+#[test]
+fn services_that_a_former_rollout_left_are_taken_over_and_those_of_others_are_not() {
+    let mut world = adopted(rollout(|_| {}));
+    world.seen.stable_service.as_mut().unwrap().ours = false;
+    world.look();
+    assert_eq!(world.status().waiting_for[0].reason, Reason::ServiceContested);
+    world.seen.stable_service.as_mut().unwrap().orphaned = true;
+    world.rests(Phase::Stable);
+    assert!(world.effects.last().unwrap().starts_with("claim-service"));
+}
+
+#[test]
+fn an_abort_does_not_wait_for_a_service_that_somebody_contests() {
+    let mut world = adopted(rollout(judged));
+    world.push("v2");
+    world.measured(Verdict::Continue);
+    world.until(100, |world| world.weight.percent() == 20);
+    world.seen.canary_service.as_mut().unwrap().ours = false;
+    world.measured(Verdict::Fail);
+    world.command(Action::Abort, None);
+    world.until(30, |world| world.weight == Weight::ZERO && world.status().flight.is_none());
+    assert!(world.status().latch.is_some());
+}
+
+#[test]
+fn a_provider_that_is_missing_is_said_before_anything_is_tried() {
+    let mut world = World::new(rollout(judged));
+    world.seen.provider = Some("spec.analysis.provider: there is none".to_owned());
+    for _ in 0..10 {
+        world.look();
+    }
+    assert_eq!(world.status().waiting_for[0].reason, Reason::ProviderMissing);
+    assert!(world.seen.deployment.as_ref().unwrap().claim == Claim::Free);
+    world.seen.provider = None;
+    world.rests(Phase::Stable);
 }
 
 #[test]

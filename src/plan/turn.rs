@@ -287,13 +287,14 @@ impl<'a> Turn<'a> {
         let object = format!("Service/{name}");
         match found {
             Some(service) if service.ours => Ok(service),
+            Some(service) if service.orphaned => Err(Stop::Do(Effect::ClaimService { service: target(service) })),
             Some(_) => Err(self.wait(
                 Phase::Blocked,
                 Reason::ServiceContested,
                 &object,
                 format!(
-                    "Service {name} exists and was not made for this Rollout; choose another name in spec.traffic.services, \
-                     or delete it and take it out of Git"
+                    "Service {name} exists and was not made for this Rollout, or is held in Git beside it; choose another name in \
+                     spec.traffic.services, or delete it and take it out of Git"
                 ),
                 LATER,
             )),

@@ -54,6 +54,7 @@ impl<'a> Turn<'a> {
         self.services(deployment)?;
         self.prepared()?;
         self.routed_only()?;
+        self.provided()?;
         self.finalizer(true)?;
         self.claims(deployment)?;
         self.take_over(deployment)
@@ -299,6 +300,14 @@ impl<'a> Turn<'a> {
             service.name
         );
         Err(self.wait(Phase::Blocked, Reason::UnroutedService, &format!("Service/{}", service.name), message, LATER))
+    }
+
+    /// The provider is there, where anything is to be judged.
+    pub fn provided(&self) -> Holds {
+        let Some(problem) = &self.seen.provider else { return Ok(()) };
+        let provider = self.spec().analysis.provider.as_ref();
+        let object = provider.map(|provider| format!("{:?}/{}", provider.kind, provider.name)).unwrap_or_default();
+        Err(self.wait(Phase::Waiting, Reason::ProviderMissing, &object, problem, LATER))
     }
 
     /// Our claim is on the Deployment and on the routes.
