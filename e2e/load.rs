@@ -2,7 +2,7 @@
 use crate::{
     objects,
     process::run,
-    records::Records,
+    records::{PodLife, Records},
     world::{Kind, World, until},
 };
 use futures::{AsyncBufReadExt, TryStreamExt};
@@ -55,10 +55,19 @@ pub struct Request {
 pub struct Lost {
     /// The request.
     request: Request,
-    /// The address to which the gateway sent it.
-    sent_to: Option<String>,
+    /// What the gateway's access log says, if it has the request.
+    gateway: Option<Entry>,
     /// The pod that had the address.
     pod: Option<String>,
+}
+
+/// A line of the gateway's access log.
+#[derive(Clone, Debug)]
+struct Entry {
+    /// The pod's address; empty when the gateway had none to send it to.
+    sent_to: String,
+    /// What the gateway answered.
+    status: u64,
 }
 
 /// What came of all requests.
@@ -167,33 +176,48 @@ async fn judge_lost(world: &World, records: &Records, requests: &[Request]) -> (
         return (Vec::new(), Vec::new());
     }
     let ids = lost.iter().map(|request| request.id.as_str()).collect();
-    let sent = gateway_log(world, &ids).await;
+    let log = gateway_log(world, &ids).await;
     let pods = records.pods();
-    let stable = pods.values().filter(|pod| pod.app == objects::APP).min_by(|a, b| a.first_at.total_cmp(&b.first_at));
-    let stable = stable.map(|pod| pod.hash.clone()).unwrap_or_default();
-    let judged = lost.into_iter().map(|request| {
-        let sent_to = sent.get(&request.id).cloned().filter(|address| !address.is_empty());
-        let ip = sent_to.as_deref().and_then(|address| address.split(':').next()).unwrap_or_default();
+    let of_app = || pods.values().filter(|pod| pod.app == objects::APP);
+    let first = of_app().min_by(|one, other| one.first_at.total_cmp(&other.first_at));
+    let stable = first.map(|pod| pod.hash.as_str()).unwrap_or_default();
+    let judge = |request: &Request, entry: Option<&Entry>| {
         let (begin, end) = (request.t, request.t + request.ms);
-        let pod = pods
-            .values()
-            .filter(|pod| !ip.is_empty() && pod.ip == ip && pod.first_at <= end)
-            .max_by(|a, b| a.first_at.total_cmp(&b.first_at));
-        let own_fault = pod.is_some_and(|pod| {
-            let crashed = pod.crashes.iter().any(|at| end >= at - COARSE_MS && begin <= at + COARSE_MS + AFTERMATH_MS);
-            crashed && pod.hash != stable && pod.app == objects::APP
-        });
-        (Lost { request, sent_to, pod: pod.map(|pod| pod.name.clone()) }, own_fault)
+        let crashed = |pod: &PodLife| {
+            let soon = |at: f64| end >= at - COARSE_MS && begin <= at + COARSE_MS + AFTERMATH_MS;
+            pod.hash != stable && pod.app == objects::APP && pod.crashes.iter().any(|at| soon(*at))
+        };
+        match entry {
+            // Nobody knows where it was lost.
+            None => (None, false),
+            // The Service it was meant for had no pod. Stable's pods were there all the time, so it was the candidate's.
+            Some(entry) if entry.sent_to.is_empty() => {
+                let unharmed = of_app().filter(|pod| pod.hash == stable).all(|pod| pod.crashes.is_empty() && !pod.gone);
+                (None, entry.status == 503 && unharmed && of_app().any(crashed))
+            }
+            Some(entry) => {
+                let ip = entry.sent_to.split(':').next().unwrap_or_default();
+                // Addresses are used again.
+                let had_it = pods.values().filter(|pod| pod.ip == ip && pod.first_at <= end);
+                let pod = had_it.max_by(|one, other| one.first_at.total_cmp(&other.first_at));
+                (pod.map(|pod| pod.name.clone()), pod.is_some_and(crashed))
+            }
+        }
+    };
+    let judged = lost.into_iter().map(|request| {
+        let entry = log.get(&request.id);
+        let (pod, own_fault) = judge(&request, entry);
+        (Lost { request, gateway: entry.cloned(), pod }, own_fault)
     });
     let (harm, lost): (Vec<_>, Vec<_>) = judged.partition(|(_, own_fault)| *own_fault);
     let only = |list: Vec<(Lost, bool)>| list.into_iter().map(|(lost, _)| lost).collect();
     (only(lost), only(harm))
 }
 
-/// Where the gateway sent these requests, by id, from its access log.
-async fn gateway_log(world: &World, ids: &BTreeSet<&str>) -> BTreeMap<String, String> {
+/// What the gateway's access log says of these requests, by id.
+async fn gateway_log(world: &World, ids: &BTreeSet<&str>) -> BTreeMap<String, Entry> {
     let pods: Api<Pod> = Api::namespaced(world.client.clone(), "traefik");
-    let mut sent = BTreeMap::new();
+    let mut entries = BTreeMap::new();
     #[expect(clippy::cast_possible_truncation, reason = "milliseconds of this century")]
     let since = jiff::Timestamp::from_millisecond(world.since as i64).unwrap();
     for pod in pods.list(&ListParams::default().labels("app=traefik")).await.unwrap() {
@@ -205,9 +229,10 @@ async fn gateway_log(world: &World, ids: &BTreeSet<&str>) -> BTreeMap<String, St
             let text = |field: &str| entry[field].as_str().unwrap_or_default().to_owned();
             let id = text("request_X-Request-Id");
             if ids.contains(id.as_str()) {
-                sent.insert(id, text("ServiceAddr"));
+                let status = entry["DownstreamStatus"].as_u64().unwrap_or(0);
+                entries.insert(id, Entry { sent_to: text("ServiceAddr"), status });
             }
         }
     }
-    sent
+    entries
 }

@@ -41,5 +41,6 @@ mod story_idle;
 mod story_judged;
 mod story_operator;
 mod story_prometheus;
+mod story_routes;
 mod story_scaled;
 mod story_superseded;

@@ -1,0 +1,84 @@
+//! Other ways to split the traffic than a route that the team writes: one that the operator writes whole, and none at all.
+use crate::{
+    figures::figure,
+    load::Load,
+    objects::{self, APP, OnSigterm, Revision},
+    records::Records,
+    stage::{REPLICAS, available, is_at_rest, lost_nothing},
+    world::{Apply, Kind, World, beside_others, now_ms, with_temp_ns},
+};
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+async fn serving(world: &World) -> Records {
+    let env = objects::env(&Revision::new("v1").with("ERROR_RATE", "0.005"), OnSigterm::Drains);
+    let app = [objects::deployment(APP, REPLICAS, &env), objects::service(APP)];
+    let around = [objects::sink(&world.namespace, 0), vec![objects::provider("MetricProvider", "prometheus")]].concat();
+    let records = Records::begin(world);
+    world.applied(Apply::ServerSide, &[&around[..], &app].concat()).await;
+    available(world, APP, REPLICAS).await;
+    records
+}
+
+async fn push(world: &World, revision: &Revision) {
+    let env = objects::env(revision, OnSigterm::Drains);
+    let patch = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/env", "value": env}]);
+    let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap());
+    world.api(Kind::Deployment).patch(APP, &PatchParams::default(), &patch).await.unwrap();
+}
+
+/// The release is promoted, and no request is lost on the way.
+async fn promoted(world: &World, records: Records, load: Load, from: f64, story: &str) {
+    let old = records.rollout().unwrap()["status"]["stable"]["podTemplateHash"].clone();
+    push(world, &Revision::new("v2").with("ERROR_RATE", "0.005")).await;
+    let promoted = records
+        .until("the release is promoted", 180, |it| {
+            is_at_rest(it) && it["status"]["stable"]["podTemplateHash"] != old && it["status"]["past"].is_null()
+        })
+        .await;
+    let hash = promoted["status"]["stable"]["podTemplateHash"].as_str().unwrap();
+    let pods = records.pods_of(hash);
+    assert!(pods.values().all(|pod| pod.ending_at.is_none() && pod.restarts == 0), "not the tested pods: {pods:?}");
+    load.until_answered("v2 serves", 50, 30, |request| request.own && request.version == "v2").await;
+    let tally = load.end(world, &records, from).await;
+    figure(
+        story,
+        &format!("promoted; {} requests in all, lost by the machinery {}", tally.requests.len(), tally.lost.len()),
+    );
+    lost_nothing(&tally);
+}
+
+#[test]
+fn a_route_that_the_operator_owns_is_written_whole_weighed_and_left_serving() {
+    let _right = beside_others();
+    with_temp_ns("owned", async |world| {
+        let records = serving(world).await;
+        let template = objects::route(&world.namespace, APP, &[("app-stable", 1), ("app-canary", 0)])["spec"].clone();
+        let steps = [objects::step("twenty", 20, "5s"), objects::step("half", 50, "5s")];
+        let mut rollout = objects::rollout(APP, &steps, &objects::analysis("MetricProvider", "prometheus"));
+        rollout["spec"]["traffic"]["port"] = json!(80);
+        rollout["spec"]["traffic"]["routes"][0]["ownership"] = json!("Operator");
+        rollout["spec"]["traffic"]["routes"][0]["template"] = json!({"spec": template});
+        world.applied(Apply::ServerSide, &[rollout]).await;
+        records.until("the Deployment is held", 60, is_at_rest).await;
+        let load = Load::begin(world).await;
+        promoted(world, records, load, now_ms(), "operator_owned_route").await;
+    });
+}
+
+#[test]
+fn without_a_route_the_ratio_of_pods_carries_a_release_to_its_promotion() {
+    let _right = beside_others();
+    with_temp_ns("ratio", async |world| {
+        let records = serving(world).await;
+        let plain = objects::route(&world.namespace, APP, &[(APP, 1)]);
+        let mut analysis = objects::analysis("MetricProvider", "prometheus");
+        analysis["metrics"] = json!([{"name": "errors", "preset": "app/error-rate"}]);
+        let mut rollout = objects::rollout(APP, &[objects::step("half", 50, "10s")], &analysis);
+        rollout["spec"].as_object_mut().unwrap().remove("traffic");
+        world.applied(Apply::ServerSide, &[plain, rollout]).await;
+        records.until("the Deployment is held", 60, is_at_rest).await;
+        let load = Load::begin(world).await;
+        promoted(world, records, load, now_ms(), "pod_ratio").await;
+    });
+}
