@@ -10,21 +10,22 @@ use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
 use kube::Api;
 use serde_json::Value;
 
-/// The replica that leads, and the uid of its pod.
-async fn leader(world: &World) -> (String, String) {
+/// The process that leads, its pod, and that pod's uid. A process' name begins with its pod's.
+async fn leader(world: &World) -> (String, String, String) {
     let leases: Api<Lease> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
     let holder = leases.get("bellwether").await.unwrap().spec.unwrap().holder_identity.unwrap();
     let pods: Api<Pod> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
-    let uid = pods.get(&holder).await.unwrap().metadata.uid.unwrap();
-    (holder, uid)
+    let pod = holder.split('_').next().unwrap().to_owned();
+    let uid = pods.get(&pod).await.unwrap().metadata.uid.unwrap();
+    (holder, pod, uid)
 }
 
-/// Kills the leader's process. With `for_good` its pod is deleted too, so that it cannot come back under its old name.
+/// Kills the leader's process. With `for_good` its pod is deleted too, so that it cannot come back.
 async fn kill(world: &World, for_good: bool) -> String {
-    let (holder, uid) = leader(world).await;
+    let (holder, pod, uid) = leader(world).await;
     process::signal(process::of_pod(&uid, "--identity="), "KILL").await;
     if for_good {
-        let delete = ["delete", "pod", &holder, "--grace-period=0", "--force", "--wait=false"];
+        let delete = ["delete", "pod", &pod, "--grace-period=0", "--force", "--wait=false"];
         kubectl(OPERATOR_NAMESPACE, &delete).await.well("kubectl delete pod");
     }
     holder
@@ -52,7 +53,7 @@ fn alone_the_standby_goes_on_when_the_leader_is_killed_at_twenty_percent_and_no_
         .await;
         let led = now_ms() - killed_at;
 
-        // And once more a step later, this time with the container coming back under the same name.
+        // And once more a step later, this time with the container coming back in the same pod.
         stage.until_served("half", 50, "v2").await;
         let again = kill(world, false).await;
         assert_eq!(again, second, "leadership changed in between");

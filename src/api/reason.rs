@@ -123,6 +123,8 @@ reasons! {
     PausedByRequest Wait,
     /// The Deployment has no replicas, so nothing can be tried.
     NoReplicas Wait,
+    /// The namespace is being deleted, and everything in it.
+    NamespaceEnding Wait,
     /// Something else than a stable and a canary Service sends requests to the pods.
     UnroutedService Block,
     /// A Service of that name exists and is somebody else's.

@@ -176,13 +176,18 @@ pub struct StepStatus {
     pub progress: Option<Progress>,
 }
 
-/// A high-water mark of ready pods.
+/// A high-water mark of ready pods, and how long they have fallen short since it was set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// So many were ready at once.
     pub ready: i32,
-    /// Since when nobody beat that.
-    pub since: Time,
+    /// Seconds for which fewer were ready than the step needs; pods that come and go add up here.
+    #[serde(default)]
+    pub short_seconds: u64,
+    /// Since when too few are ready; none while there are enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short_since: Option<Time>,
 }
 
 /// How traffic is split.

@@ -18,6 +18,7 @@ use kube::{Client, Config};
 use std::{
     io::Write,
     net::SocketAddr,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::atomic::Ordering,
@@ -106,7 +107,11 @@ async fn main() -> ExitCode {
     let done = match args.verb {
         Verb::Run(run) => {
             telemetry::start_logging(run.log_format);
-            run.run().await
+            match run.run().await {
+                Ok(Ended::Told) => Ok(()),
+                Ok(Ended::LeaseLost) => Err(begin_anew()),
+                Err(error) => Err(error),
+            }
         }
         Verb::Crds { out } => write_definitions(out.as_deref()),
         Verb::Eject { all: _, namespaces, timeout } => eject(&namespaces, timeout).await,
@@ -121,7 +126,7 @@ async fn main() -> ExitCode {
 }
 
 impl Run {
-    async fn run(self) -> anyhow::Result<()> {
+    async fn run(self) -> anyhow::Result<Ended> {
         self.check()?;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -136,7 +141,7 @@ impl Run {
         let terms = Terms {
             namespace: self.namespace.clone(),
             name: self.lease_name.clone(),
-            identity: self.identity.clone(),
+            identity: own_identity(&self.identity),
             duration: self.lease_duration.std(),
             renew: self.renew_interval.std(),
         };
@@ -144,7 +149,7 @@ impl Run {
         let ready = health.ready.clone();
         let epoch = tokio::select! {
             epoch = elector.acquire(|| ready.store(true, Ordering::Relaxed)) => epoch,
-            () = told.stop() => return Ok(()),
+            () = told.stop() => return Ok(Ended::Told),
             ended = pages => bail!("the pages ended: {ended:?}"),
         };
         tracing::info!(epoch, "leading");
@@ -158,8 +163,7 @@ impl Run {
         let mut looks = std::pin::pin!(looks);
         tokio::select! {
             () = &mut looks => bail!("the controller ended by itself"),
-            // Who lost its Lease may not write any more, and the surest way not to is to end.
-            () = elector.hold() => bail!("the Lease {} was lost", self.lease_name),
+            () = elector.hold() => return Ok(Ended::LeaseLost),
             () = told.stop() => {}
         }
         tracing::info!("stopping");
@@ -167,7 +171,7 @@ impl Run {
         // What is under way ends; then another replica may begin at once.
         let _ = tokio::time::timeout(std::time::Duration::from_secs(5), looks).await;
         elector.release().await;
-        Ok(())
+        Ok(Ended::Told)
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -203,6 +207,29 @@ impl Run {
         });
         Ok((cluster, wakes))
     }
+}
+
+/// Why a run came to its end.
+enum Ended {
+    /// Somebody told us to stop.
+    Told,
+    /// Another replica may be acting by now.
+    LeaseLost,
+}
+
+/// Who lost its Lease may not write any more, and the surest way not to is to end. The process begins anew in its own place,
+/// with nothing in memory and no connection open, so that a busy hour does not become a growing pause between restarts.
+fn begin_anew() -> anyhow::Error {
+    tracing::warn!("the Lease was lost; beginning anew as a standby");
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
+    anyhow::Error::new(std::process::Command::new(program).args(std::env::args_os().skip(1)).exec())
+        .context("the Lease was lost, and the process could not begin anew")
+}
+
+/// A name for this process: a container that is started again has its pod's name, and must not be taken for the one before.
+fn own_identity(pod: &str) -> String {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    format!("{pod}_{:08x}", RandomState::new().build_hasher().finish() & 0xffff_ffff)
 }
 
 /// Whether somebody told us to stop.

@@ -18,6 +18,9 @@ use std::{
 /// A receiver's answer is not read beyond this.
 const ANSWER_CAP: usize = 64 * 1024;
 
+/// So many tries, about a minute, has an alert of a Rollout that is gone.
+const TRIES_FOR_NOBODY: u32 = 6;
+
 /// What is being delivered, and what was.
 pub struct Outbox {
     slots: Mutex<HashMap<Key, Slots>>,
@@ -58,12 +61,17 @@ impl Outbox {
             .collect()
     }
 
+    /// Whether the Rollout that an alert is about is still there.
+    fn is_wanted(&self, key: &Key, id: &str) -> bool {
+        let slots = self.slots.lock().ok();
+        slots.as_ref().and_then(|slots| slots.get(key)).is_some_and(|slots| slots.under_way.contains(id))
+    }
+
     fn finish(&self, key: &Key, id: &str) {
-        if let Ok(mut slots) = self.slots.lock() {
-            let slots = slots.entry(key.clone()).or_default();
-            slots.under_way.remove(id);
-            slots.done.insert(id.to_owned());
-        }
+        let Ok(mut slots) = self.slots.lock() else { return };
+        let Some(slots) = slots.get_mut(key) else { return };
+        slots.under_way.remove(id);
+        slots.done.insert(id.to_owned());
         (self.wake)(key.clone());
     }
 }
@@ -94,6 +102,9 @@ impl Cluster {
     async fn keep_trying(&self, key: &Key, alert: &PendingAlert) {
         let count = |outcome| self.telemetry.alerts.get_or_create(&AlertLabels { outcome }).inc();
         for attempts in 1_u32.. {
+            if attempts > TRIES_FOR_NOBODY && !self.outbox.is_wanted(key, &alert.id) {
+                return;
+            }
             match self.try_once(key, alert).await {
                 Ok(()) => {
                     count("delivered");

@@ -46,7 +46,7 @@ impl Cluster {
             self.service(&namespace, pair_names.as_ref().map(|names| names.canary.as_str()), &uid),
             self.other_services(&namespace, deployment.as_ref(), &rollout),
             self.actions(&namespace, &name),
-            self.is_ending(&namespace, &rollout),
+            self.is_ending(&namespace),
         )?;
         let port = [&stable_service, &canary_service]
             .into_iter()
@@ -213,10 +213,7 @@ impl Cluster {
         Ok(actions.into_iter().map(pending).collect())
     }
 
-    async fn is_ending(&self, namespace: &str, rollout: &Rollout) -> Result<bool, Error> {
-        if rollout.metadata.deletion_timestamp.is_none() {
-            return Ok(false);
-        }
+    async fn is_ending(&self, namespace: &str) -> Result<bool, Error> {
         let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
         let found = api
             .get_opt(namespace)

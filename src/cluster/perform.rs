@@ -122,7 +122,10 @@ impl Cluster {
                     }),
                     ..kube::api::DeleteParams::background()
                 };
-                self.api(&kinds::replica_sets(), &namespace).delete(&set.name, &params).await.map(|_| ())
+                match self.api(&kinds::replica_sets(), &namespace).delete(&set.name, &params).await {
+                    Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                    other => other.map(|_| ()),
+                }
             }
             Effect::SetWeights { weight, pair, routes } => {
                 let all = join_all(routes.iter().map(|route| self.weigh(&namespace, route, pair, *weight))).await;

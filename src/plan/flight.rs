@@ -17,6 +17,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 /// So many ends of a candidate's containers by themselves are one too many: a single one may be the node's fault.
 const CRASHES: i32 = 2;
 
+/// Whether as many pods are ready as the step needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Enough {
+    /// They are.
+    Yes,
+    /// Some are missing.
+    No,
+}
+
 impl<'a> Turn<'a> {
     /// The heart of the list: what is on trial, and what follows.
     pub fn fly_or_rest(&mut self, checked: Result<(), Stop>) -> Holds {
@@ -248,15 +257,14 @@ impl<'a> Turn<'a> {
         let ready = self.seen.ready_pods(&candidate.hash).len();
         let needed = usize::try_from(want).unwrap_or(0);
         if ready >= needed {
-            self.progressed(ready)?;
-            return Ok(());
+            return self.progressed(ready, Enough::Yes);
         }
         let carried = carried_by(ready, deployment.replicas);
         let home = self.seen.stable_service.as_ref().is_some_and(|service| service.hash() == Some(&stable.hash));
         if self.pair().is_some() && home && self.accepted() > carried {
             self.weighs(carried, Phase::Progressing)?;
         }
-        self.progressed(ready)?;
+        self.progressed(ready, Enough::No)?;
         let stuck = self.seen.pods.iter().filter(|pod| pod.hash == candidate.hash).find_map(|pod| pod.stuck.clone());
         let why = stuck.map_or_else(String::new, |stuck| format!(": {stuck}"));
         let message = format!("{ready} of {want} candidate pods are ready{why}");
@@ -270,22 +278,35 @@ impl<'a> Turn<'a> {
         ))
     }
 
-    /// Remembers the most pods that were ever ready in this step.
-    fn progressed(&mut self, ready: usize) -> Holds {
-        let now = Time(self.seen.now);
+    /// Remembers the most pods that were ever ready in this step, and for how long they have fallen short since.
+    fn progressed(&mut self, ready: usize, enough: Enough) -> Holds {
+        let now = self.seen.now;
         let ready = i32::try_from(ready).unwrap_or(i32::MAX);
         let step = self.status.step.as_mut().ok_or(Stop::Again)?;
-        if step.progress.as_ref().is_none_or(|mark| ready > mark.ready) {
-            step.progress = Some(Progress { ready, since: now });
+        let beaten = step.progress.as_ref().is_none_or(|mark| ready > mark.ready);
+        let mark = step.progress.get_or_insert(Progress { ready, short_seconds: 0, short_since: None });
+        if beaten {
+            *mark = Progress { ready, short_seconds: 0, short_since: None };
+        }
+        match (enough, mark.short_since.take()) {
+            (Enough::No, since) => mark.short_since = Some(since.unwrap_or(Time(now))),
+            (Enough::Yes, Some(since)) => {
+                let seconds = u64::try_from(now.duration_since(since.0).as_secs()).unwrap_or(0);
+                mark.short_seconds = mark.short_seconds.saturating_add(seconds);
+            }
+            (Enough::Yes, None) => {}
         }
         Ok(())
     }
 
-    /// Gives up when nobody beat the high-water mark for too long.
+    /// Gives up when the high-water mark was not beaten and too few were ready for too long in all.
     fn stuck(&mut self, message: &str) -> Holds {
-        let since = self.status.step.as_ref().and_then(|step| step.progress.as_ref()).map(|mark| mark.since.0);
+        let Some(mark) = self.status.step.as_ref().and_then(|step| step.progress.as_ref()) else { return Ok(()) };
+        let before = SignedDuration::from_secs(i64::try_from(mark.short_seconds).unwrap_or(i64::MAX));
+        let short =
+            mark.short_since.as_ref().map_or(SignedDuration::ZERO, |since| self.ago(since.0)).saturating_add(before);
         let rule = &self.spec().progress;
-        if since.is_none_or(|since| self.ago(since) < rule.deadline.signed()) {
+        if short < rule.deadline.signed() {
             return Ok(());
         }
         match rule.on_stuck {

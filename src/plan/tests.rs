@@ -542,6 +542,37 @@ fn pods_that_never_become_ready_are_given_up() {
 }
 
 #[test]
+fn a_pod_that_is_lost_late_in_a_step_has_the_whole_deadline_to_come_back() {
+    let mut world = adopted(rollout(|value| value["spec"]["steps"][1]["observe"] = json!("10m")));
+    world.push("v2");
+    world.until(100, |world| world.weight.percent() == 20);
+    let end = world.seen.now + SignedDuration::from_secs(300);
+    world.until(400, |world| world.seen.now > end);
+    let evict = |world: &mut World, ready: bool| {
+        for pod in world.seen.pods.iter_mut().filter(|pod| !pod.name.starts_with("shop-1")) {
+            pod.ready = ready;
+        }
+    };
+    // Five times for twenty seconds is more than the deadline of sixty: pods that come and go add up.
+    for round in 1..=5 {
+        evict(&mut world, false);
+        for _ in 0..20 {
+            world.look();
+            evict(&mut world, false);
+            world.seen.now += SignedDuration::from_secs(1);
+        }
+        let given_up = world.status().latch.is_some();
+        assert_eq!(given_up, round > 3, "after {round} times");
+        if given_up {
+            return;
+        }
+        evict(&mut world, true);
+        world.settle();
+        world.until(60, |world| world.weight.percent() == 20);
+    }
+}
+
+#[test]
 fn a_newer_template_starts_from_the_first_step_after_the_weight_is_home() {
     let mut world = adopted(rollout(|_| {}));
     world.push("v2");

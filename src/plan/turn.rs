@@ -82,6 +82,10 @@ impl<'a> Turn<'a> {
         if self.seen.rollout.metadata.deletion_timestamp.is_some() {
             return self.hand_back();
         }
+        if self.seen.namespace_ending {
+            let message = "the namespace is being deleted; nothing is decided any more";
+            return Err(self.wait(Phase::Waiting, Reason::NamespaceEnding, "", message, LATER));
+        }
         let checked = super::check(self.spec()).map_err(|complaint| {
             let phase = if self.status.flight.is_some() { Phase::Blocked } else { Phase::Invalid };
             self.wait(phase, Reason::InvalidSpec, "Rollout", complaint.to_string(), LATER)
