@@ -17,18 +17,21 @@ needs_own_cluster() {
     die "needs the cluster that is built here, and $STATE is one of kind: name another folder with BELLWETHER_STATE"
 }
 
-PHASES=()
+PHASES=() PHASE=""
 
 phase() { # NAME CMD...
-  local name=$1 start=$SECONDS
+  local start=$SECONDS
+  PHASE=$1
   shift
-  printf '\n== %s\n' "$name" >&2
+  printf '\n== %s\n' "$PHASE" >&2
   "$@"
-  PHASES+=("$(clock $((SECONDS - start)))  $name")
+  PHASES+=("$(clock $((SECONDS - start)))  $PHASE")
+  PHASE=""
 }
 
 clock() { printf '%4d:%02d' $(($1 / 60)) $(($1 % 60)); } # SECONDS
 
 list_phases() {
-  printf '%s\n' "${PHASES[@]}" "$(clock "$SECONDS")  in all"
+  printf '\nHow long it took (minutes:seconds):\n'
+  printf '%s\n' "${PHASES[@]}" "$(clock "$SECONDS")  in all${PHASE:+, and it did not get through: $PHASE}"
 }

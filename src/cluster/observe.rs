@@ -7,7 +7,7 @@ use crate::{
     vocab::{Pair, Weight},
 };
 use futures::future::{join_all, try_join_all};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams, PostParams},
@@ -19,6 +19,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// So long an answered action is kept for people to read.
+const ACTIONS_ARE_KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// How long a probe of the belt is believed.
 const BELT_IS_FRESH: Duration = Duration::from_secs(30);
 
@@ -39,15 +41,16 @@ impl Cluster {
         let deployment = self.get(&kinds::deployments(), &namespace, &spec.workload_ref.name).await?;
         let selector = deployment.as_ref().map(|deployment| selector_text(&deployment.data["spec"]["selector"]));
         let name = rollout.name_any();
-        let (replica_sets, pods, stable_service, canary_service, other_services, actions, namespace_ending) = tokio::try_join!(
-            self.replica_sets(&namespace, selector.as_deref(), &name),
-            self.pods(&namespace, selector.as_deref()),
-            self.service(&namespace, pair_names.as_ref().map(|names| names.stable.as_str()), &uid),
-            self.service(&namespace, pair_names.as_ref().map(|names| names.canary.as_str()), &uid),
-            self.other_services(&namespace, deployment.as_ref(), &rollout),
-            self.actions(&namespace, &name),
-            self.is_ending(&namespace),
-        )?;
+        let (replica_sets, pods, stable_service, canary_service, other_services, (actions, expired), namespace_ending) =
+            tokio::try_join!(
+                self.replica_sets(&namespace, selector.as_deref(), &name),
+                self.pods(&namespace, selector.as_deref()),
+                self.service(&namespace, pair_names.as_ref().map(|names| names.stable.as_str()), &uid),
+                self.service(&namespace, pair_names.as_ref().map(|names| names.canary.as_str()), &uid),
+                self.other_services(&namespace, deployment.as_ref(), &rollout),
+                self.actions(&namespace, &name),
+                self.is_ending(&namespace),
+            )?;
         let port = [&stable_service, &canary_service]
             .into_iter()
             .flatten()
@@ -78,6 +81,7 @@ impl Cluster {
             belt,
             provider,
             actions,
+            expired,
             measured: crate::plan::Measured::NotYet,
             delivered: BTreeSet::new(),
             rollout,
@@ -194,7 +198,8 @@ impl Cluster {
             .collect())
     }
 
-    async fn actions(&self, namespace: &str, rollout: &str) -> Result<Vec<PendingAction>, Error> {
+    /// The actions without an answer, oldest first, and one that was answered long ago.
+    async fn actions(&self, namespace: &str, rollout: &str) -> Result<(Vec<PendingAction>, Option<String>), Error> {
         let api: Api<RolloutAction> = Api::namespaced(self.client.clone(), namespace);
         let of_rollout = ListParams::default().fields(&format!("spec.rollout={rollout}"));
         let list = match api.list(&of_rollout).await {
@@ -204,13 +209,14 @@ impl Cluster {
         };
         let list =
             list.map_err(|source| Error::Read { what: format!("actions of {namespace}"), source: Box::new(source) })?;
-        let mut actions: Vec<_> = list
-            .items
-            .into_iter()
-            .filter(|action| action.spec.rollout == rollout && outcome_of(action).is_none())
-            .collect();
-        actions.sort_by_key(|action| (action.metadata.creation_timestamp.clone().map(|at| at.0), action.name_any()));
-        Ok(actions.into_iter().map(pending).collect())
+        let of_rollout = list.items.into_iter().filter(|action| action.spec.rollout == rollout);
+        let (answered, mut pending_ones): (Vec<_>, Vec<_>) =
+            of_rollout.partition(|action| outcome_of(action).is_some());
+        let made = |action: &RolloutAction| action.metadata.creation_timestamp.clone().map(|at| at.0);
+        let old = |action: &&RolloutAction| made(action).is_some_and(|at| now().duration_since(at) > ACTIONS_ARE_KEPT);
+        let expired = answered.iter().find(old).map(ResourceExt::name_any);
+        pending_ones.sort_by_key(|action| (made(action), action.name_any()));
+        Ok((pending_ones.into_iter().map(pending).collect(), expired))
     }
 
     async fn is_ending(&self, namespace: &str) -> Result<bool, Error> {

@@ -140,6 +140,13 @@ impl Cluster {
                 let request = kube::core::Request::new(path).create(&PostParams::default(), body);
                 self.strictly(request.map_err(kube::Error::BuildRequest)?).await
             }
+            Effect::Expire { name } => {
+                let api = self.api(&kinds::actions(), &namespace);
+                match api.delete(name, &kube::api::DeleteParams::default()).await {
+                    Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                    other => other.map(|_| ()),
+                }
+            }
             Effect::Answer { name, outcome, message } => {
                 let status = json!({"status": {"outcome": outcome, "message": message}});
                 let api = self.api(&kinds::actions(), &namespace);

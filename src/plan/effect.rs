@@ -150,6 +150,11 @@ pub enum Effect {
         /// Why, or what follows.
         message: String,
     },
+    /// Delete an action that was answered long ago.
+    Expire {
+        /// The action's name.
+        name: String,
+    },
 }
 
 impl Effect {
@@ -171,6 +176,7 @@ impl Effect {
             Self::SetWeights { .. } => "set-weights",
             Self::WriteRoute { .. } => "write-route",
             Self::Answer { .. } => "answer",
+            Self::Expire { .. } => "expire",
         }
     }
 
@@ -192,7 +198,7 @@ impl Effect {
                 let names: Vec<_> = routes.iter().map(|route| format!("{}/{}", route.kind, route.name)).collect();
                 format!("{} at {weight}", names.join(", "))
             }
-            Self::Answer { name, .. } => format!("RolloutAction/{name}"),
+            Self::Answer { name, .. } | Self::Expire { name } => format!("RolloutAction/{name}"),
         }
     }
 }

@@ -80,6 +80,9 @@ impl<'a> Turn<'a> {
         }
         self.claims(deployment)?;
         self.short_history(deployment.history_limit)?;
+        if let Some(name) = self.seen.expired.clone() {
+            return Err(Stop::Do(Effect::Expire { name }));
+        }
         if phase == Phase::Stable && kept.is_none() {
             self.provided()?;
         }

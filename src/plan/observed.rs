@@ -44,6 +44,8 @@ pub struct Observed {
     pub provider: Option<String>,
     /// Actions without an answer, oldest first.
     pub actions: Vec<PendingAction>,
+    /// An action that was answered long ago.
+    pub expired: Option<String>,
     /// The last measurement of this candidate.
     pub measured: Measured,
     /// Receivers of alerts that exist, and their addresses are not needed here.

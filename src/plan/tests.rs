@@ -128,6 +128,7 @@ impl World {
             belt: Belt::Armed,
             provider: None,
             actions: Vec::new(),
+            expired: None,
             measured: Measured::NotYet,
             delivered: BTreeSet::new(),
         };
@@ -291,6 +292,7 @@ impl World {
             }
             Effect::Delete { set } => sets.retain(|known| known.name != set.name),
             Effect::SetWeights { weight, .. } | Effect::WriteRoute { weight, .. } => self.weight = *weight,
+            Effect::Expire { .. } => self.seen.expired = None,
             Effect::Answer { name, outcome, .. } => {
                 let action = self.seen.actions.iter_mut().find(|action| action.name == *name).unwrap();
                 action.answered = Some(*outcome);
@@ -780,6 +782,14 @@ fn a_provider_that_is_missing_is_said_before_anything_is_tried() {
     assert!(world.seen.deployment.as_ref().unwrap().claim == Claim::Free);
     world.seen.provider = None;
     world.rests(Phase::Stable);
+}
+
+#[test]
+fn actions_that_were_answered_long_ago_are_deleted_at_rest() {
+    let mut world = adopted(rollout(|_| {}));
+    world.seen.expired = Some("old".to_owned());
+    world.rests(Phase::Stable);
+    assert_eq!(world.effects.last().unwrap(), "expire RolloutAction/old");
 }
 
 #[test]
