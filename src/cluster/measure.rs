@@ -1,5 +1,5 @@
 //! Asks providers beside the looks, so that one that hangs holds up neither an abort nor anybody else.
-use super::{Cluster, Key, key_of, observe::now};
+use super::{Cluster, Key, key_of};
 use crate::{
     api::{ArmStatus, ClusterMetricProvider, MetricProvider, ProviderKind, Rollout},
     metrics::{self, ArmNames, Ask, Metric, ProviderSpec, Reply, Subject},
@@ -14,8 +14,9 @@ use secrecy::SecretString;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// Calls for a look at a Rollout.
 pub type Wake = Arc<dyn Fn(Key) + Send + Sync>;
@@ -95,7 +96,12 @@ fn subject_of(rollout: &Rollout) -> Option<(String, Timestamp)> {
 }
 
 /// Whom the numbers are about.
-fn subject(rollout: &Rollout, evidence_since: Timestamp, pods_started: Vec<(String, Timestamp)>) -> Option<Subject> {
+fn subject(
+    rollout: &Rollout,
+    evidence_since: Timestamp,
+    now: Timestamp,
+    pods_started: Vec<(String, Timestamp)>,
+) -> Option<Subject> {
     let status = rollout.status.as_ref()?;
     let services = rollout.spec.traffic.as_ref().and_then(|traffic| traffic.services.as_ref());
     let names = |arm: &ArmStatus, service: Option<&String>| ArmNames {
@@ -110,7 +116,7 @@ fn subject(rollout: &Rollout, evidence_since: Timestamp, pods_started: Vec<(Stri
         port: rollout.spec.traffic.as_ref().and_then(|traffic| traffic.port).unwrap_or(80),
         sensitivity: rollout.spec.analysis.sensitivity,
         evidence_since,
-        now: now(),
+        now,
         pods_started,
     })
 }
@@ -150,7 +156,7 @@ impl Cluster {
             Ok(provider) => provider,
             Err(why) => return Measured::NoProvider(why),
         };
-        let Some(subject) = subject(rollout, evidence_since, pods_started) else { return Measured::NotYet };
+        let Some(subject) = subject(rollout, evidence_since, self.now(), pods_started) else { return Measured::NotYet };
         let credentials = match self.credentials(rollout, &namespace, &provider).await {
             Ok(credentials) => credentials,
             Err(why) => return Measured::NoProvider(why),
@@ -160,7 +166,7 @@ impl Cluster {
             async move { (metric.name.clone(), self.read_metric(metric, provider, subject, credentials).await) }
         });
         let metrics = join_all(each).await;
-        let at = now();
+        let at = self.now();
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a float")]
         self.telemetry.last_measured.set(at.as_second() as f64);
         Measured::Read { at, metrics }

@@ -1,6 +1,7 @@
 //! The hands: the only module that holds a client of the API server.
 //!
 //! Every decision is made from objects read for it from the API server itself; watches only say when to look.
+mod clock;
 mod deliver;
 mod kinds;
 pub mod lease;
@@ -12,17 +13,18 @@ mod report;
 #[cfg(test)]
 mod tests;
 
+pub use clock::Clock;
 pub use kinds::{actions, resource_named};
 pub use measure::Measurements;
 
-use crate::{api::Rollout, outbound::Outbound, telemetry::Telemetry};
+use crate::{api::Rollout, outbound::Transport, telemetry::Telemetry};
 use deliver::Outbox;
 use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, atomic::AtomicI32},
-    time::Instant,
 };
+use tokio::time::Instant;
 
 /// Which Rollout.
 pub type Key = ObjectRef<Rollout>;
@@ -105,6 +107,8 @@ pub struct Settings {
     pub identity: String,
     /// Name of the policy that is the belt.
     pub belt: String,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 /// The API server as the operator sees it.
@@ -113,10 +117,10 @@ pub struct Cluster {
     client: Client,
     settings: Arc<Settings>,
     telemetry: Telemetry,
-    outbound: Arc<Outbound>,
+    outbound: Arc<dyn Transport>,
     measurements: Arc<Measurements>,
     outbox: Arc<Outbox>,
-    belts: Arc<Mutex<HashMap<String, Instant>>>,
+    belts: Arc<Mutex<HashMap<Key, (String, Instant)>>>,
     epoch: Arc<AtomicI32>,
 }
 
@@ -126,7 +130,7 @@ impl Cluster {
         client: Client,
         settings: Settings,
         telemetry: Telemetry,
-        outbound: Outbound,
+        outbound: impl Transport + 'static,
         wake: impl Fn(Key) + Send + Sync + 'static,
     ) -> Self {
         let wake: measure::Wake = Arc::new(wake);
@@ -152,6 +156,11 @@ impl Cluster {
         self.client.clone()
     }
 
+    /// What time it is.
+    pub fn clock(&self) -> Clock {
+        self.settings.clock.clone()
+    }
+
     /// The numbers.
     pub const fn telemetry(&self) -> &Telemetry {
         &self.telemetry
@@ -161,6 +170,9 @@ impl Cluster {
     pub fn forget(&self, key: &Key) {
         self.measurements.forget(key);
         self.outbox.forget(key);
+        if let Ok(mut belts) = self.belts.lock() {
+            belts.remove(key);
+        }
     }
 }
 

@@ -13,11 +13,8 @@ use kube::{
     api::{ApiResource, DynamicObject, ListParams, PostParams},
 };
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeSet,
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
+use tokio::time::Instant;
 
 /// So long an answered action is kept for people to read.
 const ACTIONS_ARE_KEPT: SignedDuration = SignedDuration::from_hours(24);
@@ -66,7 +63,7 @@ impl Cluster {
         }
         let belt = self.belt(&rollout, deployment.as_ref()).await?;
         let provider = if rollout.spec.is_judged() { self.provider_problem(&rollout, &namespace).await } else { None };
-        let now = now();
+        let now = self.now();
         let mut seen = Observed {
             now,
             epoch: self.epoch.load(Ordering::Relaxed),
@@ -89,6 +86,10 @@ impl Cluster {
         seen.measured = self.measured(&seen);
         seen.delivered = self.delivered(&key_of(&seen.rollout));
         Ok(Some(seen))
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.settings.clock.now()
     }
 
     pub(super) fn api(&self, resource: &ApiResource, namespace: &str) -> Api<DynamicObject> {
@@ -212,8 +213,9 @@ impl Cluster {
         let of_rollout = list.items.into_iter().filter(|action| action.spec.rollout == rollout);
         let (answered, mut pending_ones): (Vec<_>, Vec<_>) =
             of_rollout.partition(|action| outcome_of(action).is_some());
+        let now = self.now();
         let made = |action: &RolloutAction| action.metadata.creation_timestamp.clone().map(|at| at.0);
-        let old = |action: &&RolloutAction| made(action).is_some_and(|at| now().duration_since(at) > ACTIONS_ARE_KEPT);
+        let old = |action: &&RolloutAction| made(action).is_some_and(|at| now.duration_since(at) > ACTIONS_ARE_KEPT);
         let expired = answered.iter().find(old).map(ResourceExt::name_any);
         pending_ones.sort_by_key(|action| (made(action), action.name_any()));
         Ok((pending_ones.into_iter().map(pending).collect(), expired))
@@ -289,13 +291,13 @@ impl Cluster {
         if workload.held_by == Some(crate::api::HeldBy::Paused) || !asked {
             return Ok(Belt::NotYet);
         }
-        let known = self.belts.lock().ok().and_then(|belts| belts.get(&deployment.uid).copied());
-        if known.is_some_and(|at| at.elapsed() < BELT_IS_FRESH) {
+        let known = self.belts.lock().ok().and_then(|belts| belts.get(&key_of(rollout)).cloned());
+        if known.is_some_and(|(uid, at)| uid == deployment.uid && at.elapsed() < BELT_IS_FRESH) {
             return Ok(Belt::Armed);
         }
         if self.probe(rollout, deployment).await? {
             if let Ok(mut belts) = self.belts.lock() {
-                belts.insert(deployment.uid.clone(), Instant::now());
+                belts.insert(key_of(rollout), (deployment.uid.clone(), Instant::now()));
             }
             return Ok(Belt::Armed);
         }
@@ -338,12 +340,6 @@ impl Cluster {
             }
         }
     }
-}
-
-/// The wall clock; the only place of this module that asks it.
-#[expect(clippy::disallowed_methods, reason = "here the world's time becomes a fact among others")]
-pub(super) fn now() -> Timestamp {
-    Timestamp::now()
 }
 
 fn outcome_of(action: &RolloutAction) -> Option<ActionOutcome> {

@@ -1,5 +1,5 @@
 //! Writes what was decided where people look: the status, and events.
-use super::{Cluster, Error, Key, kinds, observe::now};
+use super::{Cluster, Error, Key, kinds};
 use crate::{
     api::{Decision, Reason, Rollout, RolloutStatus, Sort},
     telemetry::WriteLabels,
@@ -45,7 +45,8 @@ impl Cluster {
         if known.data["status"]["message"] == json!(message) {
             return Ok(());
         }
-        let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": Reason::InvalidSpec, "message": message, "lastTransitionTime": now()});
+        let now = self.now();
+        let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": Reason::InvalidSpec, "message": message, "lastTransitionTime": now});
         let status = json!({"status": {
             "phase": "Invalid", "message": message, "observedGeneration": known.metadata.generation,
             "conditions": [condition("Ready", "False"), condition("Reconciling", "False"), condition("Stalled", "True")],
@@ -66,7 +67,7 @@ impl Cluster {
             Sort::Harm | Sort::Block => "Warning",
         };
         // An event's time has microseconds; its name must be new.
-        let at = now();
+        let at = self.now();
         let name: String = rollout.name_any().chars().take(200).collect();
         let event = json!({
             "apiVersion": "events.k8s.io/v1", "kind": "Event",

@@ -29,8 +29,13 @@ fn cluster(answer: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync +
             Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(text)).unwrap())
         }
     });
-    let settings = Settings { namespace: "system".to_owned(), identity: "me".to_owned(), belt: "belt".to_owned() };
-    let outbound = Outbound::new(crate::outbound::Settings::default()).unwrap();
+    let settings = Settings {
+        namespace: "system".to_owned(),
+        identity: "me".to_owned(),
+        belt: "belt".to_owned(),
+        clock: Clock::default(),
+    };
+    let outbound = crate::outbound::Outbound::new(crate::outbound::Settings::default()).unwrap();
     let client = Client::new(service, "default");
     (Cluster::new(client, settings, Telemetry::default(), outbound, |_| {}), calls)
 }
