@@ -89,13 +89,15 @@ impl Elector {
     /// Waits until the Lease is ours; `seen` is called with every answer of the API server. Returns how often it has changed hands.
     pub async fn acquire(&mut self, seen: impl Fn()) -> i32 {
         loop {
-            match self.step().await {
-                Ok(Some(epoch)) => {
+            // A connection that hangs must not keep a standby from taking over.
+            match tokio::time::timeout(self.terms.duration, self.step()).await {
+                Ok(Ok(Some(epoch))) => {
                     seen();
                     return epoch;
                 }
-                Ok(None) => seen(),
-                Err(error) => tracing::warn!(%error, "the Lease cannot be read or written"),
+                Ok(Ok(None)) => seen(),
+                Ok(Err(error)) => tracing::warn!(%error, "the Lease cannot be read or written"),
+                Err(_) => tracing::warn!("the API server does not answer about the Lease"),
             }
             tokio::time::sleep(self.terms.renew).await;
         }

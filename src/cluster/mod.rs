@@ -3,11 +3,15 @@
 //! Every decision is made from objects read for it from the API server itself; watches only say when to look.
 mod clock;
 mod deliver;
+mod facts;
 mod kinds;
 pub mod lease;
+mod lenient;
 mod measure;
 mod observe;
 mod perform;
+mod policies;
+mod refusals;
 mod report;
 
 #[cfg(test)]
@@ -20,6 +24,7 @@ pub use measure::Measurements;
 use crate::{api::Rollout, outbound::Transport, telemetry::Telemetry};
 use deliver::Outbox;
 use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
+use refusals::Refusals;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, atomic::AtomicI32},
@@ -52,7 +57,7 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
-    /// The Rollout itself cannot be read as one.
+    /// The Rollout itself cannot be read as one, not even in parts.
     #[error("the Rollout cannot be understood: {0}")]
     Malformed(String),
     /// A look panicked.
@@ -120,6 +125,7 @@ pub struct Cluster {
     outbound: Arc<dyn Transport>,
     measurements: Arc<Measurements>,
     outbox: Arc<Outbox>,
+    refusals: Arc<Refusals>,
     belts: Arc<Mutex<HashMap<Key, (String, Instant)>>>,
     epoch: Arc<AtomicI32>,
 }
@@ -141,6 +147,7 @@ impl Cluster {
             outbound: Arc::new(outbound),
             measurements: Arc::new(Measurements::new(wake.clone())),
             outbox: Arc::new(Outbox::new(wake)),
+            refusals: Arc::default(),
             belts: Arc::default(),
             epoch: Arc::default(),
         }
@@ -170,6 +177,7 @@ impl Cluster {
     pub fn forget(&self, key: &Key) {
         self.measurements.forget(key);
         self.outbox.forget(key);
+        self.refusals.forget(key);
         if let Ok(mut belts) = self.belts.lock() {
             belts.remove(key);
         }

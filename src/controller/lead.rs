@@ -54,8 +54,13 @@ pub async fn lead(
     }
     tracing::info!("stopping");
     let _ = end.send(());
-    // What is under way ends; then another replica may begin at once.
-    let _ = tokio::time::timeout(LAST_LOOKS, looks).await;
+    // What is under way ends while the Lease is still held; then another replica may begin at once.
+    tokio::select! {
+        biased;
+        () = elector.hold() => return Ended::LeaseLost,
+        () = &mut looks => {}
+        () = tokio::time::sleep(LAST_LOOKS) => {}
+    }
     elector.release().await;
     Ended::Told
 }

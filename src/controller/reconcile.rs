@@ -43,10 +43,6 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Action, Error> {
             forget_numbers(cluster, key);
             return Ok(Action::await_change());
         }
-        Err(Error::Malformed(why)) => {
-            cluster.write_malformed(key, &why).await?;
-            return Ok(Action::await_change());
-        }
         Err(error) => return Err(error),
     };
     let plan = plan::decide(&seen);
@@ -59,8 +55,12 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Action, Error> {
         cluster.telemetry().decisions.get_or_create(&ReasonLabels { reason: decision.reason.as_str() }).inc();
         cluster.publish(&rollout, decision).await;
     }
-    let pods = &seen.pods;
-    cluster.measure(&rollout, || pods.iter().filter_map(|pod| Some((pod.name.clone(), pod.started?))).collect());
+    cluster.answer(&rollout, &seen.actions, &plan.status.handled).await;
+    let (pods, services) = (&seen.pods, seen.stable_service.iter().chain(&seen.canary_service));
+    let port = services.filter_map(|service| service.ports.first()?.get("port")?.as_u64()).next();
+    cluster.measure(&rollout, port.and_then(|port| u16::try_from(port).ok()), || {
+        pods.iter().filter_map(|pod| Some((pod.name.clone(), pod.started?))).collect()
+    });
     cluster.deliver(&rollout, &plan.status.alerts);
     numbers(cluster, &rollout, &plan.status);
     if let Some(effect) = &plan.effect {
