@@ -301,7 +301,6 @@ start_node() {
 
 pause_binary() { # the process that holds a pod's namespaces: it sleeps and reaps
   if [ ! -x "$BIN/pause" ]; then
-    require_file /usr/include/unistd.h libc6-dev
     gcc -static -Os -x c -o "$BIN/pause" - <<'X'
 #include <signal.h>
 #include <unistd.h>
