@@ -24,6 +24,7 @@ VALUES = {
         "nodeSelector": {"kubernetes.io/os": "linux"}, "tolerations": [{"operator": "Exists"}],
         "affinity": {"nodeAffinity": {}}, "networkPolicy": {"enabled": True, "from": [{"namespaceSelector": {}}]},
         "topologySpreadConstraints": [{"topologyKey": "kubernetes.io/hostname", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}],
+        "eject": {"timeout": "1h1m30s500ms"},
     },
     "rights by hand": {"rbac": {"create": False}},
 }
@@ -244,6 +245,19 @@ def rollouts_are_ejected_before_anything_is_uninstalled(sets):
     assert rights == {("rollouts",): ["list", "watch", "delete"], ("deployments",): ["get"]}, rights
 
 
+def the_job_ends_while_helm_still_waits(sets):
+    for name, seconds in [("default", 270), ("everything", 2 * 3690 + 1 + 30)]:
+        assert named(sets[name], "Job", "bellwether-eject")["spec"]["activeDeadlineSeconds"] == seconds, name
+    assert named(sets["default"], "Job", "bellwether-eject")["spec"]["activeDeadlineSeconds"] < 300, "Helm waits five minutes"
+
+
+def leases_that_the_operator_would_refuse_are_refused(_):
+    for duration, renew, word in [("1s", "300ms", "at least 2s"), ("3s", "2s", "a third"), ("3s", "0s", "more than 0")]:
+        lease = {"lease": {"duration": duration, "renew": renew}}
+        assert word in fails("helm", "template", str(CHART), "-f", values_file(lease)), lease
+    run("helm", "template", str(CHART), "-f", values_file({"lease": {"duration": "1m30s", "renew": "30s"}}))
+
+
 def other_values_reach_the_pods(sets):
     container = named(sets["everything"], "Deployment", "bellwether")["spec"]["template"]["spec"]["containers"][0]
     assert container["image"] == "bellwether@sha256:" + "0" * 64
@@ -294,8 +308,8 @@ CLAIMS = [
     without_rbac_nobody_of_ours_is_given_rights, policies_know_the_operator_by_its_account,
     policies_are_rendered_where_they_are_served, definitions_are_kept_and_otherwise_as_generated, every_action_has_its_verb,
     every_secret_that_can_be_named_is_guarded, every_kind_of_route_is_covered, every_namespaced_object_says_its_namespace,
-    rollouts_are_ejected_before_anything_is_uninstalled, other_values_reach_the_pods,
-    typos_are_refused, every_value_is_explained,
+    rollouts_are_ejected_before_anything_is_uninstalled, the_job_ends_while_helm_still_waits, other_values_reach_the_pods,
+    leases_that_the_operator_would_refuse_are_refused, typos_are_refused, every_value_is_explained,
 ]
 
 
