@@ -337,11 +337,11 @@ impl Books {
     }
 
     fn still_paused(&self) -> String {
-        let cures = self
-            .paused
-            .iter()
-            .map(|(namespace, name)| format!("  {namespace}/{name}: kubectl rollout resume deployment/{name} -n {namespace}"));
-        let head = "Still paused, for their template was not proven or was given up; put another into them, or roll it with:";
+        let cures = self.paused.iter().map(|(namespace, name)| {
+            format!("  {namespace}/{name}: kubectl rollout resume deployment/{name} -n {namespace}")
+        });
+        let head =
+            "Still paused, for their template was not proven or was given up; put another into them, or roll it with:";
         [head.to_owned()].into_iter().chain(cures).collect::<Vec<_>>().join("\n")
     }
 }
