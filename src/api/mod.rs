@@ -69,9 +69,7 @@ fn with_label_sized_names(mut definition: CustomResourceDefinition) -> CustomRes
 ///
 /// # Errors
 /// When it cannot be written as YAML.
-pub fn definition_text(
-    definition: &CustomResourceDefinition,
-) -> Result<String, serde_saphyr::ser::Error> {
+pub fn definition_text(definition: &CustomResourceDefinition) -> Result<String, serde_saphyr::ser::Error> {
     let mut definition = serde_json::to_value(definition).unwrap_or_default();
     without_unsigned_formats(&mut definition);
     let text = serde_saphyr::to_string(&definition)?;

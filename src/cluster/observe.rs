@@ -56,12 +56,8 @@ impl Cluster {
         )?;
         self.add_namesake(&namespace, &rollout, &mut replica_sets).await?;
         let kept = self.kept(&rollout, deployment.as_ref(), &replica_sets).await?;
-        let port = [&stable_service, &canary_service]
-            .into_iter()
-            .flatten()
-            .find_map(|service| service.ports.first()?.get("port")?.as_u64())
-            .or_else(|| other_services.iter().find_map(|service| service.ports.first()?.get("port")?.as_u64()))
-            .and_then(|port| u16::try_from(port).ok());
+        let mut services = stable_service.iter().chain(&canary_service).chain(&other_services);
+        let port = services.find_map(Service::port);
         let pair = traffic.and_then(|traffic| traffic.pair(port.unwrap_or(80)));
         let routes = traffic.into_iter().flat_map(|traffic| &traffic.routes);
         let routes = join_all(routes.map(|route| self.route(key, route, pair.as_ref(), &uid)));

@@ -46,6 +46,7 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Action, Error> {
         Err(error) => return Err(error),
     };
     let plan = plan::decide(&seen);
+    let port = seen.port();
     let mut rollout = seen.rollout;
     if rollout.status.as_ref() != Some(&plan.status) {
         rollout = cluster.write_status(&rollout, &plan.status).await?;
@@ -56,11 +57,9 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Action, Error> {
         cluster.publish(&rollout, decision).await;
     }
     cluster.answer(&rollout, &seen.actions, &plan.status.handled).await;
-    let (pods, services) = (&seen.pods, seen.stable_service.iter().chain(&seen.canary_service));
-    let port = services.filter_map(|service| service.ports.first()?.get("port")?.as_u64()).next();
-    cluster.measure(&rollout, port.and_then(|port| u16::try_from(port).ok()), || {
-        pods.iter().filter_map(|pod| Some((pod.name.clone(), pod.started?))).collect()
-    });
+    let pods = &seen.pods;
+    let started = || pods.iter().filter_map(|pod| Some((pod.name.clone(), pod.started?))).collect();
+    cluster.measure(&rollout, port, started);
     cluster.deliver(&rollout, &plan.status.alerts);
     numbers(cluster, &rollout, &plan.status);
     if let Some(effect) = &plan.effect {

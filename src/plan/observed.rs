@@ -306,6 +306,11 @@ impl Deployment {
 }
 
 impl Service {
+    /// Its first port.
+    pub fn port(&self) -> Option<u16> {
+        u16::try_from(self.ports.first()?.get("port")?.as_u64()?).ok()
+    }
+
     /// The hash it selects, when it is narrowed to one revision.
     pub fn hash(&self) -> Option<&str> {
         self.selector.get(crate::api::HASH_LABEL).map(String::as_str)
@@ -365,6 +370,12 @@ impl Observed {
             let label = set.labels.get(ROLLOUT_UID_LABEL).map(String::as_str);
             uid.is_some() && (set.controller.as_deref() == uid || (set.controller.is_none() && label == uid))
         })
+    }
+
+    /// The port of the two Services, by either of them.
+    pub fn port(&self) -> Option<u16> {
+        let mut services = self.stable_service.iter().chain(&self.canary_service);
+        services.find_map(Service::port)
     }
 
     /// A ReplicaSet by name.

@@ -32,9 +32,7 @@ impl<'a> Turn<'a> {
 
     /// The Services and their port, where routes carry the weights.
     pub fn pair(&self) -> Option<Pair> {
-        let services = self.seen.stable_service.iter().chain(&self.seen.canary_service);
-        let port = services.filter_map(|service| service.ports.first()?.get("port")?.as_u64()).next();
-        self.traffic()?.pair(port.and_then(|port| u16::try_from(port).ok()).unwrap_or(80))
+        self.traffic()?.pair(self.seen.port().unwrap_or(80))
     }
 
     /// How long the slowest router's data plane takes.
