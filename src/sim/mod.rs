@@ -1,0 +1,4 @@
+//! A world in one thread: what stands around the operator, simulated on virtual time, so that one seed is one story.
+//!
+//! Everything here is a test. It may import everything; nothing may import it.
+pub mod api;
