@@ -24,7 +24,9 @@ pub(super) fn apply(
     merge(kind, &mut Vec::new(), &mut merged, config);
     if let Some(last) = &last {
         let mut kept = wanted.clone();
-        others.iter().for_each(|other| kept.add(&other.fields));
+        for other in &others {
+            kept.add(&other.fields);
+        }
         prune(kind, &mut Vec::new(), &mut merged, &last.fields, &kept);
     }
     let (changed, gone) = Fields::between(kind, live, &merged);

@@ -67,7 +67,7 @@ pub(super) fn begin(kind: &Kind, object: &mut Value) {
         members.remove("status");
     }
     match (kind.group.as_str(), kind.plural.as_str()) {
-        ("apps", "deployments") | ("policy", _) | ("autoscaling", _) => {
+        ("apps", "deployments") | ("policy" | "autoscaling", _) => {
             members.insert("status".to_owned(), json!({}));
         }
         ("apps", "replicasets") => {
@@ -260,7 +260,9 @@ fn fill_in(value: &mut Value, defaults: &Value) {
         }
         (Value::Array(items), Value::Array(defaults)) => {
             if let Some(default) = defaults.first() {
-                items.iter_mut().for_each(|item| fill_in(item, default));
+                for item in items {
+                    fill_in(item, default);
+                }
             }
         }
         _ => {}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 /// A kind of objects.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_field_names, reason = "a kind has a name that objects call their kind")]
 pub struct Kind {
     /// Its group; empty for the core.
     pub group: String,

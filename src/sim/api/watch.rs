@@ -8,9 +8,9 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 
 /// How often a silent watch says where it stands.
-const BOOKMARK: Duration = Duration::from_secs(60);
+const BOOKMARK: Duration = Duration::from_mins(1);
 /// How long a watch lasts that does not say.
-const LASTS: Duration = Duration::from_secs(30 * 60);
+const LASTS: Duration = Duration::from_mins(30);
 
 /// One watch.
 pub(super) struct Feed {

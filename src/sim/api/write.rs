@@ -51,7 +51,7 @@ impl State {
         defaults::begin(kind, &mut object);
         self.fill(kind, None, &mut object);
         if !applied {
-            self.note(ask, Vec::new(), &json!({}), &mut object);
+            note(ask, Vec::new(), &json!({}), &mut object);
         }
         self.mutate(ask, Operation::Create, None, &mut object);
         self.fill(kind, None, &mut object);
@@ -85,14 +85,6 @@ impl State {
         if kind.is("", "services") {
             defaults::address(object, old, &mut self.made.address);
         }
-    }
-
-    fn note(&self, ask: &Ask<'_>, base: Vec<Entry>, old: &Value, new: &mut Value) {
-        let api_version = ask.kind.api_version();
-        let time = ask.time();
-        let subresource = ask.call.part();
-        let writer = Writer { manager: ask.manager(), subresource, api_version: &api_version, time: &time };
-        fields::record(&ask.kind, base, old, new, writer);
     }
 
     fn stored(&self, ask: &Ask<'_>) -> Result<Arc<Value>, Status> {
@@ -190,7 +182,7 @@ impl State {
         }
         self.fill(&kind, Some(old), &mut new);
         if !applied {
-            self.note(ask, base, old, &mut new);
+            note(ask, base, old, &mut new);
         }
         self.mutate(ask, Operation::Update, Some(old), &mut new);
         self.fill(&kind, Some(old), &mut new);
@@ -257,6 +249,15 @@ impl State {
             "metadata": {"resourceVersion": self.rv.to_string()}, "items": items,
         }))
     }
+}
+
+/// Notes what the request changed as its sender's.
+fn note(ask: &Ask<'_>, base: Vec<Entry>, old: &Value, new: &mut Value) {
+    let api_version = ask.kind.api_version();
+    let time = ask.time();
+    let subresource = ask.call.part();
+    let writer = Writer { manager: ask.manager(), subresource, api_version: &api_version, time: &time };
+    fields::record(&ask.kind, base, old, new, writer);
 }
 
 pub(super) fn part_of(ask: &Ask<'_>) -> Option<&'static str> {
@@ -406,7 +407,9 @@ fn same_but_for_time(old: &Value, new: &Value) -> bool {
     };
     let timeless = |object: &Value| {
         let mut entries = entries_of(object);
-        entries.iter_mut().for_each(|entry| entry.time.clear());
+        for entry in &mut entries {
+            entry.time.clear();
+        }
         entries.sort_by(|one, other| {
             (&one.manager, one.applies, &one.subresource).cmp(&(&other.manager, other.applies, &other.subresource))
         });

@@ -154,7 +154,7 @@ fn order_of_a_list_is_the_appliers() {
         wanted["spec"]["template"]["spec"]["containers"] = json!(containers);
         let made = server.apply("argo", ("argocd", false), "deployments", "n", wanted).unwrap();
         let all = made["spec"]["template"]["spec"]["containers"].as_array().unwrap().clone();
-        all.iter().map(|container| container.text("name").to_owned()).collect::<Vec<_>>().join("")
+        all.iter().map(|container| container.text("name").to_owned()).collect::<String>()
     };
     assert_eq!(with(&["a", "b"]), "ab");
     assert_eq!(with(&["b", "a"]), "ba");

@@ -95,8 +95,8 @@ async fn lists_of_all_sorts_are_read() {
     let kind = crate::cluster::resource_named(crate::traffic::resources().next().unwrap());
     let routes: Api<DynamicObject> = Api::namespaced_with(client.clone(), "n", &kind);
     assert_eq!(routes.list(&ListParams::default()).await.unwrap().items.len(), 0);
-    let served = client.list_api_group_resources("gateway.networking.k8s.io/v1").await.unwrap();
-    assert!(served.resources.iter().any(|resource| resource.kind == "HTTPRoute"));
+    let gateway = client.list_api_group_resources("gateway.networking.k8s.io/v1").await.unwrap();
+    assert!(gateway.resources.iter().any(|resource| resource.kind == "HTTPRoute"));
     assert!(client.list_api_group_resources("nobody.dev/v1").await.is_err());
     assert_eq!(client.apiserver_version().await.unwrap().minor, "36");
     let unserved = kube::api::ApiResource { plural: "sheds".to_owned(), ..kind };
@@ -188,7 +188,7 @@ async fn somebody_else_may_answer_or_nobody() {
     let status = Status::new(503, "ServiceUnavailable", "the server is currently unable to handle the request");
     let api = faulty(&server, vec![Fate::Fail { delay: SECOND, status }, Fate::Hang]);
     assert_eq!(code(api.get("shop").await), 503);
-    assert!(tokio::time::timeout(Duration::from_secs(3_600), api.get("shop")).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_hours(1), api.get("shop")).await.is_err());
     assert_eq!(code(api.get("shop").await), 404);
 }
 

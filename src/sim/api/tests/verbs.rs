@@ -381,7 +381,7 @@ fn lists_are_selected_by_labels_and_fields() {
         call.options.fields = Some(fields.to_owned());
         let list = server.request("a", call).unwrap();
         let items = list["items"].as_array().unwrap().iter();
-        items.map(|item| item.name().to_owned()).collect::<Vec<_>>().join("")
+        items.map(|item| item.name().to_owned()).collect::<String>()
     };
     assert_eq!(names("tier=x", ""), "a");
     assert_eq!(names("tier!=x", ""), "bc");

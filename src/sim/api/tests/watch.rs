@@ -53,7 +53,7 @@ async fn watch(api: &Api<ConfigMap>, params: WatchParams, version: &str) -> Even
 
 /// The next event as text; `-` where the stream ends, and `?` where nothing comes for an hour.
 async fn next(events: &mut Events<ConfigMap>) -> String {
-    let Ok(event) = tokio::time::timeout(Duration::from_secs(3_600), events.next()).await else {
+    let Ok(event) = tokio::time::timeout(Duration::from_hours(1), events.next()).await else {
         return "?".to_owned();
     };
     let shown = |sign: &str, map: &ConfigMap| format!("{sign}{}={}", map.name_any(), map.data.as_ref().unwrap()["a"]);
@@ -173,7 +173,7 @@ async fn known(server: &Server, fates: Vec<EventFate>, config: watcher::Config) 
             server.compact();
         }
     }
-    tokio::time::sleep(Duration::from_secs(1_200)).await;
+    tokio::time::sleep(Duration::from_mins(20)).await;
     watching.abort();
     let all = reader.state();
     all.iter().map(|map| (map.name_any(), map.data.as_ref().unwrap()["a"].clone())).collect()
@@ -182,7 +182,7 @@ async fn known(server: &Server, fates: Vec<EventFate>, config: watcher::Config) 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_survives_whatever_happens_to_its_events() {
     let all: BTreeMap<_, _> = [("a", "4"), ("b", "4")].map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let stall = EventFate::Stall(Duration::from_secs(600));
+    let stall = EventFate::Stall(Duration::from_mins(10));
     let soon = EventFate::After(Duration::from_secs(1));
     for fates in [
         vec![],
