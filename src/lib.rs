@@ -19,4 +19,6 @@ pub mod serve;
 pub mod telemetry;
 
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod tidy;

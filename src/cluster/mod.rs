@@ -103,6 +103,15 @@ impl Error {
     }
 }
 
+/// A planted mistake: what is seen, or what is decided, is made wrong on its way.
+#[cfg(test)]
+pub trait Tamper: Send + Sync + std::fmt::Debug {
+    /// Before the decision.
+    fn seen(&self, seen: &mut crate::plan::Observed);
+    /// After it.
+    fn decided(&self, seen: &crate::plan::Observed, plan: &mut crate::plan::Plan);
+}
+
 /// What the operator is told at its start.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -114,6 +123,9 @@ pub struct Settings {
     pub belt: String,
     /// What time it is.
     pub clock: Clock,
+    /// A mistake to live with, for the proof that proofs find mistakes.
+    #[cfg(test)]
+    pub tamper: Option<Arc<dyn Tamper>>,
 }
 
 /// The API server as the operator sees it.
@@ -166,6 +178,12 @@ impl Cluster {
     /// What time it is.
     pub fn clock(&self) -> Clock {
         self.settings.clock.clone()
+    }
+
+    /// The planted mistake.
+    #[cfg(test)]
+    pub fn tamper(&self) -> Option<&dyn Tamper> {
+        self.settings.tamper.as_deref()
     }
 
     /// The numbers.

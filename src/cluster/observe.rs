@@ -7,6 +7,7 @@ use super::{
     },
     key_of, kinds, lenient,
     policies::AUTHOR_POLICY,
+    refusals::words_of,
 };
 use crate::{
     api::{GROUP, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout, RolloutAction},
@@ -287,7 +288,7 @@ impl Cluster {
             // The other routes of this Rollout do not wait for it.
             Err(source) => {
                 let what = format!("{} {}", reference.kind, reference.name);
-                return made(Found::Unreadable(format!("{what} cannot be read: {source}")));
+                return made(Found::Unreadable(format!("{what} cannot be read: {}", words_of(&source))));
             }
         };
         let claim = Claim::of(object.labels(), uid);

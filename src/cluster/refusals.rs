@@ -30,6 +30,15 @@ fn is_for_good(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 405 | 413 | 422))
 }
 
+/// What the API server said, without the rest of its answer.
+pub(super) fn words_of(error: &kube::Error) -> String {
+    let words = match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    };
+    words.chars().take(500).collect()
+}
+
 impl Refusals {
     fn with<T: Default>(&self, key: &Key, what: impl FnOnce(&mut Slot) -> T) -> T {
         self.0.lock().map(|mut slots| what(slots.entry(key.clone()).or_default())).unwrap_or_default()
@@ -40,14 +49,14 @@ impl Refusals {
         let refused = result.as_ref().err().filter(|error| is_for_good(error)).map(|error| Refused {
             verb: effect.verb().to_owned(),
             object: effect.object(),
-            why: error.to_string().chars().take(500).collect(),
+            why: words_of(error),
         });
         self.with(key, |slot| slot.last = refused);
     }
 
     /// Remembers that a route could not be written, for whatever reason.
     pub fn route_failed(&self, key: &Key, route: &RouteRef, error: &kube::Error) {
-        let why = error.to_string().chars().take(500).collect();
+        let why = words_of(error);
         self.with(key, |slot| drop(slot.routes.insert(route_name(route), (Instant::now(), why))));
     }
 

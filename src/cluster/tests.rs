@@ -34,6 +34,7 @@ fn cluster(answer: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync +
         identity: "me".to_owned(),
         belt: "belt".to_owned(),
         clock: Clock::default(),
+        tamper: None,
     };
     let outbound = crate::outbound::Outbound::new(crate::outbound::Settings::default()).unwrap();
     let client = Client::new(service, "default");

@@ -45,7 +45,18 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Action, Error> {
         }
         Err(error) => return Err(error),
     };
-    let plan = plan::decide(&seen);
+    #[cfg(test)]
+    let mut seen = seen;
+    #[cfg(test)]
+    if let Some(tamper) = cluster.tamper() {
+        tamper.seen(&mut seen);
+    }
+    #[cfg_attr(not(test), expect(unused_mut, reason = "only a planted mistake changes it"))]
+    let mut plan = plan::decide(&seen);
+    #[cfg(test)]
+    if let Some(tamper) = cluster.tamper() {
+        tamper.decided(&seen, &mut plan);
+    }
     let port = seen.port();
     let mut rollout = seen.rollout;
     if rollout.status.as_ref() != Some(&plan.status) {

@@ -1,0 +1,294 @@
+//! What the server fills in: the fields that clients leave out of built-in kinds and routes.
+use super::{Kind, store::Meta as _};
+use serde_json::{Map, Value, json};
+
+/// Sets a member that is not there.
+fn or(value: &mut Value, member: &str, default: Value) {
+    if let Some(members) = value.as_object_mut() {
+        members.entry(member.to_owned()).or_insert(default);
+    }
+}
+
+fn each(value: &mut Value, member: &str, change: impl FnMut(&mut Value)) {
+    if let Some(items) = value.get_mut(member).and_then(Value::as_array_mut) {
+        items.iter_mut().for_each(change);
+    }
+}
+
+/// Members that say nothing are as if they were not there.
+pub(super) fn without_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.values_mut().for_each(without_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_nulls),
+        _ => {}
+    }
+}
+
+/// Fills in what a client left out. `extra` is what a newer server fills in beside it, in templates of pods.
+pub(super) fn fill(kind: &Kind, object: &mut Value, extra: &[Value]) {
+    match (kind.group.as_str(), kind.plural.as_str()) {
+        ("apps", "deployments") => {
+            deployment(object);
+            template(&mut object["spec"]["template"], extra);
+        }
+        ("apps", "replicasets") => {
+            or(object, "spec", json!({}));
+            or(&mut object["spec"], "replicas", json!(1));
+            template(&mut object["spec"]["template"], extra);
+        }
+        ("", "pods") => {
+            pod_spec(&mut object["spec"], extra);
+            or(&mut object["spec"], "enableServiceLinks", json!(true));
+        }
+        ("", "services") => service(object),
+        ("gateway.networking.k8s.io", "httproutes") => {
+            or(&mut object["spec"], "rules", json!([{}]));
+            route(object, &json!([{"path": {"type": "PathPrefix", "value": "/"}}]));
+        }
+        ("gateway.networking.k8s.io", "grpcroutes") => route(object, &Value::Null),
+        ("autoscaling", "horizontalpodautoscalers") => or(&mut object["spec"], "minReplicas", json!(1)),
+        _ => {}
+    }
+    if let Some(custom) = &kind.custom
+        && custom.schema.is_object()
+    {
+        by_schema(object, &custom.schema);
+    }
+    without_nulls(object);
+}
+
+/// The status of a new object, and what else only the server says of it.
+pub(super) fn begin(kind: &Kind, object: &mut Value) {
+    let Some(members) = object.as_object_mut() else { return };
+    if kind.status || kind.is("", "namespaces") {
+        members.remove("status");
+    }
+    match (kind.group.as_str(), kind.plural.as_str()) {
+        ("apps", "deployments") | ("policy" | "autoscaling", _) => {
+            members.insert("status".to_owned(), json!({}));
+        }
+        ("apps", "replicasets") => {
+            members.insert("status".to_owned(), json!({"replicas": 0}));
+        }
+        ("", "services") => {
+            members.insert("status".to_owned(), json!({"loadBalancer": {}}));
+        }
+        ("", "pods") => {
+            members.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": "BestEffort"}));
+        }
+        ("", "namespaces") => {
+            members.insert("spec".to_owned(), json!({"finalizers": ["kubernetes"]}));
+            members.insert("status".to_owned(), json!({"phase": "Active"}));
+            let name = object.name().to_owned();
+            or(&mut object["metadata"], "labels", json!({}));
+            object["metadata"]["labels"]["kubernetes.io/metadata.name"] = json!(name);
+        }
+        _ => {}
+    }
+}
+
+fn deployment(object: &mut Value) {
+    or(object, "spec", json!({}));
+    let spec = &mut object["spec"];
+    or(spec, "replicas", json!(1));
+    or(spec, "revisionHistoryLimit", json!(10));
+    or(spec, "progressDeadlineSeconds", json!(600));
+    or(spec, "strategy", json!({}));
+    let strategy = &mut spec["strategy"];
+    or(strategy, "type", json!("RollingUpdate"));
+    if strategy["type"] == "RollingUpdate" {
+        or(strategy, "rollingUpdate", json!({}));
+        or(&mut strategy["rollingUpdate"], "maxSurge", json!("25%"));
+        or(&mut strategy["rollingUpdate"], "maxUnavailable", json!("25%"));
+    }
+    if spec["paused"] == false {
+        spec.as_object_mut().map(|spec| spec.remove("paused"));
+    }
+}
+
+fn template(template: &mut Value, extra: &[Value]) {
+    if template.is_object() {
+        or(template, "metadata", json!({}));
+        or(template, "spec", json!({}));
+        pod_spec(&mut template["spec"], extra);
+    }
+}
+
+fn pod_spec(spec: &mut Value, extra: &[Value]) {
+    if !spec.is_object() {
+        return;
+    }
+    for (member, default) in [
+        ("restartPolicy", json!("Always")),
+        ("dnsPolicy", json!("ClusterFirst")),
+        ("terminationGracePeriodSeconds", json!(30)),
+        ("schedulerName", json!("default-scheduler")),
+        ("securityContext", json!({})),
+    ] {
+        or(spec, member, default);
+    }
+    for list in ["containers", "initContainers"] {
+        each(spec, list, container);
+    }
+    each(spec, "volumes", |volume| {
+        for source in ["configMap", "secret", "projected", "downwardAPI"] {
+            if volume[source].is_object() {
+                or(&mut volume[source], "defaultMode", json!(420));
+            }
+        }
+    });
+    for extra in extra {
+        fill_in(spec, &extra["spec"]);
+    }
+}
+
+fn container(container: &mut Value) {
+    let image = container.text("image");
+    let tag = image.rsplit('/').next().unwrap_or_default().split_once(':').map_or("latest", |(_, tag)| tag);
+    let policy = if tag == "latest" && !image.contains('@') { "Always" } else { "IfNotPresent" };
+    or(container, "imagePullPolicy", json!(policy));
+    or(container, "terminationMessagePath", json!("/dev/termination-log"));
+    or(container, "terminationMessagePolicy", json!("File"));
+    or(container, "resources", json!({}));
+    each(container, "ports", |port| or(port, "protocol", json!("TCP")));
+    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        let Some(probe) = container.get_mut(probe).filter(|probe| probe.is_object()) else { continue };
+        or(probe, "timeoutSeconds", json!(1));
+        or(probe, "periodSeconds", json!(10));
+        or(probe, "successThreshold", json!(1));
+        or(probe, "failureThreshold", json!(3));
+        if let Some(get) = probe.get_mut("httpGet") {
+            or(get, "path", json!("/"));
+            or(get, "scheme", json!("HTTP"));
+        }
+    }
+}
+
+fn service(object: &mut Value) {
+    or(object, "spec", json!({}));
+    let spec = &mut object["spec"];
+    or(spec, "type", json!("ClusterIP"));
+    or(spec, "sessionAffinity", json!("None"));
+    each(spec, "ports", |port| {
+        or(port, "protocol", json!("TCP"));
+        let number = port["port"].clone();
+        or(port, "targetPort", number);
+    });
+    if spec["type"] != "ExternalName" {
+        or(spec, "internalTrafficPolicy", json!("Cluster"));
+        or(spec, "ipFamilies", json!(["IPv4"]));
+        or(spec, "ipFamilyPolicy", json!("SingleStack"));
+    }
+}
+
+/// Gives a Service an address of its own, or keeps the one it had.
+pub(super) fn address(object: &mut Value, old: Option<&Value>, next: &mut u64) {
+    let spec = &mut object["spec"];
+    if spec["type"] == "ExternalName" {
+        return;
+    }
+    if spec.text("clusterIP").is_empty() {
+        let kept = old.map(|old| old["spec"].text("clusterIP")).filter(|kept| !kept.is_empty());
+        let address = kept.map_or_else(
+            || {
+                *next += 1;
+                format!("10.96.{}.{}", *next / 250, *next % 250 + 1)
+            },
+            str::to_owned,
+        );
+        spec["clusterIP"] = json!(address);
+    }
+    if spec["clusterIPs"].as_array().is_none_or(Vec::is_empty) {
+        spec["clusterIPs"] = json!([spec["clusterIP"]]);
+    }
+}
+
+fn route(object: &mut Value, matches: &Value) {
+    each(&mut object["spec"], "parentRefs", |parent| {
+        or(parent, "group", json!("gateway.networking.k8s.io"));
+        or(parent, "kind", json!("Gateway"));
+    });
+    let backend = |backend: &mut Value| {
+        or(backend, "group", json!(""));
+        or(backend, "kind", json!("Service"));
+        or(backend, "weight", json!(1));
+    };
+    each(&mut object["spec"], "rules", |rule| {
+        if !matches.is_null() {
+            or(rule, "matches", matches.clone());
+        }
+        each(rule, "backendRefs", backend);
+        each(rule, "matches", |found| {
+            if matches.is_null() {
+                if let Some(method) = found.get_mut("method") {
+                    or(method, "type", json!("Exact"));
+                }
+            } else {
+                or(found, "path", json!({}));
+                or(&mut found["path"], "type", json!("PathPrefix"));
+                or(&mut found["path"], "value", json!("/"));
+            }
+            for list in ["headers", "queryParams"] {
+                each(found, list, |condition| or(condition, "type", json!("Exact")));
+            }
+        });
+        each(rule, "filters", |filter| {
+            if let Some(mirror) = filter.get_mut("requestMirror").and_then(|mirror| mirror.get_mut("backendRef")) {
+                or(mirror, "group", json!(""));
+                or(mirror, "kind", json!("Service"));
+            }
+        });
+    });
+}
+
+/// Adds what is missing; the first item of a list of defaults is meant for every item.
+fn fill_in(value: &mut Value, defaults: &Value) {
+    match (value, defaults) {
+        (Value::Object(members), Value::Object(defaults)) => {
+            for (name, default) in defaults {
+                match members.get_mut(name) {
+                    Some(member) => fill_in(member, default),
+                    None if default.is_array() => {}
+                    None => {
+                        members.insert(name.clone(), default.clone());
+                    }
+                }
+            }
+        }
+        (Value::Array(items), Value::Array(defaults)) => {
+            if let Some(default) = defaults.first() {
+                for item in items {
+                    fill_in(item, default);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The defaults of a schema, as definitions of custom kinds carry them.
+fn by_schema(value: &mut Value, schema: &Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, schema) in schema["properties"].as_object().unwrap_or(&Map::new()) {
+                if let Some(default) = schema.get("default")
+                    && !members.contains_key(name)
+                {
+                    members.insert(name.clone(), default.clone());
+                }
+                if let Some(member) = members.get_mut(name) {
+                    by_schema(member, schema);
+                }
+            }
+            let others = &schema["additionalProperties"];
+            if others.is_object() {
+                members.values_mut().for_each(|member| by_schema(member, others));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| by_schema(item, &schema["items"])),
+        _ => {}
+    }
+}

@@ -1,0 +1,119 @@
+//! How objects go: at once, after their finalizers, or, for pods, when their time is over.
+use super::{
+    Status,
+    serve::{Ask, time_text},
+    store::{Meta as _, State},
+    write::part_of,
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Finalizer: dependents go first.
+pub(super) const FOREGROUND: &str = "foregroundDeletion";
+/// Finalizer: dependents are let go.
+pub(super) const ORPHAN: &str = "orphan";
+
+impl State {
+    pub(super) fn delete(&mut self, ask: &Ask<'_>) -> Result<Value, Status> {
+        if !ask.call.part().is_empty() {
+            return Err(Status::not_allowed());
+        }
+        let old = self.get(ask.table, ask.namespace(), ask.name()).cloned();
+        let old = old.ok_or_else(|| Status::not_found(&ask.kind, ask.name()))?;
+        self.delete_object(ask, &old)
+    }
+
+    pub(super) fn delete_object(&mut self, ask: &Ask<'_>, old: &Arc<Value>) -> Result<Value, Status> {
+        let (kind, options) = (&ask.kind, &ask.call.options);
+        let name = old.name();
+        if kind.is("", "namespaces") && matches!(name, "default" | "kube-system" | "kube-public") {
+            return Err(Status::forbidden(kind, name, "this namespace may not be deleted"));
+        }
+        if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != old.uid()) {
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid());
+            return Err(Status::conflict(kind, name, &why));
+        }
+        if let Some(version) = options.at_version.as_deref().filter(|version| *version != old.version()) {
+            let why = format!(
+                "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
+                old.version()
+            );
+            return Err(Status::conflict(kind, name, &why));
+        }
+        let mut new = (**old).clone();
+        set_finalizers(&mut new, options.propagation.as_deref());
+        let grace = if kind.is("", "pods") { grace_of(old, options.grace_seconds) } else { 0 };
+        let waits = grace > 0 || !new.finalizers().is_empty() || kind.is("", "namespaces");
+        if waits {
+            mark(ask, old, &mut new, grace);
+            if new == **old || options.dry_run {
+                return Ok(new);
+            }
+            let made = self.commit(ask.user, part_of(ask), ask.table, Some(old.clone()), Some(new));
+            return Ok(made.map(|made| (*made).clone()).unwrap_or_default());
+        }
+        if !options.dry_run {
+            self.commit(ask.user, None, ask.table, Some(old.clone()), None);
+        }
+        if kind.answers_with_deleted() {
+            return Ok((**old).clone());
+        }
+        let mut details = json!({"name": name, "kind": kind.plural, "uid": old.uid()});
+        if !kind.group.is_empty() {
+            details["group"] = json!(kind.group);
+        }
+        Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}))
+    }
+}
+
+/// Marks an object as one that is to go; an earlier mark stays, but for a pod that is to go sooner.
+fn mark(ask: &Ask<'_>, old: &Value, new: &mut Value, grace: i64) {
+    if old.is_ending() {
+        let before = old["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+        if grace >= before {
+            return;
+        }
+        let at = old["metadata"].text("deletionTimestamp").parse::<jiff::Timestamp>().unwrap_or(ask.at);
+        let earlier = at.checked_sub(jiff::SignedDuration::from_secs(before - grace)).unwrap_or(at);
+        new["metadata"]["deletionTimestamp"] = json!(time_text(earlier));
+        new["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+        return;
+    }
+    let at = ask.at.checked_add(jiff::SignedDuration::from_secs(grace)).unwrap_or(ask.at);
+    new["metadata"]["deletionTimestamp"] = json!(time_text(at));
+    if ask.kind.is("", "namespaces") {
+        new["status"]["phase"] = json!("Terminating");
+        return;
+    }
+    new["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+    if let Some(generation) = old["metadata"]["generation"].as_i64().filter(|generation| *generation > 0) {
+        new["metadata"]["generation"] = json!(generation + 1);
+    }
+}
+
+/// What becomes of dependents is said by two finalizers; who says nothing leaves them as they are.
+fn set_finalizers(object: &mut Value, propagation: Option<&str>) {
+    let Some(propagation) = propagation else { return };
+    let mut finalizers: Vec<String> =
+        object.finalizers().into_iter().filter(|one| *one != FOREGROUND && *one != ORPHAN).map(str::to_owned).collect();
+    match propagation {
+        "Foreground" => finalizers.push(FOREGROUND.to_owned()),
+        "Orphan" => finalizers.push(ORPHAN.to_owned()),
+        _ => {}
+    }
+    let Some(metadata) = object["metadata"].as_object_mut() else { return };
+    if finalizers.is_empty() {
+        metadata.remove("finalizers");
+    } else {
+        metadata.insert("finalizers".to_owned(), json!(finalizers));
+    }
+}
+
+/// How long a pod may take: what is asked for, else what it says; one that runs nowhere takes no time.
+fn grace_of(pod: &Value, asked: Option<i64>) -> i64 {
+    let spec = &pod["spec"];
+    if spec.text("nodeName").is_empty() || matches!(pod["status"].text("phase"), "Succeeded" | "Failed") {
+        return 0;
+    }
+    asked.or(spec["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30).max(0)
+}

@@ -1,0 +1,276 @@
+//! Who is asked what: rights, kinds, reads, and the pages that say what is served.
+use super::{
+    Call, Kind, Method, Status,
+    select::{self, Selector},
+    store::{Meta as _, State},
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A request that found its kind.
+pub(super) struct Ask<'a> {
+    pub(super) user: &'a str,
+    pub(super) call: &'a Call,
+    pub(super) kind: Arc<Kind>,
+    pub(super) table: usize,
+    pub(super) at: Timestamp,
+    /// The version that reads are answered from.
+    pub(super) version: Option<u64>,
+}
+
+impl Ask<'_> {
+    pub(super) fn namespace(&self) -> &str {
+        self.call.namespace.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.call.name.as_deref().unwrap_or_default()
+    }
+
+    /// Who the written fields belong to.
+    pub(super) fn manager(&self) -> &str {
+        self.call.options.manager.as_deref().unwrap_or_else(|| {
+            // Actors of a world are known by the last part of their name.
+            self.user.rsplit(':').next().unwrap_or(self.user)
+        })
+    }
+
+    /// The time as objects carry it.
+    pub(super) fn time(&self) -> String {
+        time_text(self.at)
+    }
+
+    pub(super) fn selector(&self) -> Result<Selector, Status> {
+        let options = &self.call.options;
+        Selector::read(&self.kind, options.labels.as_deref(), options.fields.as_deref())
+    }
+}
+
+/// A time in whole seconds.
+pub(super) fn time_text(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
+}
+
+impl State {
+    /// Finds the kind that is meant, and whether the user may.
+    pub(super) fn ask<'a>(&self, user: &'a str, call: &'a Call, version: Option<u64>) -> Result<Ask<'a>, Status> {
+        let table = self.table_at(&call.api_version, &call.plural)?;
+        let kind = self.tables[table].kind.clone();
+        let ask = Ask { user, call, kind, table, at: self.now(), version };
+        self.authorize(&ask)?;
+        match call.part() {
+            "" => {}
+            "status" if ask.kind.status => {}
+            "scale" if ask.kind.scale => {}
+            _ => return Err(Status::not_served()),
+        }
+        let needs_namespace = !matches!(call.method, Method::List | Method::Watch | Method::DeleteCollection);
+        if ask.kind.namespaced != call.namespace.is_some() && (needs_namespace || !ask.kind.namespaced) {
+            return Err(Status::not_served());
+        }
+        Ok(ask)
+    }
+
+    pub(super) fn is_denied(&self, user: &str, verb: &str, resource: &str) -> bool {
+        !self.denied.is_empty()
+            && ["*", verb].iter().any(|verb| {
+                ["*", resource].iter().any(|resource| {
+                    self.denied.contains(&(user.to_owned(), (*verb).to_owned(), (*resource).to_owned()))
+                })
+            })
+    }
+
+    fn authorize(&self, ask: &Ask<'_>) -> Result<(), Status> {
+        let (verb, resource) = (ask.call.method.verb(), ask.call.resource());
+        if !self.is_denied(ask.user, verb, &resource) {
+            return Ok(());
+        }
+        let place = match &ask.call.namespace {
+            Some(namespace) => format!("in the namespace \"{namespace}\""),
+            None => "at the cluster scope".to_owned(),
+        };
+        let why = format!(
+            "User \"{}\" cannot {verb} resource \"{resource}\" in API group \"{}\" {place}",
+            ask.user, ask.kind.group
+        );
+        Err(Status::forbidden(&ask.kind, ask.name(), &why))
+    }
+
+    /// One request.
+    pub(super) fn answer(&mut self, user: &str, call: &Call, version: Option<u64>) -> Result<Value, Status> {
+        if call.method == Method::Discover || call.plural.is_empty() {
+            return self.discover(call);
+        }
+        let ask = self.ask(user, call, version)?;
+        let answer = match call.method {
+            Method::Get => self.read_one(&ask),
+            Method::List => self.read_all(&ask),
+            Method::Create => self.create(&ask),
+            Method::Update => self.update(&ask),
+            Method::Patch(how) => self.patch(&ask, how),
+            Method::Delete => self.delete(&ask),
+            Method::DeleteCollection => self.delete_all(&ask),
+            Method::Watch | Method::Discover => Err(Status::not_allowed()),
+        }?;
+        Ok(if call.metadata_only && !matches!(call.method, Method::List | Method::DeleteCollection) {
+            metadata_of(&answer)
+        } else {
+            answer
+        })
+    }
+
+    fn read_one(&self, ask: &Ask<'_>) -> Result<Value, Status> {
+        self.check_version(ask)?;
+        let found = match ask.version {
+            Some(version) => self.get_at(ask.table, ask.namespace(), ask.name(), version),
+            None => self.get(ask.table, ask.namespace(), ask.name()).cloned(),
+        };
+        let object = found.ok_or_else(|| Status::not_found(&ask.kind, ask.name()))?;
+        Ok(if ask.call.part() == "scale" { scale_of(&object) } else { (*object).clone() })
+    }
+
+    fn check_version(&self, ask: &Ask<'_>) -> Result<u64, Status> {
+        let Some(text) = &ask.call.options.version else { return Ok(0) };
+        let version: u64 = text.parse().map_err(|_| {
+            let why = format!("Invalid value: \"{text}\": must be an unsigned integer");
+            Status::invalid(&ask.kind, "", "resourceVersion", &why)
+        })?;
+        if version > self.rv { Err(Status::too_new(version, self.rv)) } else { Ok(version) }
+    }
+
+    fn read_all(&self, ask: &Ask<'_>) -> Result<Value, Status> {
+        let selector = ask.selector()?;
+        let options = &ask.call.options;
+        let asked = self.check_version(ask)?;
+        let mut version = ask.version.unwrap_or(self.rv);
+        let mut after = None;
+        if let Some(token) = &options.next {
+            let (from, place) =
+                token.split_once(':').ok_or_else(|| Status::bad_request("continue key is not valid"))?;
+            version = from.parse().map_err(|_| Status::bad_request("continue key is not valid"))?;
+            after = place.split_once('/');
+            if version < self.floor {
+                return Err(Status::expired(
+                    "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
+                ));
+            }
+        } else if options.version_match.as_deref() == Some("Exact") {
+            if asked < self.floor {
+                return Err(Status::expired("The resourceVersion for the provided list is too old."));
+            }
+            version = asked;
+        }
+        let all = self.list_at(ask.table, ask.call.namespace.as_deref(), version);
+        let mut found: Vec<_> = all
+            .iter()
+            .filter(|object| after.is_none_or(|after| (object.namespace(), object.name()) > after))
+            .filter(|object| selector.takes(object))
+            .collect();
+        let mut metadata = json!({"resourceVersion": version.to_string()});
+        if let Some(limit) = options.limit.filter(|limit| found.len() > *limit) {
+            if selector.is_all() {
+                metadata["remainingItemCount"] = json!(found.len() - limit);
+            }
+            found.truncate(limit);
+            if let Some(last) = found.last() {
+                metadata["continue"] = json!(format!("{version}:{}/{}", last.namespace(), last.name()));
+            }
+        }
+        let items = found.into_iter().map(|object| {
+            if ask.call.metadata_only {
+                return metadata_of(object);
+            }
+            let mut item = (**object).clone();
+            // A list of a built-in kind says it once.
+            if let Some(members) = item.as_object_mut().filter(|_| !ask.kind.is_custom()) {
+                members.remove("apiVersion");
+                members.remove("kind");
+            }
+            item
+        });
+        let (api_version, kind) = if ask.call.metadata_only {
+            ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList".to_owned())
+        } else {
+            (ask.kind.api_version(), format!("{}List", ask.kind.kind))
+        };
+        Ok(json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "items": items.collect::<Vec<_>>()}))
+    }
+
+    fn discover(&self, call: &Call) -> Result<Value, Status> {
+        let group_of = |api_version: &str| api_version.rsplit_once('/').map_or("", |(group, _)| group).to_owned();
+        match call.api_version.as_str() {
+            "version" => Ok(json!({
+                "major": "1", "minor": "36", "gitVersion": "v1.36.0", "gitCommit": "0", "gitTreeState": "clean",
+                "buildDate": "2026-04-22T00:00:00Z", "goVersion": "go1.26", "compiler": "gc", "platform": "linux/amd64",
+            })),
+            "api" => Ok(json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})),
+            "apis" => {
+                let mut groups: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+                for api_version in self.paths.keys().filter(|api_version| api_version.contains('/')) {
+                    let version = api_version.rsplit('/').next();
+                    let entry = json!({"groupVersion": api_version, "version": version});
+                    groups.entry(group_of(api_version)).or_default().push(entry);
+                }
+                let groups = groups.into_iter().map(
+                    |(name, versions)| json!({"name": name, "preferredVersion": versions[0], "versions": versions}),
+                );
+                Ok(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups.collect::<Vec<_>>()}))
+            }
+            path => {
+                let api_version = path.strip_prefix("apis/").or_else(|| path.strip_prefix("api/")).unwrap_or(path);
+                let tables = self.paths.get(api_version).ok_or_else(Status::no_page)?;
+                let resources = tables.values().flat_map(|table| resources_of(&self.tables[*table].kind));
+                Ok(json!({
+                    "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version,
+                    "resources": resources.collect::<Vec<_>>(),
+                }))
+            }
+        }
+    }
+}
+
+fn resources_of(kind: &Kind) -> Vec<Value> {
+    let verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+    let part = |part: &str, of: &str| {
+        json!({
+            "name": format!("{}/{part}", kind.plural), "singularName": "", "namespaced": kind.namespaced, "kind": of,
+            "verbs": ["get", "patch", "update"],
+        })
+    };
+    let mut all = vec![json!({
+        "name": kind.plural, "singularName": kind.kind.to_lowercase(), "namespaced": kind.namespaced,
+        "kind": kind.kind, "verbs": verbs,
+    })];
+    all.extend(kind.status.then(|| part("status", &kind.kind)));
+    all.extend(kind.scale.then(|| part("scale", "Scale")));
+    all
+}
+
+/// An object without everything but its metadata.
+pub(super) fn metadata_of(object: &Value) -> Value {
+    if object["kind"] == "Status" {
+        return object.clone();
+    }
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+}
+
+/// The size of an object, as the subresource `scale` shows it.
+pub(super) fn scale_of(object: &Value) -> Value {
+    let metadata = &object["metadata"];
+    let mut scale = json!({
+        "apiVersion": "autoscaling/v1", "kind": "Scale",
+        "metadata": {"name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"], "creationTimestamp": metadata["creationTimestamp"]},
+        "spec": {}, "status": {"replicas": object["status"]["replicas"].as_i64().unwrap_or(0)},
+    });
+    // As everywhere, 0 is not written.
+    if let Some(replicas) = object["spec"]["replicas"].as_i64().filter(|replicas| *replicas != 0) {
+        scale["spec"]["replicas"] = json!(replicas);
+    }
+    let selector = select::text_of(&object["spec"]["selector"]);
+    if !selector.is_empty() {
+        scale["status"]["selector"] = json!(selector);
+    }
+    scale
+}

@@ -1,0 +1,192 @@
+//! What is refused for what it says: names, labels, owners, and the few fields of built-in kinds that matter here.
+use super::{Kind, Status, select, store::Meta as _};
+use serde_json::Value;
+
+const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const OLD_LABEL: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+const VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+
+/// All annotations of an object together.
+const ANNOTATIONS_CAP: usize = 256 * 1024;
+
+fn is_label(text: &str) -> bool {
+    let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    ends(text.chars().next())
+        && ends(text.chars().next_back())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+fn is_label_value(text: &str) -> bool {
+    let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    text.is_empty()
+        || ends(text.chars().next())
+            && ends(text.chars().next_back())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+/// Checks what all kinds have in common, and what is known of this one.
+pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Status> {
+    let wrong = |field: &str, why: String| Err(Status::invalid(kind, new.name(), field, &why));
+    let name = new.name();
+    if old.is_none() {
+        if name.is_empty() {
+            return wrong("metadata.name", "Required value: name or generateName is required".to_owned());
+        }
+        let (fine, longest, rule) = match kind.plural.as_str() {
+            "services" => (is_label(name) && !name.starts_with(|c: char| c.is_ascii_digit()), 63, OLD_LABEL),
+            "namespaces" => (is_label(name), 63, LABEL),
+            _ => (name.split('.').all(is_label), 253, SUBDOMAIN),
+        };
+        if name.len() > longest {
+            return wrong(
+                "metadata.name",
+                format!("Invalid value: \"{name}\": must be no more than {longest} characters"),
+            );
+        }
+        if !fine {
+            return wrong("metadata.name", format!("Invalid value: \"{name}\": {rule}"));
+        }
+    }
+    for (key, value) in new["metadata"]["labels"].as_object().into_iter().flatten() {
+        let Some(text) = value.as_str() else {
+            return Err(Status::bad_request(format!("unrecognized type: label {key} is not a string")));
+        };
+        if text.len() > 63 {
+            return wrong("metadata.labels", format!("Invalid value: \"{text}\": must be no more than 63 bytes"));
+        }
+        if !is_label_value(text) {
+            return wrong("metadata.labels", format!("Invalid value: \"{text}\": {VALUE}"));
+        }
+    }
+    let annotations = new["metadata"]["annotations"].as_object().into_iter().flatten();
+    if annotations.map(|(key, value)| key.len() + value.as_str().unwrap_or_default().len()).sum::<usize>()
+        > ANNOTATIONS_CAP
+    {
+        return wrong("metadata.annotations", format!("Too long: may not be more than {ANNOTATIONS_CAP} bytes"));
+    }
+    owners(kind, new)?;
+    if let Some(old) = old {
+        metadata_stays(kind, old, new)?;
+    }
+    workload(kind, old, new)?;
+    service(kind, old, new)
+}
+
+fn owners(kind: &Kind, new: &Value) -> Result<(), Status> {
+    let wrong = |field: &str, why: String| Err(Status::invalid(kind, new.name(), field, &why));
+    let mut controller: Option<&Value> = None;
+    for owner in new.owners() {
+        for member in ["apiVersion", "kind", "name", "uid"] {
+            if owner.text(member).is_empty() {
+                return wrong(
+                    "metadata.ownerReferences",
+                    format!("Invalid value: {owner}: {member} must not be empty"),
+                );
+            }
+        }
+        if owner["controller"] == true {
+            if let Some(first) = controller {
+                let why = format!(
+                    "Invalid value: {}: Only one reference can have Controller set to true. Found \"true\" in references for {}/{} and {}/{}",
+                    new["metadata"]["ownerReferences"],
+                    first.text("kind"),
+                    first.text("name"),
+                    owner.text("kind"),
+                    owner.text("name"),
+                );
+                return wrong("metadata.ownerReferences", why);
+            }
+            controller = Some(owner);
+        }
+    }
+    Ok(())
+}
+
+fn metadata_stays(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
+    for member in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let (before, after) = (&old["metadata"][member], &new["metadata"][member]);
+        if before != after {
+            let field = format!("metadata.{member}");
+            return Err(Status::invalid(
+                kind,
+                old.name(),
+                &field,
+                &format!("Invalid value: {after}: field is immutable"),
+            ));
+        }
+    }
+    if old.is_ending() {
+        let before = old.finalizers();
+        let added: Vec<_> = new.finalizers().into_iter().filter(|one| !before.contains(one)).collect();
+        if !added.is_empty() {
+            let why = format!(
+                "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                added.iter().map(|one| format!("\"{one}\"")).collect::<Vec<_>>().join(", ")
+            );
+            return Err(Status::invalid(kind, old.name(), "metadata.finalizers", &why));
+        }
+    }
+    Ok(())
+}
+
+fn workload(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Status> {
+    if kind.group != "apps" || kind.plural == "controllerrevisions" {
+        return Ok(());
+    }
+    let wrong = |field: &str, why: &str| Err(Status::invalid(kind, new.name(), field, why));
+    let spec = &new["spec"];
+    if spec["replicas"].as_i64().is_none_or(|replicas| replicas < 0) {
+        let why = format!("Invalid value: {}: must be greater than or equal to 0", spec["replicas"]);
+        return wrong("spec.replicas", &why);
+    }
+    let selector = &spec["selector"];
+    let is_empty = |part: &str| {
+        selector[part].as_object().is_none_or(serde_json::Map::is_empty)
+            && selector[part].as_array().is_none_or(Vec::is_empty)
+    };
+    if !selector.is_object() {
+        return wrong("spec.selector", "Required value");
+    }
+    if is_empty("matchLabels") && is_empty("matchExpressions") {
+        return wrong("spec.selector", "Invalid value: {}: empty selector is invalid for deployment");
+    }
+    let labels = &spec["template"]["metadata"]["labels"];
+    if !select::matches(selector, labels) {
+        let why = format!("Invalid value: {labels}: `selector` does not match template `labels`");
+        return wrong("spec.template.metadata.labels", &why);
+    }
+    if spec["template"]["spec"]["containers"].as_array().is_none_or(Vec::is_empty) {
+        return wrong("spec.template.spec.containers", "Required value");
+    }
+    if old.is_some_and(|old| old["spec"]["selector"] != *selector) {
+        return wrong("spec.selector", &format!("Invalid value: {selector}: field is immutable"));
+    }
+    Ok(())
+}
+
+fn service(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Status> {
+    if !kind.is("", "services") {
+        return Ok(());
+    }
+    let wrong = |field: &str, why: &str| Err(Status::invalid(kind, new.name(), field, why));
+    let spec = &new["spec"];
+    let ports = spec["ports"].as_array().map_or(&[][..], Vec::as_slice);
+    if ports.is_empty() && spec["type"] != "ExternalName" && spec["clusterIP"] != "None" {
+        return wrong("spec.ports", "Required value");
+    }
+    for (at, port) in ports.iter().enumerate() {
+        if ports.len() > 1 && port.text("name").is_empty() {
+            return wrong(&format!("spec.ports[{at}].name"), "Required value");
+        }
+        if port["port"].as_u64().is_none_or(|port| port == 0 || port > 65_535) {
+            let why = format!("Invalid value: {}: must be between 1 and 65535, inclusive", port["port"]);
+            return wrong(&format!("spec.ports[{at}].port"), &why);
+        }
+    }
+    if old.is_some_and(|old| old["spec"]["clusterIP"] != spec["clusterIP"] && old["spec"]["type"] == spec["type"]) {
+        let why = format!("Invalid value: [{}]: may not change once set", spec["clusterIP"]);
+        return wrong("spec.clusterIPs[0]", &why);
+    }
+    Ok(())
+}

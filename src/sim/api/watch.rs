@@ -1,0 +1,232 @@
+//! Watches: what there is, then what changes, line by line, until time is up or the connection breaks.
+use super::{Call, EventFate, Hooks, Kind, Server, Status, Verb, select::Selector, serve::metadata_of, store::Commit};
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tokio::{sync::watch, time::Instant};
+
+/// How often a silent watch says where it stands.
+const BOOKMARK: Duration = Duration::from_mins(1);
+/// How long a watch lasts that does not say.
+const LASTS: Duration = Duration::from_mins(30);
+
+/// One watch.
+pub(super) struct Feed {
+    server: Server,
+    hooks: Arc<dyn Hooks>,
+    kind: Arc<Kind>,
+    table: usize,
+    namespace: Option<String>,
+    selector: Selector,
+    metadata_only: bool,
+    bookmarks: bool,
+    /// Everything up to here was looked at.
+    seen: u64,
+    lines: VecDeque<Line>,
+    news: watch::Receiver<usize>,
+    deadline: Instant,
+    bookmark: Instant,
+    over: bool,
+}
+
+struct Line {
+    text: Bytes,
+    /// Of an event: which version, and when it was.
+    event: Option<(u64, Timestamp)>,
+}
+
+#[derive(Serialize)]
+struct Event<'a> {
+    r#type: &'a str,
+    object: &'a Value,
+}
+
+fn line(kind: &str, object: &Value) -> Bytes {
+    let mut text = serde_json::to_vec(&Event { r#type: kind, object }).unwrap_or_default();
+    text.push(b'\n');
+    text.into()
+}
+
+impl Feed {
+    /// Begins a watch, from the version that was asked for, or with what there is.
+    pub(super) fn begin(
+        server: &Server,
+        hooks: &Arc<dyn Hooks>,
+        user: &str,
+        call: &Call,
+        version: Option<u64>,
+    ) -> Result<Self, Status> {
+        let state = server.state();
+        let ask = state.ask(user, call, version)?;
+        let options = &call.options;
+        let asked = options.version.as_deref().unwrap_or("0");
+        let asked: u64 = asked.parse().map_err(|_| {
+            let why = format!("Invalid value: \"{asked}\": strconv.ParseUint: parsing \"{asked}\": invalid syntax");
+            Status::invalid(&ask.kind, "", "resourceVersion", &why)
+        })?;
+        let lasts = options.timeout_seconds.filter(|seconds| *seconds > 0).map_or(LASTS, Duration::from_secs);
+        let now = Instant::now();
+        let mut feed = Self {
+            server: server.clone(),
+            hooks: hooks.clone(),
+            selector: ask.selector()?,
+            kind: ask.kind,
+            table: ask.table,
+            namespace: call.namespace.clone(),
+            metadata_only: call.metadata_only,
+            bookmarks: options.bookmarks,
+            seen: asked,
+            lines: VecDeque::new(),
+            news: state.tables[ask.table].news.subscribe(),
+            deadline: now + lasts,
+            bookmark: now + BOOKMARK,
+            over: false,
+        };
+        let begins = options.initial_events.unwrap_or(asked == 0);
+        if begins {
+            feed.seen = version.unwrap_or(state.rv);
+            for object in state.list_at(feed.table, feed.namespace.as_deref(), feed.seen) {
+                if feed.selector.takes(&object) {
+                    let text = feed.line("ADDED", &object);
+                    feed.lines.push_back(Line { text, event: None });
+                }
+            }
+            if options.initial_events == Some(true) && options.bookmarks {
+                feed.push_bookmark(true);
+            }
+        } else if asked < state.floor && asked > 0 {
+            feed.push_error(&Status::too_old(asked, state.floor));
+        }
+        Ok(feed)
+    }
+
+    fn line(&self, kind: &str, object: &Value) -> Bytes {
+        if self.metadata_only { line(kind, &metadata_of(object)) } else { line(kind, object) }
+    }
+
+    fn push_error(&mut self, status: &Status) {
+        self.lines.push_back(Line { text: line("ERROR", &status.to_value()), event: None });
+        self.over = true;
+    }
+
+    fn push_bookmark(&mut self, of_initial: bool) {
+        let mut object = json!({
+            "apiVersion": self.kind.api_version(), "kind": self.kind.kind,
+            "metadata": {"resourceVersion": self.seen.to_string(), "creationTimestamp": null},
+        });
+        if of_initial {
+            object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let text = self.line("BOOKMARK", &object);
+        self.lines.push_back(Line { text, event: None });
+        self.bookmark = Instant::now() + BOOKMARK;
+    }
+
+    /// The line of a commit, where this watch is about it.
+    fn read(&self, commit: &Commit) -> Option<Bytes> {
+        if self.namespace.as_ref().is_some_and(|namespace| *namespace != commit.namespace) {
+            return None;
+        }
+        let takes = |object: &Option<Arc<Value>>| object.as_ref().filter(|object| self.selector.takes(object)).cloned();
+        let last = |object: &Value| {
+            let mut object = object.clone();
+            object["metadata"]["resourceVersion"] = json!(commit.rv.to_string());
+            self.line("DELETED", &object)
+        };
+        match (takes(&commit.before), takes(&commit.after), commit.verb) {
+            (None, Some(after), _) => Some(self.line("ADDED", &after)),
+            (Some(_), Some(after), _) => Some(self.line("MODIFIED", &after)),
+            (Some(before), None, Verb::Create | Verb::Update | Verb::Delete) => Some(last(&before)),
+            (None, None, _) => None,
+        }
+    }
+
+    /// Looks at everything that was committed since.
+    fn look(&mut self) {
+        self.news.borrow_and_update();
+        let server = self.server.clone();
+        let state = server.state();
+        for commit in state.commits_after(self.table, self.seen) {
+            if let Some(text) = self.read(commit) {
+                self.lines.push_back(Line { text, event: Some((commit.rv, commit.at)) });
+            }
+        }
+        self.seen = self.seen.max(state.rv);
+    }
+
+    /// The next line, when it is due. `None` is the end of the connection.
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(line) = self.lines.pop_front() {
+                let Some((rv, at)) = line.event else { return Some(line.text) };
+                return self.hold(rv, at, line.text).await;
+            }
+            if self.over {
+                return None;
+            }
+            self.look();
+            if !self.lines.is_empty() {
+                continue;
+            }
+            let now = Instant::now();
+            if now >= self.deadline {
+                self.over = true;
+                if self.bookmarks {
+                    self.push_bookmark(false);
+                }
+                continue;
+            }
+            if self.bookmarks && now >= self.bookmark {
+                self.push_bookmark(false);
+                continue;
+            }
+            let until = if self.bookmarks { self.deadline.min(self.bookmark) } else { self.deadline };
+            tokio::select! {
+                biased;
+                changed = self.news.changed() => if changed.is_err() { self.over = true },
+                () = tokio::time::sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// Holds an event back for as long as it should be.
+    async fn hold(&mut self, rv: u64, at: Timestamp, text: Bytes) -> Option<Bytes> {
+        match self.hooks.event(&self.kind, rv) {
+            EventFate::After(delay) => {
+                if !delay.is_zero() {
+                    let due = at.checked_add(SignedDuration::try_from(delay).ok()?).ok()?;
+                    let left = due.duration_since(self.server.state().now());
+                    let until = Instant::now() + Duration::try_from(left).unwrap_or_default();
+                    tokio::time::sleep_until(until.min(self.deadline)).await;
+                    if until > self.deadline {
+                        self.end();
+                        return None;
+                    }
+                }
+                self.bookmark = Instant::now() + BOOKMARK;
+                Some(text)
+            }
+            EventFate::Stall(delay) => {
+                tokio::time::sleep(delay).await;
+                Some(text)
+            }
+            EventFate::Close => {
+                self.end();
+                None
+            }
+            EventFate::Gone => {
+                self.lines.clear();
+                self.over = true;
+                let status = Status::too_old(rv, self.seen);
+                Some(line("ERROR", &status.to_value()))
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        self.lines.clear();
+        self.over = true;
+    }
+}

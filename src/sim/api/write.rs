@@ -1,0 +1,419 @@
+//! What becomes of a write: create, replace and patch, in the order in which the real server checks, fills in and refuses.
+use super::{
+    Kind, Status,
+    admission::Operation,
+    apply,
+    call::PatchType,
+    defaults,
+    fields::{self, Entry, Writer, entries_of},
+    patch::patched,
+    serve::{Ask, metadata_of, scale_of},
+    store::{Meta as _, State},
+    validate,
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The longest beginning of a generated name.
+const GENERATED: usize = 58;
+
+impl State {
+    pub(super) fn create(&mut self, ask: &Ask<'_>) -> Result<Value, Status> {
+        if !ask.call.part().is_empty() {
+            return Err(Status::not_allowed());
+        }
+        self.create_object(ask, ask.call.body.clone(), false)
+    }
+
+    fn create_object(&mut self, ask: &Ask<'_>, mut object: Value, applied: bool) -> Result<Value, Status> {
+        let kind = &ask.kind;
+        decode(ask, &mut object)?;
+        if !object.version().is_empty() {
+            return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
+        }
+        let prefix: String = object["metadata"].text("generateName").chars().take(GENERATED).collect();
+        if object.name().is_empty() && !prefix.is_empty() {
+            object["metadata"]["name"] = json!(format!("{prefix}{}", self.new_suffix()));
+        }
+        self.check_namespace(ask, object.name())?;
+        let uid = self.new_uid();
+        let Some(metadata) = object["metadata"].as_object_mut() else { return Err(Status::bad_request("no metadata")) };
+        for member in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+            metadata.remove(member);
+        }
+        metadata.insert("uid".to_owned(), json!(uid));
+        metadata.insert("creationTimestamp".to_owned(), json!(ask.time()));
+        if kind.has_generation() {
+            metadata.insert("generation".to_owned(), json!(1));
+        } else {
+            metadata.remove("generation");
+        }
+        defaults::begin(kind, &mut object);
+        self.fill(kind, None, &mut object);
+        if !applied {
+            note(ask, Vec::new(), &json!({}), &mut object);
+        }
+        self.mutate(ask, Operation::Create, None, &mut object);
+        self.fill(kind, None, &mut object);
+        validate::check(kind, None, &object)?;
+        self.review(ask, Operation::Create, None, &object)?;
+        if self.get(ask.table, ask.namespace(), object.name()).is_some() {
+            return Err(Status::exists(kind, object.name()));
+        }
+        if ask.call.options.dry_run {
+            return Ok(object);
+        }
+        let made = self.commit(ask.user, None, ask.table, None, Some(object));
+        Ok(made.map(|made| (*made).clone()).unwrap_or_default())
+    }
+
+    /// New content needs a namespace that is there and stays.
+    fn check_namespace(&self, ask: &Ask<'_>, name: &str) -> Result<(), Status> {
+        if !ask.kind.namespaced {
+            return Ok(());
+        }
+        let Some(namespaces) = self.table_of("namespaces") else { return Ok(()) };
+        match self.get(namespaces, "", ask.namespace()) {
+            None => Err(Status::not_found(&self.tables[namespaces].kind, ask.namespace())),
+            Some(found) if found.is_ending() => Err(Status::terminating(&ask.kind, name, ask.namespace())),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn fill(&mut self, kind: &Kind, old: Option<&Value>, object: &mut Value) {
+        defaults::fill(kind, object, &self.extra_defaults);
+        if kind.is("", "services") {
+            defaults::address(object, old, &mut self.made.address);
+        }
+    }
+
+    fn stored(&self, ask: &Ask<'_>) -> Result<Arc<Value>, Status> {
+        let found = self.get(ask.table, ask.namespace(), ask.name()).cloned();
+        found.ok_or_else(|| Status::not_found(&ask.kind, ask.name()))
+    }
+
+    pub(super) fn update(&mut self, ask: &Ask<'_>) -> Result<Value, Status> {
+        let old = self.stored(ask)?;
+        if ask.call.part() == "scale" {
+            return self.rescale(ask, &old, &ask.call.body);
+        }
+        let mut new = ask.call.body.clone();
+        decode(ask, &mut new)?;
+        self.replace(ask, &old, new, false)
+    }
+
+    pub(super) fn patch(&mut self, ask: &Ask<'_>, how: PatchType) -> Result<Value, Status> {
+        if how == PatchType::Apply {
+            return self.apply(ask);
+        }
+        let old = self.stored(ask)?;
+        if ask.call.part() == "scale" {
+            let scale = patched(&ask.kind, PatchType::Merge, &scale_of(&old), &ask.call.body)?;
+            return self.rescale(ask, &old, &scale);
+        }
+        let mut new = patched(&ask.kind, how, &old, &ask.call.body)?;
+        decode(ask, &mut new)?;
+        self.replace(ask, &old, new, false)
+    }
+
+    fn rescale(&mut self, ask: &Ask<'_>, old: &Arc<Value>, scale: &Value) -> Result<Value, Status> {
+        let mut new = (**old).clone();
+        for member in ["uid", "resourceVersion"] {
+            let wanted = &scale["metadata"][member];
+            new["metadata"][member] = if wanted.is_null() { old["metadata"][member].clone() } else { wanted.clone() };
+        }
+        new["spec"]["replicas"] = json!(scale["spec"]["replicas"].as_i64().unwrap_or(0));
+        self.replace(ask, old, new, false).map(|object| scale_of(&object))
+    }
+
+    fn apply(&mut self, ask: &Ask<'_>) -> Result<Value, Status> {
+        let options = &ask.call.options;
+        let manager = options.manager.as_deref().unwrap_or_default();
+        if manager.is_empty() {
+            let why =
+                "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
+            return Err(Status::new(422, "Invalid", why));
+        }
+        let mut config = ask.call.body.clone();
+        if config["metadata"]["managedFields"].as_array().is_some_and(|all| !all.is_empty()) {
+            return Err(Status::bad_request("metadata.managedFields must be nil"));
+        }
+        decode(ask, &mut config)?;
+        let subresource = ask.call.part();
+        if subresource == "status" {
+            config = json!({"apiVersion": config["apiVersion"], "kind": config["kind"], "status": config["status"],
+                "metadata": {"name": config["metadata"]["name"], "namespace": config["metadata"]["namespace"]}});
+            defaults::without_nulls(&mut config);
+        } else if ask.kind.status
+            && let Some(members) = config.as_object_mut()
+        {
+            members.remove("status");
+        }
+        let (api_version, time) = (ask.kind.api_version(), ask.time());
+        let writer = Writer { manager, subresource, api_version: &api_version, time: &time };
+        let live = self.get(ask.table, ask.namespace(), ask.name()).cloned();
+        let Some(live) = live else {
+            if !subresource.is_empty() {
+                return Err(Status::not_found(&ask.kind, ask.name()));
+            }
+            let mut object = apply::apply(&ask.kind, None, &config, options.force, writer)?;
+            object["metadata"]["name"] = json!(ask.name());
+            return self.create_object(ask, object, true);
+        };
+        let object = apply::apply(&ask.kind, Some(&live), &config, options.force, writer)?;
+        self.replace(ask, &live, object, true)
+    }
+
+    /// Puts a new object in the place of the old one, as far as the request may.
+    fn replace(&mut self, ask: &Ask<'_>, old: &Arc<Value>, mut new: Value, applied: bool) -> Result<Value, Status> {
+        let kind = ask.kind.clone();
+        check_versions(&kind, old, &new)?;
+        let base = managers(old, &new);
+        carry_over(ask, old, &mut new);
+        if ask.call.part() == "status" {
+            let status = new.get_mut("status").map(Value::take);
+            let managed = new["metadata"]["managedFields"].take();
+            new = (**old).clone();
+            if let Some(members) = new.as_object_mut() {
+                members.remove("status");
+                members.extend(status.filter(|status| !status.is_null()).map(|status| ("status".to_owned(), status)));
+            }
+            new["metadata"]["managedFields"] = managed;
+        }
+        self.fill(&kind, Some(old), &mut new);
+        if !applied {
+            note(ask, base, old, &mut new);
+        }
+        self.mutate(ask, Operation::Update, Some(old), &mut new);
+        self.fill(&kind, Some(old), &mut new);
+        count_generation(&kind, ask.call.part(), old, &mut new);
+        validate::check(&kind, Some(old), &new)?;
+        self.review(ask, Operation::Update, Some(old), &new)?;
+        if same_but_for_time(old, &new) {
+            new["metadata"]["managedFields"] = old["metadata"]["managedFields"].clone();
+            defaults::without_nulls(&mut new["metadata"]);
+        }
+        let is_over = new.is_ending()
+            && new.finalizers().is_empty()
+            && new["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+            && (!kind.is("", "namespaces") || new["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty));
+        if ask.call.options.dry_run {
+            return Ok(new);
+        }
+        if is_over {
+            self.commit(ask.user, part_of(ask), ask.table, Some(old.clone()), None);
+            return Ok(new);
+        }
+        let place = (ask.table, ask.namespace().to_owned(), ask.name().to_owned());
+        if new == **old && !self.outdated.contains(&place) {
+            return Ok(new);
+        }
+        let made = self.commit(ask.user, part_of(ask), ask.table, Some(old.clone()), Some(new));
+        Ok(made.map(|made| (*made).clone()).unwrap_or_default())
+    }
+
+    /// A newer server reads what an older one stored, and fills in what it knows.
+    pub(super) fn set_extra_defaults(&mut self, template: Value) {
+        self.extra_defaults.push(template);
+        for at in 0..self.tables.len() {
+            let kind = self.tables[at].kind.clone();
+            if !(kind.group == "apps" || kind.is("", "pods")) {
+                continue;
+            }
+            for rows in self.tables[at].objects.values_mut() {
+                for object in rows.values_mut() {
+                    let mut new = (**object).clone();
+                    defaults::fill(&kind, &mut new, &self.extra_defaults);
+                    if new != **object {
+                        self.outdated.insert((at, new.namespace().to_owned(), new.name().to_owned()));
+                        *object = Arc::new(new);
+                    }
+                }
+            }
+        }
+    }
+
+    /// All of a selection, deleted one by one.
+    pub(super) fn delete_all(&mut self, ask: &Ask<'_>) -> Result<Value, Status> {
+        let selector = ask.selector()?;
+        let namespace = ask.call.namespace.as_deref();
+        let all: Vec<_> =
+            self.tables[ask.table].all(namespace).filter(|object| selector.takes(object)).cloned().collect();
+        let mut items = Vec::new();
+        for object in all {
+            self.delete_object(ask, &object)?;
+            items.push(if ask.call.metadata_only { metadata_of(&object) } else { (*object).clone() });
+        }
+        Ok(json!({
+            "apiVersion": ask.kind.api_version(), "kind": format!("{}List", ask.kind.kind),
+            "metadata": {"resourceVersion": self.rv.to_string()}, "items": items,
+        }))
+    }
+}
+
+/// Notes what the request changed as its sender's.
+fn note(ask: &Ask<'_>, base: Vec<Entry>, old: &Value, new: &mut Value) {
+    let api_version = ask.kind.api_version();
+    let time = ask.time();
+    let subresource = ask.call.part();
+    let writer = Writer { manager: ask.manager(), subresource, api_version: &api_version, time: &time };
+    fields::record(&ask.kind, base, old, new, writer);
+}
+
+pub(super) fn part_of(ask: &Ask<'_>) -> Option<&'static str> {
+    match ask.call.part() {
+        "status" => Some("status"),
+        "scale" => Some("scale"),
+        _ => None,
+    }
+}
+
+/// Reads a body as an object of the kind that the path names.
+fn decode(ask: &Ask<'_>, object: &mut Value) -> Result<(), Status> {
+    let kind = &ask.kind;
+    if !object.is_object() {
+        return Err(Status::bad_request(format!("the body is not a {}", kind.kind)));
+    }
+    defaults::without_nulls(object);
+    let (said, api_version) = (object.text("kind"), kind.api_version());
+    if !said.is_empty() && said != kind.kind
+        || !object.text("apiVersion").is_empty() && object.text("apiVersion") != api_version
+    {
+        return Err(Status::bad_request(format!(
+            "{} in version \"{}\" cannot be handled as a {}: the kind or the API version in the data does not match the expected one ({api_version})",
+            said,
+            object.text("apiVersion"),
+            kind.kind
+        )));
+    }
+    for (member, empty) in [("metadata", json!({})), ("kind", json!(kind.kind)), ("apiVersion", json!(api_version))] {
+        object.as_object_mut().map(|members| members.entry(member).or_insert(empty));
+    }
+    if !object["metadata"].is_object() || object.get("spec").is_some_and(|spec| !spec.is_object()) {
+        return Err(Status::bad_request(format!("{} cannot be handled: json: cannot unmarshal", kind.kind)));
+    }
+    if !ask.name().is_empty() {
+        let name = object.name();
+        if name.is_empty() {
+            object["metadata"]["name"] = json!(ask.name());
+        } else if name != ask.name() {
+            let why = format!("the name of the object ({name}) does not match the name on the URL ({})", ask.name());
+            return Err(Status::bad_request(why));
+        }
+    }
+    if kind.namespaced {
+        let namespace = object.namespace();
+        if namespace.is_empty() {
+            object["metadata"]["namespace"] = json!(ask.namespace());
+        } else if namespace != ask.namespace() {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+    } else if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("namespace");
+    }
+    Ok(())
+}
+
+fn check_versions(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
+    if !new.uid().is_empty() && new.uid() != old.uid() {
+        let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.uid(), old.uid());
+        return Err(Status::conflict(kind, old.name(), &why));
+    }
+    if new.version().is_empty() {
+        if !kind.takes_unconditional_updates() {
+            let why = "Invalid value: 0: must be specified for an update";
+            return Err(Status::invalid(kind, old.name(), "metadata.resourceVersion", why));
+        }
+    } else if new.version() != old.version() {
+        return Err(Status::modified(kind, old.name()));
+    }
+    Ok(())
+}
+
+/// Who managed what before this write: as stored, unless the writer sends another list or an empty one.
+fn managers(old: &Value, new: &Value) -> Vec<Entry> {
+    match new["metadata"]["managedFields"].as_array() {
+        Some(sent) if sent.len() == 1 && sent[0].as_object().is_some_and(serde_json::Map::is_empty) => Vec::new(),
+        Some(sent) if !sent.is_empty() => entries_of(new),
+        _ => entries_of(old),
+    }
+}
+
+/// What a write does not say stays; what it may not say is refused later.
+fn carry_over(ask: &Ask<'_>, old: &Value, new: &mut Value) {
+    let Some(metadata) = new["metadata"].as_object_mut() else { return };
+    let stored = &old["metadata"];
+    let mut keep = |member: &str| match stored.get(member) {
+        Some(value) => {
+            metadata.insert(member.to_owned(), value.clone());
+        }
+        None => {
+            metadata.remove(member);
+        }
+    };
+    keep("resourceVersion");
+    keep("generation");
+    keep("selfLink");
+    if old.is_ending() {
+        keep("deletionTimestamp");
+        keep("deletionGracePeriodSeconds");
+    }
+    for member in ["uid", "creationTimestamp"] {
+        if let Some(value) = stored.get(member) {
+            metadata.entry(member).or_insert_with(|| value.clone());
+        }
+    }
+    let keeps_status = ask.kind.status && ask.call.part() != "status";
+    if let Some(members) = new.as_object_mut().filter(|_| keeps_status) {
+        members.remove("status");
+        members.extend(old.get("status").map(|status| ("status".to_owned(), status.clone())));
+    }
+}
+
+/// A generation is what an owner asked for; what is found out about it is none.
+fn count_generation(kind: &Kind, part: &str, old: &Value, new: &mut Value) {
+    if !kind.has_generation() || part == "status" {
+        return;
+    }
+    let differs = if kind.is("apps", "deployments") {
+        old["spec"] != new["spec"] || old["metadata"]["annotations"] != new["metadata"]["annotations"]
+    } else {
+        let rest = |object: &Value| -> Vec<(String, Value)> {
+            let members = object.as_object().into_iter().flatten();
+            let wanted = members.filter(|(name, _)| *name != "metadata" && !(kind.status && *name == "status"));
+            wanted.map(|(name, value)| (name.clone(), value.clone())).collect()
+        };
+        rest(old) != rest(new)
+    };
+    if differs {
+        new["metadata"]["generation"] = json!(old["metadata"]["generation"].as_i64().unwrap_or(0) + 1);
+    }
+}
+
+/// Whether nothing differs but when who wrote.
+fn same_but_for_time(old: &Value, new: &Value) -> bool {
+    let (Some(before), Some(after)) = (old.as_object(), new.as_object()) else { return false };
+    let rest = before.len() == after.len()
+        && before.iter().all(|(name, value)| name == "metadata" || after.get(name) == Some(value));
+    if !rest {
+        return false;
+    }
+    let without = |object: &Value| {
+        let mut metadata = object["metadata"].clone();
+        metadata.as_object_mut().map(|members| members.remove("managedFields"));
+        metadata
+    };
+    let timeless = |object: &Value| {
+        let mut entries = entries_of(object);
+        for entry in &mut entries {
+            entry.time.clear();
+        }
+        entries.sort_by(|one, other| {
+            (&one.manager, one.applies, &one.subresource).cmp(&(&other.manager, other.applies, &other.subresource))
+        });
+        entries
+    };
+    without(old) == without(new) && timeless(old) == timeless(new)
+}

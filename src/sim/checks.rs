@@ -1,0 +1,580 @@
+//! What must hold after every committed write, whatever happened before it.
+//!
+//! The checks know the API server's objects as they were at each commit, what the gateway acts on, and nothing of how the
+//! operator came to its decisions.
+use super::{
+    api::Commit,
+    json::Read,
+    world::{
+        OPERATOR, deployments,
+        plane::{Cause, Plane},
+        pods,
+    },
+};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+const HASH: &str = "pod-template-hash";
+const UID_LABEL: &str = "bellwether.dev/rollout-uid";
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Violation {
+    /// The rule's name.
+    pub rule: &'static str,
+    /// When, in milliseconds of the story.
+    pub at: u64,
+    /// What was seen.
+    pub what: String,
+}
+
+type Objects = BTreeMap<(String, String), Arc<Value>>;
+
+/// What a Rollout did with one try at one revision.
+#[derive(Clone, Debug, Default)]
+struct Trial {
+    step: i64,
+    started: BTreeMap<i64, String>,
+    entered: BTreeMap<i64, u64>,
+    failed: Option<String>,
+    aborted: bool,
+}
+
+/// The checks, and what they remember.
+#[derive(Default)]
+pub struct Checks {
+    objects: Objects,
+    /// By whose doing a pod is ending.
+    endings: BTreeMap<String, Cause>,
+    trials: BTreeMap<(String, String, i64), Trial>,
+    epoch: i64,
+    /// When each set had how many ready pods, most lately.
+    ready: BTreeMap<String, Vec<(u64, i64)>>,
+    /// How many replicas the Deployment wanted, and since when.
+    wanted: Vec<(u64, i64)>,
+    /// Commands that were given: promotions excuse a step's short time.
+    commands: BTreeSet<String>,
+    pub violations: Vec<Violation>,
+    /// Writes of the operator, by kind and verb, without the Lease and events.
+    pub writes: BTreeMap<String, u64>,
+    /// How much was committed beside Leases and Events.
+    pub busy: usize,
+    /// A sum over everything that was committed, in order.
+    pub print: u64,
+    /// Time and words of what was decided, for the story's telling.
+    pub told: Vec<(u64, String)>,
+}
+
+impl Checks {
+    /// A pod begins to end by this doing.
+    pub fn ending(&mut self, pod: &str, cause: Cause) {
+        self.endings.insert(pod.to_owned(), cause);
+    }
+
+    /// By whose doing a pod ended.
+    pub fn cause_of(&self, pod: &str) -> Cause {
+        self.endings.get(pod).copied().unwrap_or(Cause::Others)
+    }
+
+    fn wrong(&mut self, rule: &'static str, at: u64, what: impl Into<String>) {
+        if self.violations.len() < 20 {
+            self.violations.push(Violation { rule, at, what: what.into() });
+        }
+    }
+
+    /// Looks at one commit.
+    pub fn commit(&mut self, commit: &Commit, plane: &Plane, at: u64) {
+        let kind = commit.kind.plural.clone();
+        if !matches!(kind.as_str(), "leases" | "events") {
+            self.busy += 1;
+        }
+        let text = format!("{at} {} {kind} {} {:?}", commit.user, commit.name, commit.after);
+        self.print = text.bytes().fold(self.print, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let key = (kind.clone(), commit.name.clone());
+        match &commit.after {
+            Some(object) => drop(self.objects.insert(key, object.clone())),
+            None => drop(self.objects.remove(&key)),
+        }
+        if commit.user == OPERATOR {
+            self.tell(commit, at);
+            self.operator_wrote(commit, plane, at);
+        }
+        match kind.as_str() {
+            "rollouts" => self.rollout(commit, at),
+            "replicasets" => {
+                self.remember_ready(commit, at);
+                self.ownership(at);
+            }
+            "deployments" => {
+                let wanted = commit.after.as_ref().map_or(0, |it| it.maybe("/spec/replicas").unwrap_or(1));
+                // What was wanted until now counts until now.
+                if let Some((_, last)) = self.wanted.last().copied() {
+                    self.wanted.push((at, last));
+                }
+                self.wanted.push((at, wanted));
+                let surplus = self.wanted.len().saturating_sub(16);
+                self.wanted.drain(..surplus);
+                self.ownership(at);
+            }
+            "rolloutactions" if commit.before.is_none() => {
+                if let Some(action) = &commit.after {
+                    self.commands.insert(action.text("/spec/action").to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tell(&mut self, commit: &Commit, at: u64) {
+        let kind = commit.kind.plural.as_str();
+        if matches!(kind, "leases" | "events") {
+            return;
+        }
+        *self
+            .writes
+            .entry(format!(
+                "{:?} {kind}{}",
+                commit.verb,
+                commit.subresource.map(|it| format!("/{it}")).unwrap_or_default()
+            ))
+            .or_default() += 1;
+        let words = match (kind, &commit.after) {
+            ("rollouts", Some(rollout)) => {
+                let status = &rollout["status"];
+                let step = status.text("/step/name");
+                format!(
+                    "status: {} {}{} w{}/{} {}",
+                    status.text("/phase"),
+                    if step.is_empty() { String::new() } else { format!("step {step} ") },
+                    status.text("/intent/action"),
+                    status.number("/weights/desired"),
+                    status.number("/weights/accepted"),
+                    status.text("/message")
+                )
+            }
+            (_, Some(object)) => match kind {
+                "replicasets" => format!(
+                    "ReplicaSet {} {:?}: {} pods, controlled by {}",
+                    commit.name,
+                    commit.verb,
+                    object.number("/spec/replicas"),
+                    object.controller().unwrap_or("nobody")
+                ),
+                "deployments" => format!("Deployment {}: paused {}", commit.name, object.is("/spec/paused")),
+                "services" => format!("Service {} selects {}", commit.name, object["spec"]["selector"]),
+                "httproutes" => format!("route {}: {:?}", commit.name, weights_of(object)),
+                _ => format!("{kind} {} {:?}", commit.name, commit.verb),
+            },
+            (_, None) => format!("{kind} {} deleted", commit.name),
+        };
+        if self.told.last().is_none_or(|(_, last)| *last != words) {
+            self.told.push((at, words));
+        }
+    }
+
+    fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Arc<Value>> {
+        let from = (kind.to_owned(), String::new());
+        self.objects.range(from..).take_while(move |((known, _), _)| known == kind).map(|(_, object)| object)
+    }
+
+    fn object(&self, kind: &str, name: &str) -> Option<&Arc<Value>> {
+        self.objects.get(&(kind.to_owned(), name.to_owned()))
+    }
+
+    fn remember_ready(&mut self, commit: &Commit, at: u64) {
+        let Some(set) = &commit.after else { return };
+        let hash = set.text(&format!("/spec/template/metadata/labels/{HASH}")).to_owned();
+        let known = self.ready.entry(hash).or_default();
+        known.push((at, set.number("/status/readyReplicas")));
+        if known.len() > 64 {
+            known.remove(0);
+        }
+    }
+
+    /// The most ready pods that a hash had within the last seconds.
+    fn ready_lately(&self, hash: &str, at: u64) -> i64 {
+        let Some(known) = self.ready.get(hash) else { return 0 };
+        let lately = known.iter().filter(|(time, _)| at.saturating_sub(*time) <= 5_000).map(|(_, ready)| *ready).max();
+        lately.into_iter().chain(known.last().map(|(_, ready)| *ready)).max().unwrap_or(0)
+    }
+
+    // ---- who owns what ---------------------------------------------------------------------------------------------
+
+    /// A held Deployment controls one ReplicaSet at the most, and what is ours is nothing that its selector matches.
+    fn ownership(&mut self, at: u64) {
+        let rollouts: Vec<Arc<Value>> = self.of_kind("rollouts").cloned().collect();
+        for rollout in rollouts {
+            let held = rollout.text("/status/workload/uid").to_owned();
+            let adopted = !rollout.text("/status/workload/stableReplicaSet").is_empty();
+            let Some(deployment) = self.object("deployments", rollout.text("/spec/workloadRef/name")).cloned() else {
+                continue;
+            };
+            if !adopted || deployment.uid() != held {
+                continue;
+            }
+            let sets: Vec<Arc<Value>> = self.of_kind("replicasets").filter(|set| !set.is_ending()).cloned().collect();
+            if !rollout.is_ending() {
+                let controlled: Vec<_> = sets
+                    .iter()
+                    .filter(|set| set.controller() == Some(deployment.uid()))
+                    .map(|set| set.name())
+                    .collect();
+                if controlled.len() > 1 {
+                    self.wrong("I2 the Deployment controls one ReplicaSet", at, format!("it controls {controlled:?}"));
+                }
+            }
+            let selector = deployment.pointer("/spec/selector/matchLabels");
+            for set in &sets {
+                if set.controller() == Some(rollout.uid()) {
+                    if set.matches(selector) {
+                        self.wrong("I4 what is ours does not match the Deployment's selector", at, set.name());
+                    }
+                    let others =
+                        set.list("/metadata/ownerReferences").iter().any(|owner| owner.text("/uid") != rollout.uid());
+                    if !others && set.number("/spec/replicas") > 0 {
+                        self.wrong("I3 a ReplicaSet with pods has an owner beside the Rollout", at, set.name());
+                    }
+                }
+            }
+        }
+    }
+
+    // ---- what the operator wrote ---------------------------------------------------------------------------------
+
+    fn operator_wrote(&mut self, commit: &Commit, plane: &Plane, at: u64) {
+        match commit.kind.plural.as_str() {
+            "deployments" => self.wrote_deployment(commit, at),
+            "replicasets" => self.wrote_set(commit, plane, at),
+            "services" => self.wrote_service(commit, plane, at),
+            "httproutes" => self.wrote_route(commit, at),
+            "pods" | "endpointslices" | "secrets" | "namespaces" | "nodes" => {
+                self.wrong("S15 only what is ours is written", at, format!("{} {}", commit.kind.plural, commit.name));
+            }
+            _ => {}
+        }
+    }
+
+    /// `spec.paused` and our labels, nothing else; and never unpaused at a template that is not the controlled one's.
+    fn wrote_deployment(&mut self, commit: &Commit, at: u64) {
+        let (Some(before), Some(after)) = (&commit.before, &commit.after) else {
+            return self.wrong("S15 only what is ours is written", at, "a Deployment was created or deleted");
+        };
+        let bare = |object: &Value| {
+            let mut bare = object.clone();
+            if let Some(spec) = bare["spec"].as_object_mut() {
+                spec.remove("paused");
+            }
+            for key in ["resourceVersion", "generation", "managedFields"] {
+                bare["metadata"].as_object_mut().and_then(|it| it.remove(key));
+            }
+            let metadata = bare["metadata"].as_object_mut();
+            if let Some(labels) = metadata.and_then(|it| it.get_mut("labels")).and_then(Value::as_object_mut) {
+                labels.retain(|key, _| !key.starts_with("bellwether.dev/"));
+            }
+            if bare["metadata"].get("labels").is_some_and(|labels| *labels == serde_json::json!({})) {
+                bare["metadata"].as_object_mut().and_then(|it| it.remove("labels"));
+            }
+            bare
+        };
+        if bare(before) != bare(after) {
+            self.wrong("I5 of a Deployment only paused and our labels are written", at, format!("{before} -> {after}"));
+        }
+        if before.is("/spec/paused") && !after.is("/spec/paused") {
+            let template = deployments::plain(&after["spec"]["template"]);
+            let uid = after.uid().to_owned();
+            let equal = self
+                .of_kind("replicasets")
+                .any(|set| set.controller() == Some(&uid) && deployments::plain(&set["spec"]["template"]) == template);
+            let rollouts: Vec<Arc<Value>> = self.of_kind("rollouts").cloned().collect();
+            let continues =
+                rollouts.iter().any(|rollout| rollout.is_ending() && rollout.text("/spec/onDelete") == "Continue");
+            if !equal && !continues {
+                self.wrong(
+                    "I6 a Deployment is resumed at the template that it controls",
+                    at,
+                    "it was resumed at another",
+                );
+            }
+        }
+    }
+
+    fn wrote_set(&mut self, commit: &Commit, plane: &Plane, at: u64) {
+        let (before, after) = (&commit.before, &commit.after);
+        let size = |set: &Option<Arc<Value>>| set.as_ref().map_or(0, |set| set.maybe("/spec/replicas").unwrap_or(1));
+        if let Some(set) = after
+            && before.is_none()
+        {
+            let template = deployments::plain(&set["spec"]["template"]);
+            let uid = set.controller().unwrap_or_default().to_owned();
+            let same = self
+                .of_kind("replicasets")
+                .filter(|other| {
+                    other.controller() == Some(&uid)
+                        && !other.is_ending()
+                        && deployments::plain(&other["spec"]["template"]) == template
+                })
+                .count();
+            if same > 1 {
+                self.wrong("S12 one ReplicaSet for each template", at, format!("{same} of the same template"));
+            }
+        }
+        let changed = size(before) != size(after);
+        let controlled_by_deployment = before.as_ref().is_some_and(|set| {
+            let uid = set.controller();
+            self.of_kind("deployments").any(|deployment| Some(deployment.uid()) == uid)
+        });
+        if changed && controlled_by_deployment && after.is_some() {
+            self.wrong("I7 replicas of the Deployment's ReplicaSet are never written", at, commit.name.clone());
+        }
+        if size(after) < size(before) {
+            let hash = before
+                .as_ref()
+                .map(|set| set.text(&format!("/spec/template/metadata/labels/{HASH}")).to_owned())
+                .unwrap_or_default();
+            self.nobody_is_sent_to(&hash, size(after), plane, at);
+        }
+    }
+
+    /// A hash loses pods only while no request goes to it.
+    fn nobody_is_sent_to(&mut self, hash: &str, left: i64, plane: &Plane, at: u64) {
+        let mut sent = Vec::new();
+        for (service, pods) in plane.served() {
+            let with_hash = pods
+                .iter()
+                .filter(|pod| plane.processes.get(*pod).is_some_and(|it| it.hash == hash && it.dead.is_none()))
+                .count();
+            if with_hash > 0 && left == 0 {
+                sent.push(format!("{service} sends requests to {with_hash} of them"));
+            }
+        }
+        // A crashed or never ready pod gets none.
+        if !sent.is_empty() {
+            self.wrong(
+                "S03 no pods end under traffic",
+                at,
+                format!("ReplicaSet of {hash} to {left}: {}", sent.join(", ")),
+            );
+        }
+    }
+
+    /// A selector moves only while its Service carries no weight, or gains pods.
+    fn wrote_service(&mut self, commit: &Commit, plane: &Plane, at: u64) {
+        let (Some(before), Some(after)) = (&commit.before, &commit.after) else { return };
+        let (from, to) = (&before["spec"]["selector"], &after["spec"]["selector"]);
+        if from == to {
+            return;
+        }
+        let ready = |selector: &Value| -> BTreeSet<String> {
+            self.of_kind("pods")
+                .filter(|pod| pod.matches(Some(selector)) && pods::is_ready(pod) && !pod.is_ending())
+                .map(|pod| pod.name().to_owned())
+                .collect()
+        };
+        let lost: Vec<_> = ready(from).difference(&ready(to)).cloned().collect();
+        let weight = plane.weight(&commit.name);
+        if weight > 0 && !lost.is_empty() {
+            self.wrong(
+                "S16 a selector moves only at weight 0",
+                at,
+                format!("Service {} from {from} to {to} at {weight} %, losing {}", commit.name, lost.join(", ")),
+            );
+        }
+    }
+
+    fn wrote_route(&mut self, commit: &Commit, at: u64) {
+        let (Some(before), Some(after)) = (&commit.before, &commit.after) else { return };
+        let bare = |object: &Value| {
+            let mut spec = object["spec"].clone();
+            for rule in spec["rules"].as_array_mut().into_iter().flatten() {
+                for backend in rule["backendRefs"].as_array_mut().into_iter().flatten() {
+                    backend.as_object_mut().and_then(|it| it.remove("weight"));
+                }
+            }
+            spec
+        };
+        if bare(before) != bare(after) {
+            self.wrong("S15 of a route only weights are written", at, format!("{before} -> {after}"));
+        }
+        let (was, is) = (weights_of(before), weights_of(after));
+        for (index, rule) in is.iter().enumerate() {
+            let all: u64 = rule.iter().map(|(_, weight)| weight).sum();
+            let ours: Vec<_> =
+                rule.iter().filter(|(name, _)| name.ends_with("-stable") || name.ends_with("-canary")).collect();
+            let ours_sum: u64 = ours.iter().map(|(_, weight)| weight).sum();
+            if ours.len() == 2 && ours.len() == rule.len() && all != 100 {
+                self.wrong("S01 weights add up", at, format!("rule {index}: {rule:?}"));
+            }
+            let share = |rule: &[(String, u64)]| {
+                rule.iter().find(|(name, _)| name.ends_with("-canary")).map_or(0, |(_, weight)| *weight)
+            };
+            let (old, new) = (was.get(index).map_or(0, |rule| share(rule)), share(rule));
+            if new > old && ours_sum > 0 {
+                self.raised(commit, new * 100 / ours_sum, at);
+            }
+        }
+    }
+
+    /// The canary's weight rose: its pods are there, and it was not given up.
+    fn raised(&mut self, commit: &Commit, percent: u64, at: u64) {
+        let Some(route) = &commit.after else { return };
+        let uid = route.label(UID_LABEL).unwrap_or_default().to_owned();
+        let Some(rollout) = self.of_kind("rollouts").find(|rollout| rollout.uid() == uid).cloned() else { return };
+        let status = &rollout["status"];
+        let canary = status.text("/canary/podTemplateHash").to_owned();
+        let back = status.is("/flight/promotion/moved");
+        if !status["latch"].is_null() && !back {
+            self.wrong("S04 no weight for what was given up", at, format!("{percent} % although {}", status["latch"]));
+        }
+        let lately =
+            self.wanted.iter().filter(|(time, _)| at.saturating_sub(*time) <= 5_000).map(|(_, wanted)| *wanted);
+        let Some(wanted) = lately.chain(self.wanted.last().map(|(_, wanted)| *wanted)).min() else { return };
+        let needed = (wanted * i64::try_from(percent).unwrap_or(100) + 99) / 100;
+        let service = self.object("services", rollout.text("/spec/traffic/services/canary"));
+        let selected =
+            service.map(|service| service.text(&format!("/spec/selector/{HASH}")).to_owned()).unwrap_or_default();
+        let ready = self.ready_lately(if selected.is_empty() { &canary } else { &selected }, at);
+        if ready < needed {
+            self.wrong(
+                "S02 pods before requests",
+                at,
+                format!("{percent} % of {wanted} needs {needed} pods, {ready} were ready"),
+            );
+        }
+    }
+
+    // ---- what the Rollout says ------------------------------------------------------------------------------------
+
+    fn rollout(&mut self, commit: &Commit, at: u64) {
+        let Some(after) = commit.after.clone() else { return };
+        let status = &after["status"];
+        let before = commit.before.clone().unwrap_or_default();
+        let old = &before["status"];
+        let epoch = status.number("/intent/epoch");
+        if commit.user == OPERATOR && epoch != 0 {
+            if epoch < self.epoch {
+                self.wrong("S11 no write of a former leader", at, format!("epoch {epoch} after {}", self.epoch));
+            }
+            self.epoch = self.epoch.max(epoch);
+        }
+        if status.number("/observedGeneration") > after.number("/metadata/generation") {
+            self.wrong("S17 an honest status", at, "observedGeneration is ahead of the generation");
+        }
+        let revision = status.text("/flight/revision").to_owned();
+        let attempt = status.number("/attempt");
+        if revision.is_empty() {
+            return;
+        }
+        let key = (after.uid().to_owned(), revision.clone(), attempt);
+        let judged: Vec<String> = status
+            .list("/metrics")
+            .iter()
+            .filter(|metric| metric.text("/verdict") == "Fail")
+            .map(|metric| metric.text("/name").to_owned())
+            .collect();
+        let promoting = !status["flight"]["promotion"].is_null();
+        let was_promoting = !old["flight"]["promotion"].is_null() && old.text("/flight/revision") == revision;
+        let trial = self.trials.entry(key).or_default().clone();
+        let mut trial = trial;
+        if !status["latch"].is_null() {
+            trial.aborted = true;
+        } else if trial.aborted {
+            self.wrong(
+                "S05 an abort is for good",
+                at,
+                format!("{revision} was given up, and the latch is gone in the same attempt"),
+            );
+        }
+        if let Some(name) = judged.first()
+            && !promoting
+        {
+            trial.failed = Some(name.clone());
+        }
+        if promoting && !was_promoting {
+            let forced = self.commands.contains("PromoteFull");
+            if let Some(name) = &trial.failed
+                && !forced
+            {
+                self.wrong("S08 what failed is not promoted", at, format!("{revision}: {name} had failed"));
+            }
+            if trial.aborted {
+                self.wrong("S04 no promotion of what was given up", at, revision.clone());
+            }
+        }
+        let step = status.maybe("/step/index");
+        if let Some(index) = step {
+            let started = status.text("/step/startedAt").to_owned();
+            if let Some(known) = trial.started.get(&index)
+                && *known != started
+            {
+                self.wrong(
+                    "S06 no step twice",
+                    at,
+                    format!("{revision}: step {index} began at {known} and at {started}"),
+                );
+            }
+            if !trial.started.contains_key(&index) && index > 0 && trial.step + 1 != index {
+                self.wrong("S06 no step left out", at, format!("{revision}: from step {} to {index}", trial.step));
+            }
+            self.dwelt(&after, old, &trial, index, at);
+            trial.started.entry(index).or_insert(started);
+            trial.entered.entry(index).or_insert(at);
+            trial.step = index;
+        }
+        let key = (after.uid().to_owned(), revision, attempt);
+        self.trials.insert(key, trial);
+    }
+
+    /// A step was left: its time was full by our own clock, and nothing was unknown.
+    fn dwelt(&mut self, rollout: &Value, old: &Value, trial: &Trial, index: i64, at: u64) {
+        let left = old.maybe("/step/index").filter(|old| *old + 1 == index);
+        let Some(left) = left else { return };
+        if old.text("/flight/revision") != rollout.text("/status/flight/revision") {
+            return;
+        }
+        let commanded = self.commands.contains("Promote")
+            || self.commands.contains("PromoteFull")
+            || self.commands.contains("SetStep");
+        let at_index = usize::try_from(left).unwrap_or(0);
+        let wanted = rollout["status"]["flight"]["steps"]
+            .get(at_index)
+            .map(|step| step.text("/observe").to_owned())
+            .unwrap_or_default();
+        let wanted = wanted.parse().map_or(0, crate::duration::Duration::as_millis);
+        let stayed = trial.entered.get(&left).map_or(0, |entered| at.saturating_sub(*entered));
+        if !commanded && stayed + 1_000 < wanted {
+            self.wrong("S07 a step has its time", at, format!("step {left} was left after {stayed} ms of {wanted}"));
+        }
+        let unknown: Vec<_> = old
+            .list("/metrics")
+            .iter()
+            .filter(|metric| metric.text("/verdict") == "Unknown")
+            .map(|metric| metric.text("/name").to_owned())
+            .collect();
+        let said = rollout.list("/status/decisions").iter().any(|decision| decision.text("/reason") == "Unjudged");
+        if !unknown.is_empty()
+            && !commanded
+            && !said
+            && !rollout["spec"]["analysis"]["mode"].is_string()
+            && rollout["status"]["flight"]["steps"][at_index].number("/weight") > 0
+        {
+            self.wrong("S09 unknown is no success", at, format!("step {left} was left with {unknown:?} unknown"));
+        }
+    }
+}
+
+/// The backends of each rule, with their weights.
+pub fn weights_of(route: &Value) -> Vec<Vec<(String, u64)>> {
+    let rules = route.list("/spec/rules").iter();
+    let backends = rules.map(|rule| {
+        let all = rule.list("/backendRefs").iter();
+        all.map(|backend| {
+            let weight = u64::try_from(backend.maybe("/weight").unwrap_or(1)).unwrap_or(0);
+            (backend.text("/name").to_owned(), weight)
+        })
+        .collect()
+    });
+    backends.collect()
+}

@@ -1,0 +1,201 @@
+//! What goes wrong between an operator and the API server.
+use super::{
+    api::{Call, EventFate, Fate, Hooks, Kind, Server, Status},
+    dice::Dice,
+};
+use serde_json::Value;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::Notify, time::Instant};
+
+/// When an operator's process ends, relative to one of its writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// The write never reaches the API server.
+    Before,
+    /// The write is applied, and its answer lost.
+    Unanswered,
+    /// The answer arrived.
+    After,
+}
+
+/// What goes wrong now. All times are virtual.
+#[derive(Clone, Debug, Default)]
+pub struct Trouble {
+    /// Requests are refused until then.
+    pub outage: Option<Instant>,
+    /// Requests and events are held back until then: the process is stopped, or its network is.
+    pub frozen: Option<Instant>,
+    /// Of a thousand requests so many are never applied, applied without an answer, refused with a conflict, or with 500.
+    pub broken: u64,
+    pub lost: u64,
+    pub conflicts: u64,
+    pub errors: u64,
+    /// A request takes at the most so long, in milliseconds.
+    pub latency: u64,
+    /// Watch events are held back at the most so long, in milliseconds.
+    pub watch_lag: u64,
+    /// Of a thousand events so many end the watch, or say that its version is gone.
+    pub closes: u64,
+    pub gone: u64,
+    /// Watches say nothing until then.
+    pub stalled: Option<Instant>,
+    /// Reads are answered from so many versions ago, by a replica that lags.
+    pub behind: u64,
+}
+
+/// A line between one process and the API server.
+pub struct Line {
+    state: Mutex<State>,
+    /// Fires when the process is to end.
+    pub died: Notify,
+}
+
+struct State {
+    trouble: Trouble,
+    dice: Dice,
+    /// End the process at this write.
+    crash: Option<(u64, Crash)>,
+    writes: u64,
+    dead: bool,
+    server: Server,
+}
+
+impl Line {
+    /// A line to this API server; `crash` ends the process at its so manieth write.
+    pub fn new(server: Server, dice: Dice, crash: Option<(u64, Crash)>, trouble: Trouble) -> Arc<Self> {
+        let state = State { trouble, dice, crash, writes: 0, dead: false, server };
+        Arc::new(Self { state: Mutex::new(state), died: Notify::new() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what goes wrong.
+    pub fn trouble(&self, change: impl FnOnce(&mut Trouble)) {
+        change(&mut self.state().trouble);
+    }
+
+    /// Nothing of this process reaches anybody any more.
+    pub fn cut(&self) {
+        self.state().dead = true;
+    }
+
+    /// Ends the process.
+    pub fn kill_now(&self) {
+        self.cut();
+        self.died.notify_one();
+    }
+
+    /// Whether the process has ended.
+    pub fn is_dead(&self) -> bool {
+        self.state().dead
+    }
+
+    /// How many writes went out, without those of the Lease and of events.
+    pub fn writes(&self) -> u64 {
+        self.state().writes
+    }
+
+    /// How long until the process may go on.
+    pub fn frozen(&self) -> Duration {
+        let frozen = self.state().trouble.frozen;
+        frozen.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+    }
+}
+
+fn is_counted(call: &Call) -> bool {
+    call.method.writes() && !call.options.dry_run && !matches!(call.plural.as_str(), "leases" | "events")
+}
+
+impl Hooks for Line {
+    fn before(&self, call: &Call) -> Fate {
+        let mut state = self.state();
+        if state.dead {
+            return Fate::Hang;
+        }
+        let trouble = state.trouble.clone();
+        let now = Instant::now();
+        let latency = state.dice.range(0, trouble.latency.max(1));
+        let mut delay = Duration::from_millis(latency);
+        if let Some(until) = trouble.frozen {
+            delay += until.saturating_duration_since(now);
+        }
+        if trouble.outage.is_some_and(|until| until > now) {
+            return Fate::Break { delay };
+        }
+        if is_counted(call) {
+            state.writes += 1;
+            if let Some((at, crash)) = state.crash
+                && state.writes == at
+            {
+                state.dead = true;
+                self.died.notify_one();
+                return match crash {
+                    Crash::Before => Fate::Hang,
+                    Crash::Unanswered | Crash::After => Fate::Lose { delay: Duration::ZERO },
+                };
+            }
+        }
+        let mut fate = |often: u64| state.dice.permille(often);
+        if fate(trouble.broken) {
+            Fate::Break { delay }
+        } else if fate(trouble.lost) {
+            Fate::Lose { delay }
+        } else if fate(trouble.errors) {
+            Fate::Fail { delay, status: Status::new(500, "InternalError", "etcdserver: request timed out") }
+        } else if is_counted(call) && fate(trouble.conflicts) {
+            Fate::Fail {
+                delay,
+                status: Status::new(
+                    409,
+                    "Conflict",
+                    "the object has been modified; please apply your changes to the latest version and try again",
+                ),
+            }
+        } else {
+            Fate::Pass { delay }
+        }
+    }
+
+    fn after(&self, _call: &Call, _answer: &Result<Value, Status>) -> Duration {
+        let mut state = self.state();
+        let latency = state.trouble.latency;
+        Duration::from_millis(state.dice.range(0, latency.max(1)))
+    }
+
+    fn event(&self, _kind: &Kind, _version: u64) -> EventFate {
+        let mut state = self.state();
+        let trouble = state.trouble.clone();
+        if state.dead {
+            return EventFate::Stall(Duration::from_secs(1_000_000));
+        }
+        let now = Instant::now();
+        if let Some(until) = trouble.stalled.into_iter().chain(trouble.frozen).max()
+            && until > now
+        {
+            return EventFate::Stall(until.saturating_duration_since(now));
+        }
+        if state.dice.permille(trouble.closes) {
+            EventFate::Close
+        } else if state.dice.permille(trouble.gone) {
+            EventFate::Gone
+        } else {
+            EventFate::After(Duration::from_millis(state.dice.range(0, trouble.watch_lag.max(1))))
+        }
+    }
+
+    fn read_version(&self, call: &Call) -> Option<u64> {
+        let mut state = self.state();
+        if state.trouble.behind == 0 || call.method.writes() {
+            return None;
+        }
+        let newest = state.server.version();
+        let behind = state.trouble.behind;
+        let by = state.dice.range(0, behind);
+        Some(newest.saturating_sub(by))
+    }
+}

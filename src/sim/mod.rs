@@ -1,0 +1,13 @@
+//! A world in one thread: what stands around the operator, simulated on virtual time, so that one seed is one story.
+//!
+//! Everything here is a test. It may import everything; nothing may import it.
+pub mod api;
+mod checks;
+mod dice;
+mod faults;
+mod json;
+mod operator;
+mod stage;
+mod story;
+mod swarm;
+mod world;

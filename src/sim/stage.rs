@@ -1,0 +1,257 @@
+//! Where stories begin: a shop that serves, an operator in two replicas, and a Rollout that has taken the shop over.
+use super::{
+    api::{Kind, Policies, Server},
+    dice::Dice,
+    json::Read,
+    operator::{HOME, Replica},
+    world::{NAMESPACE, OPERATOR, Weather, World, hand::Hand},
+};
+use crate::cluster::Tamper;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The names of the stories' objects.
+pub const NAME: &str = "checkout";
+/// Who applies what is in Git.
+pub const GIT: &str = "git";
+/// A person.
+pub const USER: &str = "jane";
+
+/// What the API server and the Rollout are like in a story.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    pub replicas: i64,
+    pub policies: Policy,
+    pub steps: Value,
+    pub judged: bool,
+    pub routed: bool,
+    pub on_delete: &'static str,
+    pub scale_down_delay: &'static str,
+    pub weather: Weather,
+    pub replicas_of_operator: usize,
+}
+
+/// Which admission policies are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// All of them, as from Kubernetes 1.36 on.
+    All,
+    /// Only those that validate, as before.
+    Validating,
+    /// None.
+    None,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            replicas: 4,
+            policies: Policy::All,
+            steps: json!([
+                {"name": "warm", "weight": 0, "observe": "3s"},
+                {"name": "some", "weight": 20, "observe": "8s"},
+                {"name": "half", "weight": 50, "observe": "8s"},
+            ]),
+            judged: true,
+            routed: true,
+            on_delete: "Hold",
+            scale_down_delay: "5s",
+            weather: Weather::default(),
+            replicas_of_operator: 2,
+        }
+    }
+}
+
+/// A stage with everything on it.
+pub struct Stage {
+    pub world: World,
+    pub replicas: Vec<Arc<Replica>>,
+    pub setting: Setting,
+    pub jane: Hand,
+    pub git: Hand,
+}
+
+/// The Deployment's template with this image.
+pub fn template(image: &str) -> Value {
+    json!({
+        "metadata": {"labels": {"app": NAME}},
+        "spec": {"containers": [{"name": "app", "image": image, "ports": [{"containerPort": 8080}]}]},
+    })
+}
+
+impl Stage {
+    /// A shop that serves; the operator has not been told of it yet.
+    pub async fn set(seed: u64, setting: Setting, tamper: Option<Arc<dyn Tamper>>) -> Self {
+        let base: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let begun = tokio::time::Instant::now();
+        let clock: super::api::Clock = Arc::new(move || {
+            base + jiff::SignedDuration::from_millis(i64::try_from(begun.elapsed().as_millis()).unwrap_or(0))
+        });
+        let server = Server::new(clock.clone());
+        server.register_ours();
+        server.register(Kind::new("apps", "v1", "controllerrevisions", "ControllerRevision"));
+        let policies = Policies {
+            belt: setting.policies != Policy::None,
+            hold: setting.policies == Policy::All,
+            route_weights: setting.policies == Policy::All,
+            action_author: setting.policies == Policy::All,
+            operator: OPERATOR.to_owned(),
+            lag: std::time::Duration::from_millis(Dice::of(seed, "policies").range(0, 400)),
+            ..Policies::default()
+        };
+        server.set_policies(policies);
+        let world = World::new(server.clone(), base, seed, setting.weather.clone());
+        let replicas: Vec<_> = (0..setting.replicas_of_operator)
+            .map(|index| {
+                let dice = Dice::of(seed, &format!("replica {index}"));
+                let name = format!("bellwether-{index}");
+                Replica::new(&name, server.clone(), world.outside.clone(), clock.clone(), dice, tamper.clone())
+            })
+            .collect();
+        let jane = world.hand(USER);
+        let git = world.hand(GIT);
+        let mut stage = Self { world, replicas, setting, jane, git };
+        stage.open().await;
+        stage
+    }
+
+    async fn open(&mut self) {
+        let admin = self.world.hand("admin");
+        for name in [NAMESPACE, HOME] {
+            admin
+                .create("namespaces", "", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+                .unwrap();
+        }
+        let provider = json!({
+            "apiVersion": "bellwether.dev/v1alpha1", "kind": "ClusterMetricProvider", "metadata": {"name": "prometheus"},
+            "spec": {"prometheus": {"url": "http://prometheus.monitoring.svc:9090", "scrapeInterval": "2s"}},
+        });
+        admin.create("clustermetricproviders", "", provider).unwrap();
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "on-call"}, "data": {"key": "c2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2gtZm9yLWhtYWM="}});
+        admin.create("secrets", NAMESPACE, secret).unwrap();
+        let receiver = json!({
+            "apiVersion": "bellwether.dev/v1alpha1", "kind": "AlertReceiver", "metadata": {"name": "on-call"},
+            "spec": {"webhook": {"url": "https://alerts.example", "secretRef": {"name": "on-call", "key": "key"}}},
+        });
+        admin.create("alertreceivers", NAMESPACE, receiver).unwrap();
+        self.git.create("deployments", NAMESPACE, self.deployment("app:v1")).unwrap();
+        self.git.create("services", NAMESPACE, self.service()).unwrap();
+        if self.setting.routed {
+            self.git.create("httproutes", NAMESPACE, self.route(&[(NAME, 100)])).unwrap();
+        }
+        self.world.plane.rate = 0.0;
+        self.until(60_000, |world| {
+            let deployment = world.server.get("deployments", NAMESPACE, NAME);
+            deployment.is_some_and(|it| {
+                it.number("/status/availableReplicas") == it.number("/spec/replicas") && it.number("/spec/replicas") > 0
+            })
+        })
+        .await;
+        self.pass(3_000).await;
+        self.world.plane.rate = self.setting.weather.rate;
+    }
+
+    /// The operator starts, the Rollout is made, the route is prepared: from here on the Deployment is held.
+    pub async fn adopt(&mut self) {
+        for replica in &self.replicas {
+            tokio::spawn(replica.clone().live());
+        }
+        self.git.create("rollouts", NAMESPACE, self.rollout()).unwrap();
+        if self.setting.routed {
+            self.until(120_000, |world| phase(world).1.contains("backendRefs") || phase(world).1.contains("route"))
+                .await;
+            let route = self.route(&[("checkout-stable", 100), ("checkout-canary", 0)]);
+            let stored = self.world.server.get("httproutes", NAMESPACE, NAME).unwrap();
+            self.pass(3_000).await;
+            self.git.merge("httproutes", &stored, json!({"spec": route["spec"]})).unwrap();
+        }
+        self.until(120_000, |world| phase(world).0 == "Stable").await;
+        self.pass(2_000).await;
+    }
+
+    /// The Deployment as it is in Git.
+    pub fn deployment(&self, image: &str) -> Value {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": NAME, "namespace": NAMESPACE},
+            "spec": {"replicas": self.setting.replicas, "selector": {"matchLabels": {"app": NAME}}, "template": template(image)},
+        })
+    }
+
+    fn service(&self) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME, "namespace": NAMESPACE},
+            "spec": {"selector": {"app": NAME}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
+        })
+    }
+
+    /// The route as it is in Git, with these backends.
+    pub fn route(&self, backends: &[(&str, u64)]) -> Value {
+        let backends: Vec<_> =
+            backends.iter().map(|(name, weight)| json!({"name": name, "port": 80, "weight": weight})).collect();
+        json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": NAME, "namespace": NAMESPACE},
+            "spec": {
+                "parentRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "gateway"}],
+                "hostnames": ["shop.example"],
+                "rules": [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}], "backendRefs": backends}],
+            },
+        })
+    }
+
+    /// The Rollout as it is in Git.
+    pub fn rollout(&self) -> Value {
+        let analysis = if self.setting.judged {
+            json!({
+                "provider": {"kind": "ClusterMetricProvider", "name": "prometheus"},
+                "metrics": [{"name": "errors", "preset": "app/error-rate"}],
+                "onInconclusive": {"after": "20s", "then": "Advance"},
+            })
+        } else {
+            json!({"mode": "None"})
+        };
+        let traffic = if self.setting.routed {
+            json!({
+                "services": {"stable": "checkout-stable", "canary": "checkout-canary"}, "port": 80,
+                "routes": [{"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": NAME}],
+                "unrouted": [NAME],
+            })
+        } else {
+            json!({"unrouted": [NAME]})
+        };
+        json!({
+            "apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": NAME, "namespace": NAMESPACE},
+            "spec": {
+                "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME},
+                "traffic": traffic, "steps": self.setting.steps, "progress": {"deadline": "30s"},
+                "scaleDownDelay": self.setting.scale_down_delay, "onDelete": self.setting.on_delete, "analysis": analysis,
+                "alerts": [{"receiver": {"name": "on-call"}, "on": ["Aborted", "Blocked", "Promoted"]}],
+            },
+        })
+    }
+
+    /// Lets so many milliseconds pass.
+    pub async fn pass(&mut self, time: u64) {
+        let end = self.world.now() + time;
+        self.world.live_until(end).await;
+    }
+
+    /// Lets time pass until this holds, at the most so many milliseconds. Whether it came to hold.
+    pub async fn until(&mut self, longest: u64, holds: impl Fn(&World) -> bool) -> bool {
+        let end = self.world.now() + longest;
+        while !holds(&self.world) {
+            if self.world.now() >= end {
+                return false;
+            }
+            self.pass(200).await;
+        }
+        true
+    }
+}
+
+/// The Rollout's phase and message.
+pub fn phase(world: &World) -> (String, String) {
+    let rollout = world.server.get("rollouts", NAMESPACE, NAME);
+    rollout.map_or_else(Default::default, |rollout| {
+        (rollout.text("/status/phase").to_owned(), rollout.text("/status/message").to_owned())
+    })
+}

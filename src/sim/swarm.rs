@@ -1,0 +1,354 @@
+//! Stories by seed: what is done, and what goes wrong meanwhile, thrown with dice.
+use super::{
+    dice::Dice,
+    faults::Crash,
+    stage::{Policy, Setting},
+    story::{DENIABLE, Deed, Story},
+    world::{Weather, prometheus::Mood},
+};
+use serde_json::json;
+
+/// What a story is about, before anything goes wrong.
+pub const PLOTS: &[&str] =
+    &["good", "bad", "newer", "commands", "deleted", "scaled", "git", "revert", "broken", "idle"];
+
+/// The faults, by name: each can be had alone, and stories mix them.
+pub const FAULTS: &[&str] = &[
+    "F01 crash-at-write",
+    "F02 stale-cache",
+    "F03 time-travel",
+    "F05 watch-stall",
+    "F06 watch-410-relist",
+    "F07 rbac-hole",
+    "F08 api-outage",
+    "F09 ambiguous-write",
+    "F10 conflict-storm",
+    "F11 gitops-revert",
+    "F12 hpa-fight",
+    "F13 split-brain",
+    "F14 clock-skew",
+    "F15 prom-down",
+    "F16 prom-empty-nan",
+    "F17 prom-lag-flap",
+    "F18 counter-reset",
+    "F20 route-lag",
+    "F21 pods-never-ready",
+    "F22 stable-degrades",
+    "F23 revision-churn",
+    "F24 command-race",
+    "F25 delete-mid-step",
+    "F27 hook-down",
+    "F30 upgrade-mid-step",
+    "F33 hands-on",
+];
+
+/// The story of this seed.
+pub fn story(seed: u64) -> Story {
+    let mut dice = Dice::of(seed, "story");
+    let plot = *dice.pick(PLOTS);
+    let mut story = plotted(plot, seed);
+    let faults = dice.range(0, 3);
+    for _ in 0..faults {
+        let fault = *dice.pick(FAULTS);
+        add(&mut story, fault, &mut dice);
+    }
+    story
+}
+
+/// A story of this plot in which nothing goes wrong but this fault.
+pub fn with_fault(plot: &str, fault: &str, seed: u64) -> Story {
+    let mut story = plotted(plot, seed);
+    add(&mut story, fault, &mut Dice::of(seed, fault));
+    story
+}
+
+/// A story in which nothing goes wrong.
+pub fn plotted(plot: &str, seed: u64) -> Story {
+    let mut dice = Dice::of(seed, "plot");
+    let script = script(plot, &mut dice);
+    let mut story = Story::new(plot, seed, script);
+    story.setting = setting(&mut dice);
+    story
+}
+
+fn setting(dice: &mut Dice) -> Setting {
+    let mut setting = Setting { replicas: i64::try_from(dice.range(1, 6)).unwrap_or(4), ..Setting::default() };
+    setting.policies = *dice.pick(&[Policy::All, Policy::All, Policy::All, Policy::Validating, Policy::None]);
+    setting.judged = dice.permille(750);
+    setting.on_delete = *dice.pick(&["Hold", "Hold", "Continue"]);
+    setting.scale_down_delay = *dice.pick(&["0s", "3s", "20s"]);
+    if dice.permille(120) {
+        setting.routed = false;
+    }
+    if dice.permille(250) {
+        setting.steps = json!([{"name": "all", "weight": 50, "replicas": 2, "observe": "4s"}]);
+    }
+    if dice.permille(300) {
+        setting.weather = Weather {
+            controller: (5, dice.range(60, 3_000)),
+            start: (200, dice.range(900, 6_000)),
+            ready: (200, dice.range(1_500, 8_000)),
+            accept: (20, dice.range(200, 5_000)),
+            plane: (50, 2_500),
+            end: (10, dice.range(100, 3_000)),
+            collect: (50, dice.range(500, 5_000)),
+            ..Weather::default()
+        };
+    }
+    setting
+}
+
+fn script(plot: &str, dice: &mut Dice) -> Vec<(u64, Deed)> {
+    let mut at = |low: u64, high: u64| dice.range(low, high);
+    match plot {
+        "bad" => vec![(0, Deed::Image("app:v2-errors300"))],
+        "newer" => vec![(0, Deed::Image("app:v2")), (at(1, 90_000), Deed::Image("app:v3"))],
+        "commands" => {
+            let mut script = vec![(0, Deed::Image("app:v2"))];
+            for _ in 0..at(1, 4) {
+                let time = at(500, 80_000);
+                let action = ["Promote", "PromoteFull", "Abort", "Retry", "Pause", "Resume"]
+                    [usize::try_from(at(0, 5)).unwrap_or(0)];
+                script.push((time, Deed::Act(action, at(0, 1) == 1)));
+            }
+            script.push((120_000, Deed::Act("Resume", false)));
+            script
+        }
+        "deleted" => {
+            let how = ["Background", "Foreground", "Orphan"][usize::try_from(at(0, 2)).unwrap_or(0)];
+            let mut script = vec![(0, Deed::Image("app:v2")), (at(1, 100_000), Deed::DeleteRollout(how))];
+            if at(0, 2) == 0 {
+                script.push((130_000, Deed::ApplyRollout));
+            }
+            script
+        }
+        "scaled" => {
+            let mut script = vec![(0, Deed::Image("app:v2"))];
+            for _ in 0..at(1, 3) {
+                let to = [0, 1, 2, 3, 5, 8, 12][usize::try_from(at(0, 6)).unwrap_or(0)];
+                script.push((at(500, 80_000), Deed::Scale(to)));
+            }
+            script.push((100_000, Deed::Scale(i64::try_from(at(1, 6)).unwrap_or(3))));
+            script
+        }
+        "git" => {
+            let every = at(2_000, 15_000);
+            let server_side = at(0, 1) == 1;
+            let mut script = vec![(0, Deed::Image("app:v2"))];
+            script.extend((1..=8).map(|round| (round * every, Deed::ApplyRoute { server_side })));
+            script.extend((1..=4).map(|round| (round * every + 700, Deed::ReplaceDeployment("app:v2"))));
+            script
+        }
+        "revert" => vec![(0, Deed::Image("app:v2")), (at(500, 130_000), Deed::Image("app:v1"))],
+        "broken" => {
+            let image = [
+                "app:v2-crash",
+                "app:v2-never",
+                "app:v2-missing",
+                "app:v2-no-room",
+                "app:v2-crash-after8",
+                "app:v2-flaps4",
+            ][usize::try_from(at(0, 5)).unwrap_or(0)];
+            vec![(0, Deed::Image(image))]
+        }
+        "idle" => Vec::new(),
+        _ => vec![(0, Deed::Image("app:v2"))],
+    }
+}
+
+/// Adds a fault, at some moment of the story.
+#[expect(clippy::too_many_lines, reason = "one arm for each fault")]
+fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
+    let at = dice.range(0, 90_000);
+    let long = dice.range(2_000, 40_000);
+    let which = usize::try_from(dice.range(0, 1)).unwrap_or(0);
+    let mut push = |at: u64, deed: Deed| story.script.push((at, deed));
+    match fault.split(' ').next().unwrap_or_default() {
+        "F01" => {
+            let crash = *dice.pick(&[Crash::Before, Crash::Unanswered, Crash::After]);
+            let second = *dice.pick(&[Crash::Before, Crash::Unanswered]);
+            story.crashes = vec![(dice.range(1, 60), crash), (dice.range(1, 30), second)];
+        }
+        "F02" => {
+            push(at, Deed::WatchLag(which, dice.range(1_000, 60_000)));
+        }
+        "F03" => {
+            push(at, Deed::Behind(which, dice.range(1, 30)));
+            push(at + long.min(15_000), Deed::Behind(which, 0));
+        }
+        "F05" => push(at, Deed::StallWatches(which, long * 3)),
+        "F06" => {
+            push(at, Deed::Compact);
+            push(at + 10, Deed::StallWatches(which, 4_000));
+            push(at + 3_000, Deed::Compact);
+        }
+        "F07" => {
+            let (verb, plural) = *dice.pick(DENIABLE);
+            push(at, Deed::Deny(verb, plural));
+            push(at + long, Deed::Allow(verb, plural));
+        }
+        "F08" => {
+            push(at, Deed::Outage(0, long));
+            push(at, Deed::Outage(1, long));
+        }
+        "F09" => push(at, Deed::Rough(which, [20, 80, 0, 20])),
+        "F10" => push(at, Deed::Rough(which, [0, 0, 250, 0])),
+        "F11" => {
+            for round in 0..4 {
+                push(at + round * long / 4, Deed::ApplyRoute { server_side: dice.permille(500) });
+            }
+        }
+        "F12" => {
+            for round in 0..3 {
+                push(at + round * long / 3, Deed::Scale(i64::try_from(dice.range(1, 9)).unwrap_or(3)));
+            }
+        }
+        "F13" => {
+            push(at, Deed::Freeze(0, long));
+            push(at + long / 2, Deed::Freeze(1, 3_500));
+        }
+        "F14" => {
+            push(at, Deed::Skew(which, i64::try_from(dice.range(0, 1_200_000)).unwrap_or(0) - 600_000));
+            push(at + 10, Deed::Kill(which));
+        }
+        "F15" => {
+            let mood = *dice.pick(&[Mood::Down, Mood::Unavailable, Mood::Hangs]);
+            push(at, Deed::Prometheus(mood));
+            push(at + long, Deed::Prometheus(Mood::Well));
+        }
+        "F16" => {
+            let mood = *dice.pick(&[Mood::Empty, Mood::Garbage, Mood::NotANumber, Mood::Scalar]);
+            push(at, Deed::Prometheus(mood));
+            push(at + long, Deed::Prometheus(Mood::Well));
+            if dice.permille(300) {
+                push(at + long / 2, Deed::ForgetHistory);
+            }
+        }
+        "F17" => {
+            let mood = *dice.pick(&[Mood::Late(8_000), Mood::Doubled, Mood::Half]);
+            push(at, Deed::Prometheus(mood));
+            push(at + long, Deed::Prometheus(Mood::Well));
+        }
+        "F18" => push(0, Deed::Image("app:v2-crash-after15")),
+        "F20" => {
+            push(at, Deed::Gateway { writes: false });
+            push(at + long, Deed::Gateway { writes: true });
+        }
+        "F21" => push(at, Deed::Image(*dice.pick(&["app:v4-never", "app:v4-crash", "app:v4-missing"]))),
+        "F22" => {
+            push(at, Deed::Evict { stable: true, count: usize::try_from(dice.range(1, 4)).unwrap_or(1) });
+            push(at + long, Deed::Evict { stable: false, count: 2 });
+        }
+        "F23" => {
+            push(at, Deed::Image("app:v5"));
+            push(at + dice.range(100, 9_000), Deed::Image("app:v1"));
+            push(at + long, Deed::Image("app:v2"));
+            if dice.permille(400) {
+                push(at + 500, Deed::EditSteps);
+            }
+        }
+        "F24" => {
+            for _ in 0..4 {
+                let action = *dice.pick(&["Promote", "Abort", "Retry", "Pause", "Resume", "PromoteFull"]);
+                push(at + dice.range(0, 2_000), Deed::Act(action, dice.permille(500)));
+            }
+            push(at + 30_000, Deed::Act("Resume", false));
+        }
+        "F25" => {
+            let deed = match dice.range(0, 4) {
+                0 => Deed::DeleteNamespace,
+                1 => Deed::DeleteDeployment,
+                2 => Deed::DropFinalizer,
+                3 => Deed::DeleteRoute,
+                _ => Deed::DeleteRollout("Foreground"),
+            };
+            let again = deed == Deed::DeleteRoute;
+            push(at, deed);
+            if again {
+                push(at + long, Deed::CreateRoute);
+            }
+        }
+        "F27" => push(at, Deed::Receivers { down: true }),
+        "F30" => {
+            push(at, Deed::Tell(0));
+            push(at + 500, Deed::UpgradeServer);
+            push(at + long, Deed::Tell(1));
+        }
+        "F33" => {
+            let deed = match dice.range(0, 4) {
+                0 => Deed::DeleteStableSet,
+                1 => Deed::DeleteService { stable: dice.permille(500) },
+                2 => Deed::WidenService { stable: dice.permille(500) },
+                3 => Deed::ResumeDeployment,
+                _ => Deed::EditTraffic,
+            };
+            push(at, deed);
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        collections::BTreeMap,
+        sync::{
+            Mutex,
+            atomic::{AtomicU64, Ordering},
+        },
+        time::Instant,
+    };
+
+    fn number(name: &str, or: u64) -> u64 {
+        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(or)
+    }
+
+    /// `hack/simulate` runs this with other numbers.
+    #[test]
+    fn stories_of_all_kinds_violate_nothing() {
+        let (from, count) = (number("BELLWETHER_FIRST_SEED", 1), number("BELLWETHER_SEEDS", 40));
+        let show = number("BELLWETHER_SHOW", 2);
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let (next, wrong) = (AtomicU64::new(from), Mutex::new(Vec::new()));
+        let rules: Mutex<BTreeMap<&'static str, Vec<u64>>> = Mutex::default();
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..cores {
+                scope.spawn(|| {
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= from + count {
+                            return;
+                        }
+                        let story = story(seed);
+                        let ending = std::panic::catch_unwind(|| story.tell(None));
+                        match ending {
+                            Ok(ending) if ending.violations.is_empty() => {}
+                            Ok(ending) => {
+                                for violation in &ending.violations {
+                                    rules.lock().unwrap().entry(violation.rule).or_default().push(seed);
+                                }
+                                wrong.lock().unwrap().push((seed, format!("{:?}\n{ending}", story.script)));
+                            }
+                            Err(_) => wrong.lock().unwrap().push((seed, format!("it panicked: {:?}", story.script))),
+                        }
+                    }
+                });
+            }
+        });
+        let took = begun.elapsed().as_secs_f64();
+        let mut wrong = wrong.into_inner().unwrap();
+        wrong.sort();
+        for (seed, text) in wrong.iter().take(usize::try_from(show).unwrap_or(2)) {
+            println!("\n======== seed {seed}\n{text}");
+        }
+        for (rule, seeds) in rules.into_inner().unwrap() {
+            println!("{rule}: {} ({:?})", seeds.len(), &seeds[..seeds.len().min(12)]);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "counts")]
+        let rate = count as f64 / took;
+        println!("{count} stories, {} with violations, {took:.1} s, {rate:.1} stories a second", wrong.len());
+        assert!(wrong.is_empty());
+    }
+}
