@@ -341,7 +341,7 @@ impl Books {
             format!("  {namespace}/{name}: kubectl rollout resume deployment/{name} -n {namespace}")
         });
         let head =
-            "Still paused, for their template was not proven or was given up; put another into them, or roll it with:";
+            "Still paused, most likely at a template that was not proven. Put another into them, or roll it with:";
         [head.to_owned()].into_iter().chain(cures).collect::<Vec<_>>().join("\n")
     }
 }
@@ -573,7 +573,7 @@ pay/ledger is deleted.
 shop/checkout is given back, still paused; 1 left.
 pay/ledger is given back, still paused; 0 left.
 All Deployments are given back.
-Still paused, for their template was not proven or was given up; put another into them, or roll it with:
+Still paused, most likely at a template that was not proven. Put another into them, or roll it with:
   pay/checkout: kubectl rollout resume deployment/checkout -n pay
   shop/checkout: kubectl rollout resume deployment/checkout -n shop
 "

@@ -184,7 +184,7 @@ pub struct Eject {
     /// How long to wait.
     #[arg(long, default_value = "5m")]
     pub timeout: Duration,
-    /// Do not ask whether this is meant.
+    /// Do not ask whether this is meant; without a terminal nobody is asked.
     #[arg(short, long)]
     pub yes: bool,
 }
