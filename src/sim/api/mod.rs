@@ -13,6 +13,8 @@ mod delete;
 mod fields;
 pub mod kind;
 mod patch;
+mod rules;
+mod schema;
 mod select;
 mod serve;
 mod status;

@@ -1,5 +1,5 @@
 //! What is refused for what it says: names, labels, owners, and the few fields of built-in kinds that matter here.
-use super::{Kind, Status, select, store::Meta as _};
+use super::{Kind, Status, schema, select, store::Meta as _};
 use serde_json::Value;
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
@@ -69,6 +69,7 @@ pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(),
     if let Some(old) = old {
         metadata_stays(kind, old, new)?;
     }
+    schema::check(kind, old, new)?;
     workload(kind, old, new)?;
     service(kind, old, new)
 }

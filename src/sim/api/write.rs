@@ -53,8 +53,9 @@ impl State {
         if !applied {
             note(ask, Vec::new(), &json!({}), &mut object);
         }
-        self.mutate(ask, Operation::Create, None, &mut object);
-        self.fill(kind, None, &mut object);
+        if self.mutate(ask, Operation::Create, None, &mut object) {
+            self.fill(kind, None, &mut object);
+        }
         validate::check(kind, None, &object)?;
         self.review(ask, Operation::Create, None, &object)?;
         if self.get(ask.table, ask.namespace(), object.name()).is_some() {
@@ -108,7 +109,7 @@ impl State {
         }
         let old = self.stored(ask)?;
         if ask.call.part() == "scale" {
-            let scale = patched(&ask.kind, PatchType::Merge, &scale_of(&old), &ask.call.body)?;
+            let scale = patched(&ask.kind, how, &scale_of(&old), &ask.call.body)?;
             return self.rescale(ask, &old, &scale);
         }
         let mut new = patched(&ask.kind, how, &old, &ask.call.body)?;
@@ -184,8 +185,9 @@ impl State {
         if !applied {
             note(ask, base, old, &mut new);
         }
-        self.mutate(ask, Operation::Update, Some(old), &mut new);
-        self.fill(&kind, Some(old), &mut new);
+        if self.mutate(ask, Operation::Update, Some(old), &mut new) {
+            self.fill(&kind, Some(old), &mut new);
+        }
         count_generation(&kind, ask.call.part(), old, &mut new);
         validate::check(&kind, Some(old), &new)?;
         self.review(ask, Operation::Update, Some(old), &new)?;

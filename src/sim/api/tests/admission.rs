@@ -190,7 +190,7 @@ fn a_route_of_a_rollout_that_is_gone_is_free() {
 }
 
 fn action(action: &str) -> Value {
-    json!({"metadata": {"name": "act"}, "spec": {"rollout": "shop", "action": action}})
+    json!({"metadata": {"name": "act"}, "spec": {"rollout": "shop", "action": action, "expect": {"revision": "1"}}})
 }
 
 #[test]

@@ -3,6 +3,7 @@ mod admission;
 mod apply;
 mod client;
 mod collect;
+mod schema;
 mod verbs;
 mod watch;
 
