@@ -112,11 +112,11 @@ impl State {
                     return false;
                 }
                 let holds = |rollout: &Arc<Value>| rollout["status"]["workload"].text("uid") == old.uid();
-                let pauses = (changed || !by_operator) && self.parameters(ask).iter().any(holds);
-                if pauses {
+                let holds_it = (changed || !by_operator) && self.parameters(ask).iter().any(holds);
+                if holds_it {
                     new["spec"]["paused"] = json!(true);
                 }
-                pauses
+                holds_it
             }
             ("gateway.networking.k8s.io", "httproutes" | "grpcroutes", Operation::Update, Some(old)) => {
                 let claim = old["metadata"]["labels"].text(crate::api::ROLLOUT_UID_LABEL);

@@ -17,6 +17,16 @@ fn is_label(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
+/// `example.com/name`, or only `name`.
+fn is_label_key(text: &str) -> bool {
+    let (prefix, name) = text.rsplit_once('/').unwrap_or(("prefix", text));
+    !name.is_empty()
+        && name.len() <= 63
+        && is_label_value(name)
+        && prefix.len() <= 253
+        && prefix.split('.').all(is_label)
+}
+
 fn is_label_value(text: &str) -> bool {
     let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     text.is_empty()
@@ -52,6 +62,12 @@ pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(),
         let Some(text) = value.as_str() else {
             return Err(Status::bad_request(format!("unrecognized type: label {key} is not a string")));
         };
+        if !is_label_key(key) {
+            return wrong(
+                "metadata.labels",
+                format!("Invalid value: \"{key}\": a valid label key must be a qualified name"),
+            );
+        }
         if text.len() > 63 {
             return wrong("metadata.labels", format!("Invalid value: \"{text}\": must be no more than 63 bytes"));
         }
@@ -71,7 +87,8 @@ pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(),
     }
     schema::check(kind, old, new)?;
     workload(kind, old, new)?;
-    service(kind, old, new)
+    service(kind, old, new)?;
+    event(kind, new)
 }
 
 fn owners(kind: &Kind, new: &Value) -> Result<(), Status> {
@@ -188,6 +205,40 @@ fn service(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Status> 
     if old.is_some_and(|old| old["spec"]["clusterIP"] != spec["clusterIP"] && old["spec"]["type"] == spec["type"]) {
         let why = format!("Invalid value: [{}]: may not change once set", spec["clusterIP"]);
         return wrong("spec.clusterIPs[0]", &why);
+    }
+    Ok(())
+}
+
+fn event(kind: &Kind, new: &Value) -> Result<(), Status> {
+    if !kind.is("events.k8s.io", "events") {
+        return Ok(());
+    }
+    let wrong = |field: &str, why: &str| Err(Status::invalid(kind, new.name(), field, why));
+    if new.text("eventTime").parse::<jiff::Timestamp>().is_err() {
+        return wrong("eventTime", "Required value");
+    }
+    for (member, longest) in
+        [("reportingController", 253), ("reportingInstance", 128), ("action", 128), ("reason", 128)]
+    {
+        let text = new.text(member);
+        if text.is_empty() {
+            return wrong(member, "Required value");
+        }
+        if text.len() > longest {
+            return wrong(member, &format!("Invalid value: \"\": can have at most {longest} characters"));
+        }
+    }
+    if new.text("note").len() > 1024 {
+        return wrong("note", "Invalid value: \"\": can have at most 1024 characters");
+    }
+    if !is_label_key(new.text("reportingController")) {
+        return wrong("reportingController", "Invalid value: name part must consist of alphanumeric characters");
+    }
+    if !matches!(new.text("type"), "Normal" | "Warning") {
+        return wrong("type", "Invalid value: \"\": has invalid value");
+    }
+    if !new["regarding"].text("namespace").is_empty() && new["regarding"].text("namespace") != new.namespace() {
+        return wrong("involvedObject.namespace", "Invalid value: does not match event.namespace");
     }
     Ok(())
 }

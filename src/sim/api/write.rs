@@ -157,6 +157,7 @@ impl State {
             if !subresource.is_empty() {
                 return Err(Status::not_found(&ask.kind, ask.name()));
             }
+            self.authorize(ask, "create")?;
             let mut object = apply::apply(&ask.kind, None, &config, options.force, writer)?;
             object["metadata"]["name"] = json!(ask.name());
             return self.create_object(ask, object, true);
@@ -174,7 +175,12 @@ impl State {
         if ask.call.part() == "status" {
             let status = new.get_mut("status").map(Value::take);
             let managed = new["metadata"]["managedFields"].take();
+            let annotations = new["metadata"]["annotations"].take();
             new = (**old).clone();
+            // Of a built-in kind they go through: so the Deployment controller counts revisions without a new generation.
+            if !kind.is_custom() && annotations.is_object() {
+                new["metadata"]["annotations"] = annotations;
+            }
             if let Some(members) = new.as_object_mut() {
                 members.remove("status");
                 members.extend(status.filter(|status| !status.is_null()).map(|status| ("status".to_owned(), status)));

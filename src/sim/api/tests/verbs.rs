@@ -159,6 +159,37 @@ fn spec_and_status_are_written_apart() {
 }
 
 #[test]
+fn annotations_of_a_built_in_kind_go_through_with_its_status() {
+    let server = server();
+    server.create("alice", "deployments", "n", deployment("shop")).unwrap();
+    let change =
+        json!({"metadata": {"labels": {"x": "y"}, "annotations": {"revision": "1"}}, "status": {"replicas": 1}});
+    let after = server.merge_status("kcm", "deployments", "n", "shop", change.clone()).unwrap();
+    assert_eq!(after["metadata"]["annotations"], json!({"revision": "1"}));
+    assert_eq!((&after["metadata"]["labels"], &after["metadata"]["generation"]), (&json!({"app": "shop"}), &json!(1)));
+    server.create("alice", "httproutes", "n", json!({"metadata": {"name": "r"}, "spec": {}})).unwrap();
+    let after = server.merge_status("kcm", "httproutes", "n", "r", change).unwrap();
+    assert_eq!(after["metadata"].get("annotations"), None);
+}
+
+#[test]
+fn an_event_has_to_say_who_reports_what() {
+    let server = server();
+    let event = |action: &str, note: &str| {
+        json!({
+            "metadata": {"name": "shop.1"}, "eventTime": "2026-01-01T00:00:00.000000Z", "action": action, "note": note,
+            "reportingController": "bellwether.dev/operator", "reportingInstance": "one", "reason": "Held", "type": "Normal",
+            "regarding": {"kind": "Rollout", "name": "shop", "namespace": "n"},
+        })
+    };
+    let events = "events.events.k8s.io";
+    assert_eq!(why(server.create("op", events, "n", event("", "x"))).0, 422);
+    assert_eq!(why(server.create("op", events, "n", event("Held", &"x".repeat(1025)))).0, 422);
+    server.create("op", events, "n", event("Held", &"x".repeat(1024))).unwrap();
+    assert_eq!((server.list(events, "n").len(), server.list("events", "n").len()), (1, 0));
+}
+
+#[test]
 fn a_size_is_read_and_written_as_a_scale() {
     let server = server();
     server.create("alice", "deployments", "n", deployment("shop")).unwrap();
