@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2154
-# The parts of hack/cluster, which sets S (state folder), NS (network namespace), SOCK (containerd) and MODE.
+# The parts of hack/cluster, which sets S (state folder), NS (network namespace), SOCK (containerd), SHIMS (the folder of
+# their sockets) and MODE.
 
 NODE_IP=10.99.0.1
 SERVICES=10.96 # 10.96.0.0/16
@@ -212,6 +213,10 @@ state = "$S/containerd/state"
     [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
       BinaryName = "$BIN/runc"
       Root = "$S/runc" # else every containerd of the machine shares /run/containerd/runc
+[plugins."io.containerd.shim.v1.manager"]
+  socket_dir = "$SHIMS"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "$S/containerd/opt"
 [plugins."io.containerd.nri.v1.nri"]
   disable = true # else they share /var/run/nri/nri.sock
 [plugins."io.containerd.cri.v1.images".pinned_images]
@@ -236,6 +241,7 @@ clusterDNS: [$DNS]
 clusterDomain: cluster.local
 resolvConf: $S/resolv.conf
 podLogsDir: $S/podlogs
+volumePluginDir: $S/kubelet/volume-plugins
 containerLogMaxSize: 2Gi
 maxPods: 200
 evictionHard: {}
@@ -275,7 +281,8 @@ start_control_plane() {
     --audit-policy-file="$S/audit-policy.yaml" --audit-log-path="$S/logs/audit.log" --audit-log-maxsize=4096
   until_ok 120 "API server ready" kc get --raw /readyz
   start_client kube-controller-manager --use-service-account-credentials \
-    --service-account-private-key-file="$S/pki/sa.key" --root-ca-file="$S/pki/ca.crt"
+    --service-account-private-key-file="$S/pki/sa.key" --root-ca-file="$S/pki/ca.crt" \
+    --flex-volume-plugin-dir="$S/kubelet/volume-plugins"
   start_client kube-scheduler
 }
 
@@ -301,7 +308,6 @@ start_node() {
 
 pause_binary() { # the process that holds a pod's namespaces: it sleeps and reaps
   if [ ! -x "$BIN/pause" ]; then
-    require_file /usr/include/unistd.h libc6-dev
     gcc -static -Os -x c -o "$BIN/pause" - <<'X'
 #include <signal.h>
 #include <unistd.h>
@@ -374,7 +380,14 @@ remove_cgroups() {
   cgroup_dirs | while read -r dir; do find "$dir" -depth -type d -exec rmdir {} + 2>/dev/null || true; done
 }
 
-remove_strays() { # two places outside the state folder that cannot be set
-  { grep -rhos '/run/containerd/s/[0-9a-f]*' "$S/containerd/state/io.containerd.runtime.v2.task" || true; } | xargs -r rm -f
+# Places outside the state folder that cannot be set. Others may have things of their own there: only ours go, and the
+# folders when they are empty. Which kubelet the socket belongs to nobody can tell, so it goes with the last one.
+remove_strays() {
+  rm -rf "$SHIMS"
   find /var/log/containers -lname "$S/*" -delete 2>/dev/null || true
+  { grep -lsF "\"netns\":\"$S/" /var/lib/cni/results/* || true; } | xargs -r rm -f
+  rmdir /var/lib/cni/results /var/lib/cni 2>/dev/null || true
+  ! grep -qszE '(^|/)kubelet$' /proc/[0-9]*/cmdline || return 0
+  rm -f /var/lib/kubelet/device-plugins/kubelet.sock
+  rmdir /var/lib/kubelet/device-plugins /var/lib/kubelet /var/log/containers 2>/dev/null || true
 }

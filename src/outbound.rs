@@ -6,6 +6,7 @@
 mod policy;
 
 use crate::duration::Duration;
+use futures::{FutureExt, future::BoxFuture};
 use reqwest::{
     Certificate, Client, Url,
     dns::{Addrs, Name, Resolve, Resolving},
@@ -46,6 +47,18 @@ const RESERVED: [HeaderName; 10] = [
 pub struct Outbound {
     settings: Settings,
     clients: Mutex<VecDeque<(Trust, Client)>>,
+}
+
+/// What sends requests: [`Outbound`], or a test's world.
+pub trait Transport: Send + Sync {
+    /// Sends one request and reads the answer, once.
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>>;
+}
+
+impl Transport for Outbound {
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>> {
+        Outbound::send(self, request).boxed()
+    }
 }
 
 /// One request.

@@ -1,5 +1,6 @@
 //! Rules of the house, checked: who imports whom, generated files in step, no file that is two, nothing that does not belong.
-use crate::api;
+use crate::{api, metrics, plan, traffic};
+use serde_json::Value;
 use std::{
     collections::BTreeSet,
     fs,
@@ -127,7 +128,7 @@ fn the_import_rule_sees_groups_and_single_paths() {
 fn every_module_has_a_place_in_the_table() {
     let known: BTreeSet<_> = MAY_IMPORT.iter().map(|(name, _)| (*name).to_owned()).collect();
     let modules: BTreeSet<_> = sources().iter().map(|(path, _)| module_of(path)).collect();
-    let free: BTreeSet<_> = ["lib", "bin", "tidy", "sim"].map(str::to_owned).into();
+    let free: BTreeSet<_> = ["lib", "bin", "sim", "tidy"].map(str::to_owned).into();
     assert_eq!(modules.difference(&free).cloned().collect::<BTreeSet<_>>(), known);
 }
 
@@ -200,28 +201,120 @@ fn generated_definitions_are_in_step() {
     }
 }
 
+const REFERENCE: &str = "\
+<!-- Written by a test from the code: `UPDATE=1 cargo test --lib tidy`. -->
+# Reference
+
+## Kinds
+
+What their fields mean, and their bounds, stands in the definitions beside this file. A cluster that has them shows it:
+`kubectl explain bwr.spec`, and all names at once with `kubectl explain bwr.spec --recursive`.
+
+| kind | is | example |
+|---|---|---|
+";
+
 #[test]
-fn the_reference_of_reasons_and_presets_is_in_step() {
-    let mut text = "<!-- Written by a test from the code: `UPDATE=1 cargo test --lib tidy`. -->\n# Reference\n\n## Reasons\n\nEvents, conditions, alerts and numbers use these words.\n\n| reason | sort | meaning |\n|---|---|---|\n".to_owned();
+fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
+    let mut text = REFERENCE.to_owned();
     let row = |text: &mut String, cells: &[&str]| {
         text.push_str("| ");
         text.push_str(&cells.join(" | "));
         text.push_str(" |\n");
     };
+    for definition in api::definitions() {
+        let names = &definition.spec.names;
+        let known_as: Vec<_> = std::iter::once(&names.plural).chain(names.short_names.iter().flatten()).collect();
+        let known_as = known_as.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let file = format!("examples/{}.yaml", names.singular.as_ref().unwrap());
+        assert!(root().join("crds").join(&file).exists(), "there is no {file}");
+        let about = serde_json::to_value(&definition).unwrap();
+        let about = &about["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"];
+        let example = format!("[{file}]({file})");
+        row(&mut text, &[&format!("{} ({known_as})", names.kind), about.as_str().unwrap(), &example]);
+    }
+    text.push_str("\n## Reasons\n\nEvents, conditions, alerts and numbers use these words.\n\n| reason | sort | meaning |\n|---|---|---|\n");
     for reason in api::Reason::ALL {
         row(&mut text, &[reason.as_str(), &format!("{:?}", reason.kind()), reason.meaning().trim()]);
     }
     text.push_str("\n## Presets\n\n| preset | counts | told apart by |\n|---|---|---|\n");
-    for preset in crate::metrics::presets::ALL {
-        row(&mut text, &[&format!("`{}`", preset.name), preset.about, &format!("{:?}", preset.place)]);
+    for preset in metrics::presets::ALL {
+        let told_apart_by = match preset.place {
+            metrics::presets::Place::Traefik => "Services, at Traefik",
+            metrics::presets::Place::Pods => "pods",
+        };
+        row(&mut text, &[&format!("`{}`", preset.name), preset.about, told_apart_by]);
     }
     text.push_str("\n## Routes\n\n| kind | group and version | can |\n|---|---|---|\n");
-    for router in crate::traffic::ROUTERS {
+    for router in traffic::ROUTERS {
+        let can = |capability: &traffic::Capability| match capability {
+            traffic::Capability::Weight => "give the canary a share of the requests",
+        };
+        let can = router.capabilities().iter().map(can).collect::<Vec<_>>().join("; ");
         for kind in router.resources() {
-            row(&mut text, &[kind.kind, &kind.api_version(), &format!("{:?}", router.capabilities())]);
+            row(&mut text, &[kind.kind, &kind.api_version(), &can]);
         }
     }
     in_step(&root().join("crds/README.md"), &text);
+}
+
+/// The objects of our kinds in files that people copy from or the test bed applies.
+fn shown_objects() -> Vec<(PathBuf, Value)> {
+    let files = ["crds/examples", "hack"].map(|folder| files_below(&root().join(folder))).concat();
+    let manifests = files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "yaml"));
+    let objects = manifests.flat_map(|path| {
+        let text = fs::read_to_string(&path).unwrap();
+        let parse = |text: &str| serde_saphyr::from_str::<Value>(text).unwrap();
+        text.split("\n---\n").map(|text| (path.clone(), parse(text))).collect::<Vec<_>>()
+    });
+    objects.filter(|(_, object)| object["apiVersion"].as_str().is_some_and(|it| it.starts_with(api::GROUP))).collect()
+}
+
+/// Whether an object is one of its kind, and says nothing that the operator would refuse.
+fn carried_out(kind: &str, object: &Value) -> Result<(), String> {
+    fn parsed<K: serde::de::DeserializeOwned>(object: &Value) -> Result<K, String> {
+        serde_json::from_value(object.clone()).map_err(|error| error.to_string())
+    }
+    let provides = |source| metrics::check_provider(source).map_err(|complaint| complaint.to_string());
+    match kind {
+        "Rollout" => plan::check(&parsed::<api::Rollout>(object)?.spec).map_err(|complaint| complaint.to_string()),
+        "RolloutAction" => parsed::<api::RolloutAction>(object).map(|_| ()),
+        "MetricProvider" => provides(&parsed::<api::MetricProvider>(object)?.spec.source),
+        "ClusterMetricProvider" => provides(&parsed::<api::ClusterMetricProvider>(object)?.spec.source),
+        "AlertReceiver" => parsed::<api::AlertReceiver>(object).map(|_| ()),
+        other => Err(format!("{other} is checked by nobody")),
+    }
+}
+
+#[test]
+fn every_object_that_is_shown_can_be_carried_out() {
+    fn unknown(path: &str, value: &Value, schema: &Value, wrong: &mut Vec<String>) {
+        if schema["x-kubernetes-preserve-unknown-fields"] == true || !schema["additionalProperties"].is_null() {
+            return;
+        }
+        for (name, value) in value.as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            match &schema["properties"][name] {
+                Value::Null => wrong.push(format!("{path}: there is no such field")),
+                schema => unknown(&path, value, schema, wrong),
+            }
+        }
+        for item in value.as_array().into_iter().flatten() {
+            unknown(path, item, &schema["items"], wrong);
+        }
+    }
+    let definitions = api::definitions();
+    let mut wrong = Vec::new();
+    for (path, object) in shown_objects() {
+        let kind = object["kind"].as_str().unwrap();
+        let definition = definitions.iter().find(|definition| definition.spec.names.kind == kind).unwrap();
+        let schema = serde_json::to_value(definition).unwrap();
+        let schema = &schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        let at = format!("{}: spec", path.display());
+        unknown(&at, &object["spec"], schema, &mut wrong);
+        wrong.extend(carried_out(kind, &object).err().map(|why| format!("{at}: {why}")));
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub use status::{
     Promotion, RolloutStatus, Settling, StepStatus, Waiting, Weights, WorkloadStatus,
 };
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, ValidationRule};
 use kube::CustomResourceExt;
 
 /// The API group of all kinds.
@@ -40,10 +41,9 @@ pub const HASH_LABEL: &str = "pod-template-hash";
 pub const FINALIZER: &str = "bellwether.dev/hand-back";
 
 /// The definitions of all kinds, in the order of the reference.
-pub fn definitions() -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
-{
+pub fn definitions() -> Vec<CustomResourceDefinition> {
     vec![
-        Rollout::crd(),
+        with_label_sized_names(Rollout::crd()),
         RolloutAction::crd(),
         MetricProvider::crd(),
         ClusterMetricProvider::crd(),
@@ -51,13 +51,25 @@ pub fn definitions() -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::api
     ]
 }
 
+/// A Rollout's name goes into labels.
+fn with_label_sized_names(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut definition.spec.versions {
+        if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            schema.x_kubernetes_validations.get_or_insert_default().push(ValidationRule {
+                rule: "self.metadata.name.size() <= 63".to_owned(),
+                message: Some("a Rollout's name is used in labels and can have at most 63 characters".to_owned()),
+                ..ValidationRule::default()
+            });
+        }
+    }
+    definition
+}
+
 /// A definition as it is written to `crds/`.
 ///
 /// # Errors
 /// When it cannot be written as YAML.
-pub fn definition_text(
-    definition: &k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-) -> Result<String, serde_saphyr::ser::Error> {
+pub fn definition_text(definition: &CustomResourceDefinition) -> Result<String, serde_saphyr::ser::Error> {
     let mut definition = serde_json::to_value(definition).unwrap_or_default();
     without_unsigned_formats(&mut definition);
     let text = serde_saphyr::to_string(&definition)?;

@@ -71,6 +71,10 @@ reasons! {
     ActionRefused News,
     /// The candidate is tried again.
     Retried News,
+    /// The spec's traffic was edited, and is in force now.
+    TrafficChanged News,
+    /// The stable ReplicaSet was gone, and is made again.
+    StableRestored News,
     /// The Deployment is given back.
     HandedBack News,
     /// The numbers' history began anew, and so does the evidence.
@@ -97,6 +101,8 @@ reasons! {
     RouteMissing Wait,
     /// A route does not name both Services yet.
     RouteNotPrepared Wait,
+    /// A route cannot be read at this moment.
+    RouteUnreadable Wait,
     /// A gateway has not accepted the weights yet.
     RouteNotAccepted Wait,
     /// No Service tells which ports the stable and canary Services should have.
@@ -121,6 +127,8 @@ reasons! {
     ApprovalRequired Wait,
     /// A person said `Pause`, or the candidate is stuck and waits for a person.
     PausedByRequest Wait,
+    /// Too few of stable's pods are ready to take back what the candidate carries.
+    StableShrunk Wait,
     /// The Deployment has no replicas, so nothing can be tried.
     NoReplicas Wait,
     /// The namespace is being deleted, and everything in it.
@@ -147,8 +155,8 @@ reasons! {
     EvidenceOverdue Block,
     /// The spec says something that cannot be carried out.
     InvalidSpec Block,
-    /// Something went wrong inside the operator.
-    InternalError Block,
+    /// The API server refuses a write, and will until somebody changes something.
+    WriteRefused Block,
 }
 
 impl fmt::Display for Reason {

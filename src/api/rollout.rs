@@ -352,21 +352,30 @@ pub struct Named {
     pub name: String,
 }
 
+impl Traffic {
+    /// The Services by name, where routes weigh them, with the port that is known only when it is written.
+    pub fn pair(&self, default_port: u16) -> Option<Pair> {
+        let services = self.services.as_ref().filter(|_| !self.routes.is_empty())?;
+        Some(Pair {
+            stable: services.stable.clone(),
+            canary: services.canary.clone(),
+            port: self.port.unwrap_or(default_port),
+        })
+    }
+}
+
+impl Rollout {
+    /// The traffic in force: the spec's until the Deployment is held, then what was taken over from it when nothing was on trial.
+    pub fn traffic(&self) -> Option<&Traffic> {
+        let held = self.status.as_ref().filter(|status| status.is_held());
+        held.map_or(self.spec.traffic.as_ref(), |status| status.traffic.as_ref())
+    }
+}
+
 impl RolloutSpec {
     /// The routes that carry weights; none means the ratio of pods.
     pub fn routes(&self) -> &[RouteRef] {
         self.traffic.as_ref().map_or(&[], |traffic| &traffic.routes)
-    }
-
-    /// The Services by name, with the port that is known only when it is written.
-    pub fn pair(&self, default_port: u16) -> Option<Pair> {
-        let traffic = self.traffic.as_ref()?;
-        let services = traffic.services.as_ref()?;
-        Some(Pair {
-            stable: services.stable.clone(),
-            canary: services.canary.clone(),
-            port: traffic.port.unwrap_or(default_port),
-        })
     }
 
     /// Whether anything is judged.

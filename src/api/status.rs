@@ -1,5 +1,9 @@
 //! `Rollout.status`: where a rollout stands, what it waits for, and every fact that must outlive the operator.
-use super::{action::ActionOutcome, reason::Reason, rollout::Step};
+use super::{
+    action::ActionOutcome,
+    reason::Reason,
+    rollout::{Step, Traffic},
+};
 use crate::{
     notify::AlertEvent,
     vocab::{Verdict, Weight},
@@ -49,6 +53,9 @@ pub struct RolloutStatus {
     /// What the operator was about to do when it last wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
+    /// The traffic in force: what the spec said when nothing was on trial. An edit takes effect when nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
     /// The facts of the revision on trial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flight: Option<Flight>,
@@ -71,6 +78,13 @@ pub struct RolloutStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+impl RolloutStatus {
+    /// Whether the Deployment has been taken over.
+    pub fn is_held(&self) -> bool {
+        self.workload.as_ref().is_some_and(|workload| workload.stable_replica_set.is_some())
+    }
 }
 
 /// The state in one word.
@@ -280,6 +294,12 @@ pub struct Flight {
     pub revision: String,
     /// The candidate's ReplicaSet.
     pub candidate: String,
+    /// What its template's name would be if no other had it: tells the template again when the ReplicaSet is gone.
+    #[serde(default)]
+    pub fingerprint: String,
+    /// The Deployment's replicas when it began.
+    #[serde(default)]
+    pub replicas: i32,
     /// When it began.
     pub started_at: Time,
     /// The steps it runs on, as they were when it began.
@@ -337,6 +357,9 @@ pub struct Latch {
     pub revision: String,
     /// The candidate's ReplicaSet, whose template is compared with the Deployment's.
     pub candidate: String,
+    /// What its template's name would be if no other had it: tells the template again when the ReplicaSet is gone.
+    #[serde(default)]
+    pub fingerprint: String,
     /// Which try.
     pub attempt: u32,
     /// Why.

@@ -1,12 +1,9 @@
 //! `bellwether`: the operator. Flags in, settings out, and then it runs until it is told to stop or loses its Lease.
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use bellwether::{
     api, cli,
-    cluster::{
-        Cluster, Settings,
-        lease::{Elector, Terms},
-    },
-    controller,
+    cluster::{Clock, Cluster, Settings, lease::Terms},
+    controller::{self, Ended},
     duration::Duration,
     outbound::{self, HostPort, Outbound},
     serve::{self, Health},
@@ -110,6 +107,7 @@ async fn main() -> ExitCode {
             match run.run().await {
                 Ok(Ended::Told) => Ok(()),
                 Ok(Ended::LeaseLost) => Err(begin_anew()),
+                Ok(Ended::LooksEnded) => Err(anyhow!("the watches ended by themselves")),
                 Err(error) => Err(error),
             }
         }
@@ -145,33 +143,12 @@ impl Run {
             duration: self.lease_duration.std(),
             renew: self.renew_interval.std(),
         };
-        let mut elector = Elector::new(client.clone(), terms);
-        let ready = health.ready.clone();
-        let epoch = tokio::select! {
-            epoch = elector.acquire(|| ready.store(true, Ordering::Relaxed)) => epoch,
-            () = told.stop() => return Ok(Ended::Told),
-            ended = pages => bail!("the pages ended: {ended:?}"),
-        };
-        tracing::info!(epoch, "leading");
-        health.telemetry.leader.set(1);
         let (cluster, wakes) = self.cluster(client, &health.telemetry)?;
-        cluster.lead(epoch);
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let looks = controller::run(cluster, &self.watch_namespaces, wakes, async move {
-            let _ = stopped.await;
-        });
-        let mut looks = std::pin::pin!(looks);
+        let ready = || health.ready.store(true, Ordering::Relaxed);
         tokio::select! {
-            () = &mut looks => bail!("the controller ended by itself"),
-            () = elector.hold() => return Ok(Ended::LeaseLost),
-            () = told.stop() => {}
+            ended = controller::lead(cluster, terms, &self.watch_namespaces, wakes, ready, told.stop()) => Ok(ended),
+            ended = pages => bail!("the pages ended: {ended:?}"),
         }
-        tracing::info!("stopping");
-        let _ = stop.send(());
-        // What is under way ends; then another replica may begin at once.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), looks).await;
-        elector.release().await;
-        Ok(Ended::Told)
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -199,6 +176,7 @@ impl Run {
             namespace: self.namespace.clone(),
             identity: self.identity.clone(),
             belt: self.belt_policy.clone(),
+            clock: Clock::default(),
         };
         let (wake, wakes) = mpsc::unbounded();
         let cluster = Cluster::new(client, settings, telemetry.clone(), outbound, move |key| {
@@ -207,14 +185,6 @@ impl Run {
         });
         Ok((cluster, wakes))
     }
-}
-
-/// Why a run came to its end.
-enum Ended {
-    /// Somebody told us to stop.
-    Told,
-    /// Another replica may be acting by now.
-    LeaseLost,
 }
 
 /// Who lost its Lease may not write any more, and the surest way not to is to end. The process begins anew in its own place,

@@ -192,6 +192,7 @@ fn progress_of(object: &DynamicObject) -> String {
 }
 
 /// Deletes all Rollouts of all namespaces and waits until none is left; new ones that come meanwhile are deleted too.
+/// Says which Deployments are given back paused, for nothing will roll those by itself.
 ///
 /// # Errors
 /// When Rollouts cannot be listed or deleted, or some are left when the time is up: then it names them.
@@ -218,6 +219,7 @@ pub async fn eject_from(
     let places = if namespaces.is_empty() { &everywhere } else { namespaces };
     let deadline = Instant::now() + timeout.std();
     let mut left: BTreeMap<(String, String), String> = BTreeMap::new();
+    let mut books = Books::default();
     for place in places {
         let what = Request { verb: "list", resource: "rollouts", name: "", namespace: place };
         let request = async {
@@ -227,7 +229,10 @@ pub async fn eject_from(
                 other => other.map(|list| list.items),
             }
         };
-        left.extend(errors::ask(what, request).await?.iter().map(key));
+        for object in errors::ask(what, request).await? {
+            books.expect(&object);
+            left.extend([key(&object)]);
+        }
     }
     if left.is_empty() {
         line(out, "There are no Rollouts.")?;
@@ -246,6 +251,9 @@ pub async fn eject_from(
     let mut untold: BTreeSet<String> = places.iter().cloned().collect();
     while !left.is_empty() || !untold.is_empty() {
         let Ok(event) = tokio::time::timeout_at(deadline, events.next()).await else {
+            if !books.paused.is_empty() {
+                line(out, &books.still_paused())?;
+            }
             return Err(overdue(&left, timeout).into());
         };
         let Some((place, event)) = event else { return Err(Failure::new("the watch ended by itself").into()) };
@@ -256,12 +264,12 @@ pub async fn eject_from(
             }
             Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
                 end(&client, &object, out).await?;
+                books.expect(&object);
                 let (key, message) = key(&object);
                 left.insert(key, message);
             }
             Ok(watcher::Event::Delete(object)) => {
                 left.remove(&key(&object).0);
-                line(out, &format!("{} is given back; {} left.", full_name(&object), left.len()))?;
             }
             Ok(watcher::Event::InitDone) => {
                 untold.remove(&place);
@@ -274,9 +282,68 @@ pub async fn eject_from(
             }
             Err(error) => line(out, &format!("The connection to the cluster is made again: {error}"))?,
         }
+        let is_told = |namespace: &str| !untold.contains("") && !untold.contains(namespace);
+        let gone: Vec<_> =
+            books.expected.keys().filter(|key| !left.contains_key(key) && is_told(&key.0)).cloned().collect();
+        for gone in gone {
+            books.close(&client, &gone, left.len(), out).await?;
+        }
     }
     line(out, "All Deployments are given back.")?;
+    if !books.paused.is_empty() {
+        line(out, &books.still_paused())?;
+    }
     Ok(())
+}
+
+/// Which Deployments are to be given back, and which of those that were are paused.
+#[derive(Default)]
+struct Books {
+    /// By the Rollout's namespace and name, the Deployment's name.
+    expected: BTreeMap<(String, String), String>,
+    /// Deployments by namespace and name.
+    paused: BTreeSet<(String, String)>,
+}
+
+impl Books {
+    fn expect(&mut self, rollout: &DynamicObject) {
+        let deployment = rollout.data["spec"]["workloadRef"]["name"].as_str().unwrap_or_default();
+        self.expected.insert(key(rollout).0, deployment.to_owned());
+    }
+
+    /// Looks at the Deployment of a Rollout that is gone. That it cannot be read is said and holds up nothing.
+    async fn close(
+        &mut self,
+        client: &Client,
+        rollout: &(String, String),
+        left: usize,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
+        let Some(name) = self.expected.remove(rollout) else { return Ok(()) };
+        let (namespace, rollout) = rollout;
+        let resource = super::resource("apps", "v1", "Deployment", "deployments");
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+        let what = Request { verb: "get", resource: "deployments", name: &name, namespace };
+        let state = match errors::ask(what, api.get_opt(&name)).await {
+            Ok(Some(deployment)) if deployment.data["spec"]["paused"] == json!(true) => {
+                self.paused.insert((namespace.clone(), name));
+                ", still paused".to_owned()
+            }
+            Ok(_) => String::new(),
+            Err(failure) => format!(" (whether it is paused is not known: {failure})"),
+        };
+        line(out, &format!("{namespace}/{rollout} is given back{state}; {left} left."))?;
+        Ok(())
+    }
+
+    fn still_paused(&self) -> String {
+        let cures = self.paused.iter().map(|(namespace, name)| {
+            format!("  {namespace}/{name}: kubectl rollout resume deployment/{name} -n {namespace}")
+        });
+        let head =
+            "Still paused, for their template was not proven or was given up; put another into them, or roll it with:";
+        [head.to_owned()].into_iter().chain(cures).collect::<Vec<_>>().join("\n")
+    }
 }
 
 /// Asks for a Rollout's end, once.
@@ -435,6 +502,10 @@ The Services checkout-stable and checkout-canary stay, and both select its pods:
         format!("/apis/bellwether.dev/v1alpha1/namespaces/{namespace}/rollouts/{name}")
     }
 
+    fn deployment_of(namespace: &str) -> String {
+        format!("/apis/apps/v1/namespaces/{namespace}/deployments/checkout")
+    }
+
     fn list(items: &[Value]) -> Value {
         json!({"kind": "RolloutList", "apiVersion": "bellwether.dev/v1alpha1", "metadata": {"resourceVersion": "9"}, "items": items})
     }
@@ -458,7 +529,10 @@ The Services checkout-stable and checkout-canary stay, and both select its pods:
             )
             .on("DELETE", path_of("shop", "checkout"), one)
             .on("DELETE", path_of("pay", "ledger"), two)
-            .on("DELETE", path_of("pay", "late"), three);
+            .on("DELETE", path_of("pay", "late"), three)
+            .on("GET", deployment_of("shop"), deployment(11, "app:2"))
+            .refuse("GET", deployment_of("pay"), 404, &json!({"name": "checkout"}), "gone")
+            .refuse("GET", deployment_of("pay"), 403, &json!({}), "not yours");
         let mut out = Vec::new();
         eject_all(cluster.client(), Duration::seconds(120), &mut out).await.unwrap();
         assert_eq!(
@@ -470,11 +544,57 @@ pay/ledger is deleted.
 shop/checkout is given back; 1 left.
 pay/late is deleted.
 pay/ledger is given back; 1 left.
-pay/late is given back; 0 left.
+pay/late is given back (whether it is paused is not known: you may not get deployments/checkout in namespace pay: not yours); 0 left.
 All Deployments are given back.
 "
         );
         cluster.done();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deployments_that_stay_paused_are_named_with_the_cure() {
+        let (one, two) = (named("shop", "checkout"), named("pay", "ledger"));
+        let both = [one.clone(), two.clone()];
+        let paused = || with(deployment(11, "app:2"), &json!({"spec": {"paused": true}}));
+        let cluster = Fake::default()
+            .on("GET", EVERYWHERE, list(&both))
+            // One is gone before the watch begins, and no event tells of it.
+            .on_watch(EVERYWHERE, std::slice::from_ref(&two), vec![(1, event("DELETED", &two))])
+            .on("DELETE", path_of("pay", "ledger"), two)
+            .on("GET", deployment_of("shop"), paused())
+            .on("GET", deployment_of("pay"), paused());
+        let mut out = Vec::new();
+        eject_all(cluster.client(), Duration::seconds(120), &mut out).await.unwrap();
+        assert_eq!(
+            text(&out),
+            "\
+2 Rollouts to give back.
+pay/ledger is deleted.
+shop/checkout is given back, still paused; 1 left.
+pay/ledger is given back, still paused; 0 left.
+All Deployments are given back.
+Still paused, for their template was not proven or was given up; put another into them, or roll it with:
+  pay/checkout: kubectl rollout resume deployment/checkout -n pay
+  shop/checkout: kubectl rollout resume deployment/checkout -n shop
+"
+        );
+        cluster.done();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stays_paused_is_said_also_when_others_are_left() {
+        let (one, two) = (named("shop", "checkout"), named("pay", "ledger"));
+        let both = [one.clone(), two.clone()];
+        let cluster = Fake::default()
+            .on("GET", EVERYWHERE, list(&both))
+            .on_watch(EVERYWHERE, &both, vec![(1, event("DELETED", &one))])
+            .on("DELETE", path_of("shop", "checkout"), one)
+            .on("DELETE", path_of("pay", "ledger"), two)
+            .on("GET", deployment_of("shop"), with(deployment(11, "app:2"), &json!({"spec": {"paused": true}})));
+        let mut out = Vec::new();
+        let error = eject_all(cluster.client(), Duration::seconds(120), &mut out).await.unwrap_err();
+        assert_eq!(error.to_string(), "1 Rollout left after 2m: pay/ledger");
+        assert!(text(&out).ends_with("  shop/checkout: kubectl rollout resume deployment/checkout -n shop\n"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -512,7 +632,8 @@ All Deployments are given back.
             .on("GET", pay, list(&[]))
             .on_watch(ROLLOUTS, std::slice::from_ref(&one), vec![(1, event("DELETED", &one))])
             .on_watch(pay, &[], vec![])
-            .on("DELETE", path_of("shop", "checkout"), one);
+            .on("DELETE", path_of("shop", "checkout"), one)
+            .on("GET", deployment_of("shop"), deployment(11, "app:2"));
         let places = ["shop".to_owned(), "pay".to_owned()];
         eject_from(cluster.client(), &places, Duration::seconds(120), &mut Vec::new()).await.unwrap();
     }

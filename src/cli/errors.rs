@@ -136,7 +136,8 @@ fn refused(what: Request<'_>, status: &Status) -> Failure {
     }
     if status.code == 404 && !is_about_an_object(status) && matches!(what.resource, "rollouts" | "rolloutactions") {
         return Failure::new("Bellwether is not installed in this cluster").hint(
-            "helm install bellwether charts/bellwether --namespace bellwether-system --create-namespace; \
+            "helm install bellwether charts/bellwether --namespace bellwether-system --create-namespace \
+             --set image.repository=REPOSITORY --set-string image.tag=TAG, with the image that your cluster pulls; \
              or name another cluster with --context",
         );
     }

@@ -1,7 +1,7 @@
 //! Delivers what stands in the outbox, beside the looks: no receiver, however slow, holds up a rollout.
 //!
 //! The outbox itself is the Rollout's status, so an operator that dies delivers again, under the same delivery id.
-use super::{Cluster, Key, key_of, measure::Wake, observe::now};
+use super::{Cluster, Key, key_of, measure::Wake};
 use crate::{
     api::{AlertReceiver, PendingAlert, Rollout},
     duration::Duration,
@@ -116,7 +116,7 @@ impl Cluster {
                     tracing::warn!(rollout = %key, alert = %alert.id, event = ?alert.event, attempts, why, "alert not delivered");
                 }
             }
-            let age = u64::try_from(now().duration_since(alert.at.0).as_millis()).unwrap_or(0);
+            let age = u64::try_from(self.now().duration_since(alert.at.0).as_millis()).unwrap_or(0);
             match outbox::next_try(attempts, Duration::millis(age)) {
                 outbox::Next::After(wait) => tokio::time::sleep(wait.std()).await,
                 outbox::Next::GiveUp => break,
@@ -135,7 +135,7 @@ impl Cluster {
         let secret = target.notifier().secret().clone();
         let signing = self.secret(&namespace, &secret.name, &secret.key).await?;
         let alert: Alert = serde_json::from_str(&pending.body).map_err(|error| error.to_string())?;
-        let message = target.notifier().message(&alert, &signing, now()).map_err(|error| error.to_string())?;
+        let message = target.notifier().message(&alert, &signing, self.now()).map_err(|error| error.to_string())?;
         let request = Request {
             method: Method::Post,
             url: message.url,

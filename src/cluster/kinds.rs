@@ -36,6 +36,11 @@ pub fn replica_sets() -> ApiResource {
     resource("apps", "v1", "ReplicaSet", "replicasets")
 }
 
+/// Copies of templates.
+pub fn controller_revisions() -> ApiResource {
+    resource("apps", "v1", "ControllerRevision", "controllerrevisions")
+}
+
 /// Pods.
 pub fn pods() -> ApiResource {
     resource("", "v1", "Pod", "pods")

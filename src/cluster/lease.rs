@@ -4,6 +4,7 @@
 //! Leadership is a deadline, not a flag: who could not renew for two thirds of the Lease's time ends its process.
 //! A process that was stopped past its deadline may still have one write under way for each object; those carry the version
 //! that was read, and the next look corrects them.
+use super::Clock;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
@@ -73,27 +74,30 @@ pub fn evaluate(
 /// A Lease, and what we know of it.
 pub struct Elector {
     api: Api<Lease>,
+    clock: Clock,
     terms: Terms,
     watching: Watching,
 }
 
 impl Elector {
     /// A candidate for this Lease.
-    pub fn new(client: Client, terms: Terms) -> Self {
+    pub fn new(client: Client, terms: Terms, clock: Clock) -> Self {
         let api = Api::namespaced(client, &terms.namespace);
-        Self { api, terms, watching: Watching::default() }
+        Self { api, clock, terms, watching: Watching::default() }
     }
 
     /// Waits until the Lease is ours; `seen` is called with every answer of the API server. Returns how often it has changed hands.
     pub async fn acquire(&mut self, seen: impl Fn()) -> i32 {
         loop {
-            match self.step().await {
-                Ok(Some(epoch)) => {
+            // A connection that hangs must not keep a standby from taking over.
+            match tokio::time::timeout(self.terms.duration, self.step()).await {
+                Ok(Ok(Some(epoch))) => {
                     seen();
                     return epoch;
                 }
-                Ok(None) => seen(),
-                Err(error) => tracing::warn!(%error, "the Lease cannot be read or written"),
+                Ok(Ok(None)) => seen(),
+                Ok(Err(error)) => tracing::warn!(%error, "the Lease cannot be read or written"),
+                Err(_) => tracing::warn!("the API server does not answer about the Lease"),
             }
             tokio::time::sleep(self.terms.renew).await;
         }
@@ -136,7 +140,7 @@ impl Elector {
         let lease = self.api.get_opt(&self.terms.name).await?;
         let spec = lease.as_ref().and_then(|lease| lease.spec.as_ref());
         let next = evaluate(&mut self.watching, spec, &self.terms.identity, self.terms.duration, Instant::now());
-        let at = MicroTime(super::observe::now());
+        let at = MicroTime(self.clock.now());
         let before = spec.and_then(|spec| spec.lease_transitions).unwrap_or(0);
         let wanted = |transitions: i32, acquired: Option<MicroTime>| LeaseSpec {
             holder_identity: Some(self.terms.identity.clone()),

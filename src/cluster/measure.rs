@@ -1,7 +1,7 @@
 //! Asks providers beside the looks, so that one that hangs holds up neither an abort nor anybody else.
-use super::{Cluster, Key, key_of, observe::now};
+use super::{Cluster, Key, key_of};
 use crate::{
-    api::{ArmStatus, ClusterMetricProvider, MetricProvider, ProviderKind, Rollout},
+    api::{ArmStatus, ClusterMetricProvider, Flight, MetricProvider, ProviderKind, Rollout},
     metrics::{self, ArmNames, Ask, Metric, ProviderSpec, Reply, Subject},
     outbound::{Body, Credentials, Method, Request},
     plan::{Measured, Observed},
@@ -14,8 +14,9 @@ use secrecy::SecretString;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// Calls for a look at a Rollout.
 pub type Wake = Arc<dyn Fn(Key) + Send + Sync>;
@@ -24,6 +25,8 @@ pub type Wake = Arc<dyn Fn(Key) + Send + Sync>;
 const ANSWER_CAP: usize = 16 * 1024 * 1024;
 /// The least time between two measurements of one candidate.
 const PACE: Duration = Duration::from_secs(2);
+/// The longest that a measurement may take; requests have their own, shorter limits.
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// The last measurement of each candidate on trial.
 pub struct Measurements {
@@ -90,14 +93,22 @@ impl Measurements {
 
 fn subject_of(rollout: &Rollout) -> Option<(String, Timestamp)> {
     let status = rollout.status.as_ref()?;
-    let flight = status.flight.as_ref().filter(|flight| flight.promotion.is_none() && status.latch.is_none())?;
+    // Once the stable Service has moved to the candidate, numbers by Service no longer tell the two apart.
+    let apart = |flight: &&Flight| flight.promotion.as_ref().is_none_or(|promotion| !promotion.moved);
+    let flight = status.flight.as_ref().filter(apart).filter(|_| status.latch.is_none())?;
     Some((flight.revision.clone(), flight.evidence_since.as_ref()?.0))
 }
 
 /// Whom the numbers are about.
-fn subject(rollout: &Rollout, evidence_since: Timestamp, pods_started: Vec<(String, Timestamp)>) -> Option<Subject> {
+fn subject(
+    rollout: &Rollout,
+    evidence_since: Timestamp,
+    now: Timestamp,
+    port: Option<u16>,
+    pods_started: Vec<(String, Timestamp)>,
+) -> Option<Subject> {
     let status = rollout.status.as_ref()?;
-    let services = rollout.spec.traffic.as_ref().and_then(|traffic| traffic.services.as_ref());
+    let pair = rollout.traffic().and_then(|traffic| traffic.pair(port.unwrap_or(80)));
     let names = |arm: &ArmStatus, service: Option<&String>| ArmNames {
         replica_set: arm.replica_set.clone(),
         pod_template_hash: arm.pod_template_hash.clone(),
@@ -105,12 +116,12 @@ fn subject(rollout: &Rollout, evidence_since: Timestamp, pods_started: Vec<(Stri
     };
     Some(Subject {
         namespace: rollout.namespace().unwrap_or_default(),
-        stable: names(status.stable.as_ref()?, services.map(|services| &services.stable)),
-        canary: names(status.canary.as_ref()?, services.map(|services| &services.canary)),
-        port: rollout.spec.traffic.as_ref().and_then(|traffic| traffic.port).unwrap_or(80),
+        stable: names(status.stable.as_ref()?, pair.as_ref().map(|pair| &pair.stable)),
+        canary: names(status.canary.as_ref()?, pair.as_ref().map(|pair| &pair.canary)),
+        port: pair.as_ref().map_or(80, |pair| pair.port),
         sensitivity: rollout.spec.analysis.sensitivity,
         evidence_since,
-        now: now(),
+        now,
         pods_started,
     })
 }
@@ -123,7 +134,14 @@ impl Cluster {
     }
 
     /// Begins a measurement of the candidate on trial, unless one is under way or was a moment ago.
-    pub fn measure(&self, rollout: &Rollout, pods_started: impl FnOnce() -> Vec<(String, Timestamp)>) {
+    ///
+    /// `port` is that of the Services, where there are any.
+    pub fn measure(
+        &self,
+        rollout: &Rollout,
+        port: Option<u16>,
+        pods_started: impl FnOnce() -> Vec<(String, Timestamp)>,
+    ) {
         let key = key_of(rollout);
         let Some(subject) = subject_of(rollout).filter(|_| rollout.spec.is_judged()) else {
             self.measurements.forget(&key);
@@ -134,7 +152,8 @@ impl Cluster {
         }
         let (cluster, rollout, started) = (self.clone(), rollout.clone(), pods_started());
         tokio::spawn(async move {
-            let read = cluster.read_metrics(&rollout, subject.1, started).await;
+            let reading = cluster.read_metrics(&rollout, subject.1, port, started);
+            let read = tokio::time::timeout(LONGEST, reading).await.unwrap_or_default();
             cluster.measurements.finish(&key, &subject, read);
         });
     }
@@ -143,6 +162,7 @@ impl Cluster {
         &self,
         rollout: &Rollout,
         evidence_since: Timestamp,
+        port: Option<u16>,
         pods_started: Vec<(String, Timestamp)>,
     ) -> Measured {
         let namespace = rollout.namespace().unwrap_or_default();
@@ -150,7 +170,9 @@ impl Cluster {
             Ok(provider) => provider,
             Err(why) => return Measured::NoProvider(why),
         };
-        let Some(subject) = subject(rollout, evidence_since, pods_started) else { return Measured::NotYet };
+        let Some(subject) = subject(rollout, evidence_since, self.now(), port, pods_started) else {
+            return Measured::NotYet;
+        };
         let credentials = match self.credentials(rollout, &namespace, &provider).await {
             Ok(credentials) => credentials,
             Err(why) => return Measured::NoProvider(why),
@@ -160,7 +182,7 @@ impl Cluster {
             async move { (metric.name.clone(), self.read_metric(metric, provider, subject, credentials).await) }
         });
         let metrics = join_all(each).await;
-        let at = now();
+        let at = self.now();
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a float")]
         self.telemetry.last_measured.set(at.as_second() as f64);
         Measured::Read { at, metrics }

@@ -1,28 +1,35 @@
 //! The hands: the only module that holds a client of the API server.
 //!
 //! Every decision is made from objects read for it from the API server itself; watches only say when to look.
+mod clock;
 mod deliver;
+mod facts;
 mod kinds;
 pub mod lease;
+mod lenient;
 mod measure;
 mod observe;
 mod perform;
+mod policies;
+mod refusals;
 mod report;
 
 #[cfg(test)]
 mod tests;
 
+pub use clock::Clock;
 pub use kinds::{actions, resource_named};
 pub use measure::Measurements;
 
-use crate::{api::Rollout, outbound::Outbound, telemetry::Telemetry};
+use crate::{api::Rollout, outbound::Transport, telemetry::Telemetry};
 use deliver::Outbox;
 use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
+use refusals::Refusals;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, atomic::AtomicI32},
-    time::Instant,
 };
+use tokio::time::Instant;
 
 /// Which Rollout.
 pub type Key = ObjectRef<Rollout>;
@@ -50,7 +57,7 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
-    /// The Rollout itself cannot be read as one.
+    /// The Rollout itself cannot be read as one, not even in parts.
     #[error("the Rollout cannot be understood: {0}")]
     Malformed(String),
     /// A look panicked.
@@ -105,6 +112,8 @@ pub struct Settings {
     pub identity: String,
     /// Name of the policy that is the belt.
     pub belt: String,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 /// The API server as the operator sees it.
@@ -113,10 +122,11 @@ pub struct Cluster {
     client: Client,
     settings: Arc<Settings>,
     telemetry: Telemetry,
-    outbound: Arc<Outbound>,
+    outbound: Arc<dyn Transport>,
     measurements: Arc<Measurements>,
     outbox: Arc<Outbox>,
-    belts: Arc<Mutex<HashMap<String, Instant>>>,
+    refusals: Arc<Refusals>,
+    belts: Arc<Mutex<HashMap<Key, (String, Instant)>>>,
     epoch: Arc<AtomicI32>,
 }
 
@@ -126,7 +136,7 @@ impl Cluster {
         client: Client,
         settings: Settings,
         telemetry: Telemetry,
-        outbound: Outbound,
+        outbound: impl Transport + 'static,
         wake: impl Fn(Key) + Send + Sync + 'static,
     ) -> Self {
         let wake: measure::Wake = Arc::new(wake);
@@ -137,6 +147,7 @@ impl Cluster {
             outbound: Arc::new(outbound),
             measurements: Arc::new(Measurements::new(wake.clone())),
             outbox: Arc::new(Outbox::new(wake)),
+            refusals: Arc::default(),
             belts: Arc::default(),
             epoch: Arc::default(),
         }
@@ -152,6 +163,11 @@ impl Cluster {
         self.client.clone()
     }
 
+    /// What time it is.
+    pub fn clock(&self) -> Clock {
+        self.settings.clock.clone()
+    }
+
     /// The numbers.
     pub const fn telemetry(&self) -> &Telemetry {
         &self.telemetry
@@ -161,6 +177,10 @@ impl Cluster {
     pub fn forget(&self, key: &Key) {
         self.measurements.forget(key);
         self.outbox.forget(key);
+        self.refusals.forget(key);
+        if let Ok(mut belts) = self.belts.lock() {
+            belts.remove(key);
+        }
     }
 }
 

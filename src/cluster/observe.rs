@@ -1,8 +1,16 @@
 //! Reads everything that one decision looks at, from the API server, side by side.
-use super::{Cluster, Error, Key, key_of, kinds};
+use super::{
+    Cluster, Error, Key,
+    facts::{
+        backends_of, deployment_of, endpoints_of, is_applied, kept_of, outcome_of, pending, pod_of, replica_set_of,
+        selector_text, service_of, strings,
+    },
+    key_of, kinds, lenient,
+    policies::AUTHOR_POLICY,
+};
 use crate::{
-    api::{ActionOutcome, GROUP, HASH_LABEL, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout, RolloutAction},
-    plan::{Belt, Claim, Deployment, Found, Map, Observed, PendingAction, Pod, ReplicaSet, Route, Service, UNVERIFIED},
+    api::{GROUP, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout, RolloutAction},
+    plan::{Claim, Found, Kept, Observed, PendingAction, Pod, ReplicaSet, Route, Service},
     traffic::{self, Ownership, RouteRef, Weights},
     vocab::{Pair, Weight},
 };
@@ -10,19 +18,12 @@ use futures::future::{join_all, try_join_all};
 use jiff::{SignedDuration, Timestamp};
 use kube::{
     Api, ResourceExt,
-    api::{ApiResource, DynamicObject, ListParams, PostParams},
+    api::{ApiResource, DynamicObject, ListParams},
 };
-use serde_json::{Value, json};
-use std::{
-    collections::BTreeSet,
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::sync::atomic::Ordering;
 
 /// So long an answered action is kept for people to read.
 const ACTIONS_ARE_KEPT: SignedDuration = SignedDuration::from_hours(24);
-/// How long a probe of the belt is believed.
-const BELT_IS_FRESH: Duration = Duration::from_secs(30);
 
 impl Cluster {
     /// Reads everything. `None` when the Rollout is gone.
@@ -33,44 +34,42 @@ impl Cluster {
         let namespace = key.namespace.clone().unwrap_or_default();
         let Some(object) = self.get(&kinds::rollouts(), &namespace, &key.name).await? else { return Ok(None) };
         let raw = serde_json::to_value(&object).unwrap_or_default();
-        let rollout: Rollout = serde_json::from_value(raw).map_err(|error| Error::Malformed(error.to_string()))?;
+        let (rollout, malformed) = lenient::read(&raw).map_err(|error| Error::Malformed(error.to_string()))?;
         let uid = rollout.uid().unwrap_or_default();
+        if self.is_ending(&namespace).await? {
+            // Everything in it goes, and what we may still read there goes first.
+            return Ok(Some(Observed { namespace_ending: true, malformed, ..Observed::of(rollout, self.now()) }));
+        }
         let spec = &rollout.spec;
-        let pair_names =
-            spec.traffic.as_ref().and_then(|traffic| traffic.services.clone()).filter(|_| !spec.routes().is_empty());
+        let traffic = rollout.traffic();
+        let pair_names = traffic.and_then(|traffic| traffic.pair(0));
         let deployment = self.get(&kinds::deployments(), &namespace, &spec.workload_ref.name).await?;
         let selector = deployment.as_ref().map(|deployment| selector_text(&deployment.data["spec"]["selector"]));
         let name = rollout.name_any();
-        let (replica_sets, pods, stable_service, canary_service, other_services, (actions, expired), namespace_ending) =
-            tokio::try_join!(
-                self.replica_sets(&namespace, selector.as_deref(), &name),
-                self.pods(&namespace, selector.as_deref()),
-                self.service(&namespace, pair_names.as_ref().map(|names| names.stable.as_str()), &uid),
-                self.service(&namespace, pair_names.as_ref().map(|names| names.canary.as_str()), &uid),
-                self.other_services(&namespace, deployment.as_ref(), &rollout),
-                self.actions(&namespace, &name),
-                self.is_ending(&namespace),
-            )?;
-        let port = [&stable_service, &canary_service]
-            .into_iter()
-            .flatten()
-            .find_map(|service| service.ports.first()?.get("port")?.as_u64())
-            .or_else(|| other_services.iter().find_map(|service| service.ports.first()?.get("port")?.as_u64()))
-            .and_then(|port| u16::try_from(port).ok());
-        let pair = spec.pair(port.unwrap_or(80));
-        let routes = join_all(spec.routes().iter().map(|route| self.route(&namespace, route, pair.as_ref(), &uid)));
+        let (mut replica_sets, pods, stable_service, canary_service, other_services, (actions, expired)) = tokio::try_join!(
+            self.replica_sets(&namespace, selector.as_deref(), &name),
+            self.pods(&namespace, selector.as_deref()),
+            self.service(&namespace, pair_names.as_ref().map(|names| names.stable.as_str()), &uid),
+            self.service(&namespace, pair_names.as_ref().map(|names| names.canary.as_str()), &uid),
+            self.other_services(&namespace, deployment.as_ref(), &rollout),
+            self.actions(&namespace, &name),
+        )?;
+        self.add_namesake(&namespace, &rollout, &mut replica_sets).await?;
+        let kept = self.kept(&rollout, deployment.as_ref(), &replica_sets).await?;
+        let mut services = stable_service.iter().chain(&canary_service).chain(&other_services);
+        let port = services.find_map(Service::port);
+        let pair = traffic.and_then(|traffic| traffic.pair(port.unwrap_or(80)));
+        let routes = traffic.into_iter().flat_map(|traffic| &traffic.routes);
+        let routes = join_all(routes.map(|route| self.route(key, route, pair.as_ref(), &uid)));
         let routes = routes.await.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut deployment = deployment.map(|object| deployment_of(&object, &uid));
         if let Some(deployment) = &mut deployment {
             deployment.claim = self.living(&namespace, std::mem::take(&mut deployment.claim)).await?;
         }
-        let belt = self.belt(&rollout, deployment.as_ref()).await?;
+        let (belt, probe) = self.belt(&rollout, deployment.as_ref()).await?;
         let provider = if rollout.spec.is_judged() { self.provider_problem(&rollout, &namespace).await } else { None };
-        let now = now();
         let mut seen = Observed {
-            now,
             epoch: self.epoch.load(Ordering::Relaxed),
-            namespace_ending,
             deployment,
             replica_sets,
             pods,
@@ -78,17 +77,23 @@ impl Cluster {
             canary_service,
             other_services,
             routes,
+            kept,
             belt,
+            probe,
+            refused: self.refusals.of(key),
+            malformed,
             provider,
             actions,
             expired,
-            measured: crate::plan::Measured::NotYet,
-            delivered: BTreeSet::new(),
-            rollout,
+            ..Observed::of(rollout, self.now())
         };
         seen.measured = self.measured(&seen);
         seen.delivered = self.delivered(&key_of(&seen.rollout));
         Ok(Some(seen))
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.settings.clock.now()
     }
 
     pub(super) fn api(&self, resource: &ApiResource, namespace: &str) -> Api<DynamicObject> {
@@ -139,6 +144,37 @@ impl Cluster {
         sets.sort_by(|one, other| one.name.cmp(&other.name));
         sets.dedup_by(|one, other| one.uid == other.uid);
         Ok(sets)
+    }
+
+    /// A ReplicaSet that has the candidate's name and neither our label nor the Deployment's selector.
+    async fn add_namesake(&self, namespace: &str, rollout: &Rollout, sets: &mut Vec<ReplicaSet>) -> Result<(), Error> {
+        let flight = rollout.status.as_ref().and_then(|status| status.flight.as_ref());
+        let Some(name) = flight.map(|flight| &flight.candidate) else { return Ok(()) };
+        if !sets.iter().any(|set| set.name == *name) {
+            let namesake = self.get(&kinds::replica_sets(), namespace, name).await?;
+            sets.extend(namesake.as_ref().map(replica_set_of));
+        }
+        Ok(())
+    }
+
+    /// The copies of templates, where they may be needed: at rest, at the end, and when stable's ReplicaSet is gone.
+    async fn kept(
+        &self,
+        rollout: &Rollout,
+        deployment: Option<&DynamicObject>,
+        sets: &[ReplicaSet],
+    ) -> Result<Vec<Kept>, Error> {
+        let Some(status) = &rollout.status else { return Ok(Vec::new()) };
+        let Some(workload) = &status.workload else { return Ok(Vec::new()) };
+        let same = deployment.is_some_and(|deployment| deployment.uid().as_deref() == Some(&workload.uid));
+        let there = sets.iter().any(|set| Some(&set.name) == workload.stable_replica_set.as_ref());
+        if same && there && status.flight.is_some() && rollout.metadata.deletion_timestamp.is_none() {
+            return Ok(Vec::new());
+        }
+        let ours = format!("{ROLLOUT_LABEL}={}", rollout.name_any());
+        let namespace = rollout.namespace().unwrap_or_default();
+        let copies = self.list(&kinds::controller_revisions(), &namespace, Some(&ours)).await?;
+        Ok(copies.iter().map(kept_of).collect())
     }
 
     async fn pods(&self, namespace: &str, selector: Option<&str>) -> Result<Vec<Pod>, Error> {
@@ -200,7 +236,7 @@ impl Cluster {
 
     /// The actions without an answer, oldest first, and one that was answered long ago.
     async fn actions(&self, namespace: &str, rollout: &str) -> Result<(Vec<PendingAction>, Option<String>), Error> {
-        let api: Api<RolloutAction> = Api::namespaced(self.client.clone(), namespace);
+        let api = self.api(&kinds::actions(), namespace);
         let of_rollout = ListParams::default().fields(&format!("spec.rollout={rollout}"));
         let list = match api.list(&of_rollout).await {
             // API servers before 1.32 cannot select by a field of a custom resource.
@@ -209,14 +245,20 @@ impl Cluster {
         };
         let list =
             list.map_err(|source| Error::Read { what: format!("actions of {namespace}"), source: Box::new(source) })?;
-        let of_rollout = list.items.into_iter().filter(|action| action.spec.rollout == rollout);
-        let (answered, mut pending_ones): (Vec<_>, Vec<_>) =
-            of_rollout.partition(|action| outcome_of(action).is_some());
+        // One that cannot be understood holds up no other.
+        let readable = list.items.iter().filter_map(|action| {
+            let action = serde_json::to_value(action).ok()?;
+            serde_json::from_value::<RolloutAction>(action).ok()
+        });
+        let (answered, mut open): (Vec<_>, Vec<_>) =
+            readable.filter(|action| action.spec.rollout == rollout).partition(|action| outcome_of(action).is_some());
+        let now = self.now();
         let made = |action: &RolloutAction| action.metadata.creation_timestamp.clone().map(|at| at.0);
-        let old = |action: &&RolloutAction| made(action).is_some_and(|at| now().duration_since(at) > ACTIONS_ARE_KEPT);
+        let old = |action: &&RolloutAction| made(action).is_some_and(|at| now.duration_since(at) > ACTIONS_ARE_KEPT);
         let expired = answered.iter().find(old).map(ResourceExt::name_any);
-        pending_ones.sort_by_key(|action| (made(action), action.name_any()));
-        Ok((pending_ones.into_iter().map(pending).collect(), expired))
+        open.sort_by_key(|action| (made(action), action.name_any()));
+        let vouched = !open.is_empty() && self.has_policy(AUTHOR_POLICY).await?;
+        Ok((open.into_iter().map(|action| pending(action, vouched)).collect(), expired))
     }
 
     async fn is_ending(&self, namespace: &str) -> Result<bool, Error> {
@@ -228,14 +270,10 @@ impl Cluster {
         Ok(found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()))
     }
 
-    async fn route(
-        &self,
-        namespace: &str,
-        reference: &RouteRef,
-        pair: Option<&Pair>,
-        uid: &str,
-    ) -> Result<Route, Error> {
-        let made = |found| Ok(Route { reference: reference.clone(), found });
+    async fn route(&self, key: &Key, reference: &RouteRef, pair: Option<&Pair>, uid: &str) -> Result<Route, Error> {
+        let namespace = key.namespace.as_deref().unwrap_or_default();
+        let refused = self.refusals.of_route(key, reference);
+        let made = |found| Ok(Route { reference: reference.clone(), found, refused });
         let (Some(kind), Some(pair), Ok(router)) = (kinds::resource_of(reference), pair, reference.router()) else {
             return made(Found::NotServed);
         };
@@ -246,27 +284,27 @@ impl Cluster {
                 let named = status.details.as_ref().is_some_and(|details| !details.name.is_empty());
                 return made(if named { Found::Missing } else { Found::NotServed });
             }
+            // The other routes of this Rollout do not wait for it.
             Err(source) => {
-                return Err(Error::Read {
-                    what: format!("{} {namespace}/{}", reference.kind, reference.name),
-                    source: Box::new(source),
-                });
+                let what = format!("{} {}", reference.kind, reference.name);
+                return made(Found::Unreadable(format!("{what} cannot be read: {source}")));
             }
         };
         let claim = Claim::of(object.labels(), uid);
         let claim = self.living(namespace, claim).await?;
         let value = serde_json::to_value(&object).unwrap_or_default();
         let seen = router.read(&value, pair);
-        let drifted = reference.ownership == Ownership::Operator
-            && seen.as_ref().is_ok_and(|seen| {
-                let weight = match seen.weight {
-                    Weights::At(weight) => weight,
-                    Weights::Mixed(_) => Weight::ZERO,
-                };
-                let whole = router.whole(reference, namespace, pair, weight);
-                whole.is_ok_and(|wanted| traffic::renew(&value, &wanted).is_some())
-            });
-        made(Found::Object { claim, seen, drifted, backends: backends_of(&value) })
+        let drifted = reference.ownership == Ownership::Operator && {
+            let weight = match seen.as_ref().map(|seen| &seen.weight) {
+                Ok(Weights::At(weight)) => *weight,
+                Ok(Weights::Mixed(_)) | Err(_) => Weight::ZERO,
+            };
+            let whole = router.whole(reference, namespace, pair, weight);
+            whole.is_ok_and(|wanted| traffic::renew(&value, &wanted).is_some())
+        };
+        let noted = |name: &str| object.annotations().get(&format!("{GROUP}/{name}"));
+        let names_pair = noted("stable-service") == Some(&pair.stable) && noted("canary-service") == Some(&pair.canary);
+        made(Found::Object { claim, names_pair, seen, drifted, backends: backends_of(&value) })
     }
 
     /// A claim of a Rollout that is gone, or of a former one of the same name, is none.
@@ -277,252 +315,4 @@ impl Cluster {
         let lives = holder.is_some_and(|holder| holder.uid().as_deref() == Some(uid));
         Ok(if lives { Claim::Foreign(name.to_owned()) } else { Claim::Free })
     }
-
-    /// Asks the belt whether it holds, where the answer matters now.
-    async fn belt(&self, rollout: &Rollout, deployment: Option<&Deployment>) -> Result<Belt, Error> {
-        let Some(deployment) = deployment else { return Ok(Belt::NotYet) };
-        let status = rollout.status.clone().unwrap_or_default();
-        let Some(workload) = status.workload.filter(|workload| workload.uid == deployment.uid) else {
-            return Ok(if self.has_belt().await? { Belt::NotYet } else { Belt::Absent });
-        };
-        let asked = workload.stable_replica_set.is_none() || deployment.paused;
-        if workload.held_by == Some(crate::api::HeldBy::Paused) || !asked {
-            return Ok(Belt::NotYet);
-        }
-        let known = self.belts.lock().ok().and_then(|belts| belts.get(&deployment.uid).copied());
-        if known.is_some_and(|at| at.elapsed() < BELT_IS_FRESH) {
-            return Ok(Belt::Armed);
-        }
-        if self.probe(rollout, deployment).await? {
-            if let Ok(mut belts) = self.belts.lock() {
-                belts.insert(deployment.uid.clone(), Instant::now());
-            }
-            return Ok(Belt::Armed);
-        }
-        Ok(if self.has_belt().await? { Belt::NotYet } else { Belt::Absent })
-    }
-
-    /// Whether there is a policy of that name at all; who may not look acts as if there were none, for pausing works everywhere.
-    async fn has_belt(&self) -> Result<bool, Error> {
-        let api: Api<k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy> =
-            Api::all(self.client.clone());
-        match api.get_opt(&self.settings.belt).await {
-            Ok(found) => Ok(found.is_some()),
-            Err(kube::Error::Api(status)) if status.code == 403 => Ok(false),
-            Err(source) => Err(Error::Read { what: "the admission policy".to_owned(), source: Box::new(source) }),
-        }
-    }
-
-    /// Tries, without effect, to make what the belt must refuse.
-    async fn probe(&self, rollout: &Rollout, deployment: &Deployment) -> Result<bool, Error> {
-        let labels = json!({"bellwether.dev/probe": rollout.name_any()});
-        let probe = json!({
-            "apiVersion": "apps/v1", "kind": "ReplicaSet",
-            "metadata": {
-                "generateName": "bellwether-probe-",
-                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment.name, "uid": deployment.uid, "controller": true}],
-            },
-            "spec": {
-                "replicas": 0, "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "probe", "image": "probe"}]}},
-            },
-        });
-        let Ok(probe) = serde_json::from_value::<DynamicObject>(probe) else { return Ok(false) };
-        let namespace = rollout.namespace().unwrap_or_default();
-        let dry = PostParams { dry_run: true, ..PostParams::default() };
-        match self.api(&kinds::replica_sets(), &namespace).create(&dry, &probe).await {
-            Ok(_) => Ok(false),
-            Err(kube::Error::Api(status)) => Ok(status.message.contains("decides when this Deployment")),
-            Err(source) => {
-                Err(Error::Read { what: "the admission policy's answer".to_owned(), source: Box::new(source) })
-            }
-        }
-    }
-}
-
-/// The wall clock; the only place of this module that asks it.
-#[expect(clippy::disallowed_methods, reason = "here the world's time becomes a fact among others")]
-pub(super) fn now() -> Timestamp {
-    Timestamp::now()
-}
-
-fn outcome_of(action: &RolloutAction) -> Option<ActionOutcome> {
-    action.status.as_ref().and_then(|status| status.outcome)
-}
-
-fn pending(action: RolloutAction) -> PendingAction {
-    let annotation = |name: &str| action.annotations().get(&format!("{GROUP}/{name}")).cloned();
-    let verified = annotation("by-verified").is_some_and(|value| value == "true");
-    let by = annotation("by").map(|by| if verified { by } else { format!("{by}{UNVERIFIED}") });
-    PendingAction {
-        name: action.name_any(),
-        uid: action.uid().unwrap_or_default(),
-        by,
-        answered: outcome_of(&action),
-        action: action.spec.action,
-        expect: action.spec.expect,
-        reason: action.spec.reason,
-    }
-}
-
-fn strings(value: &Value) -> Map {
-    let entries = value.as_object().into_iter().flatten();
-    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
-}
-
-fn number(value: &Value) -> i32 {
-    value.as_i64().and_then(|number| i32::try_from(number).ok()).unwrap_or(0)
-}
-
-/// A label selector as the list call takes it.
-fn selector_text(selector: &Value) -> String {
-    let mut parts: Vec<String> =
-        strings(&selector["matchLabels"]).iter().map(|(key, value)| format!("{key}={value}")).collect();
-    for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
-        let key = expression["key"].as_str().unwrap_or_default();
-        let values: Vec<_> = expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let values = values.join(",");
-        parts.push(match expression["operator"].as_str().unwrap_or_default() {
-            "In" => format!("{key} in ({values})"),
-            "NotIn" => format!("{key} notin ({values})"),
-            "DoesNotExist" => format!("!{key}"),
-            _ => key.to_owned(),
-        });
-    }
-    parts.join(",")
-}
-
-fn claim_of(object: &DynamicObject, uid: &str) -> Claim {
-    Claim::of(object.labels(), uid)
-}
-
-fn deployment_of(object: &DynamicObject, uid: &str) -> Deployment {
-    let (spec, status) = (&object.data["spec"], &object.data["status"]);
-    let replicas = spec["replicas"].as_i64().map_or(1, |_| number(&spec["replicas"]));
-    Deployment {
-        name: object.name_any(),
-        uid: object.uid().unwrap_or_default(),
-        resource_version: object.resource_version().unwrap_or_default(),
-        generation: object.metadata.generation.unwrap_or(0),
-        observed_generation: status["observedGeneration"].as_i64().unwrap_or(0),
-        paused: spec["paused"].as_bool().unwrap_or(false),
-        replicas,
-        template: spec["template"].clone(),
-        selector: spec["selector"].clone(),
-        strategy: spec["strategy"]["type"].as_str().unwrap_or("RollingUpdate").to_owned(),
-        max_surge: surge(&spec["strategy"]["rollingUpdate"]["maxSurge"], replicas),
-        history_limit: spec["revisionHistoryLimit"].as_i64().map_or(10, |_| number(&spec["revisionHistoryLimit"])),
-        min_ready_seconds: number(&spec["minReadySeconds"]),
-        status_replicas: number(&status["replicas"]),
-        updated: number(&status["updatedReplicas"]),
-        available: number(&status["availableReplicas"]),
-        claim: claim_of(object, uid),
-    }
-}
-
-/// `maxSurge` in pods: a number, or a share of the replicas rounded up.
-fn surge(value: &Value, replicas: i32) -> i32 {
-    match value {
-        Value::String(text) => {
-            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(25);
-            i32::try_from(i64::from(replicas).saturating_mul(percent.clamp(0, 10_000)).saturating_add(99) / 100)
-                .unwrap_or(i32::MAX)
-        }
-        Value::Number(_) => number(value),
-        _ => surge(&json!("25%"), replicas),
-    }
-}
-
-fn replica_set_of(object: &DynamicObject) -> ReplicaSet {
-    let (spec, status) = (&object.data["spec"], &object.data["status"]);
-    let mut template = spec["template"].clone();
-    let labels = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut);
-    let hash = labels.and_then(|labels| labels.remove(HASH_LABEL)).and_then(|hash| Some(hash.as_str()?.to_owned()));
-    ReplicaSet {
-        name: object.name_any(),
-        uid: object.uid().unwrap_or_default(),
-        resource_version: object.resource_version().unwrap_or_default(),
-        created: object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |at| at.0),
-        controller: object
-            .owner_references()
-            .iter()
-            .find(|owner| owner.controller == Some(true))
-            .map(|owner| owner.uid.clone()),
-        labels: object.labels().clone(),
-        annotations: object.annotations().clone(),
-        replicas: spec["replicas"].as_i64().map_or(1, |_| number(&spec["replicas"])),
-        status_replicas: number(&status["replicas"]),
-        ready: number(&status["readyReplicas"]),
-        available: number(&status["availableReplicas"]),
-        template,
-        hash: hash.unwrap_or_default(),
-    }
-}
-
-fn pod_of(object: &DynamicObject) -> Pod {
-    let status = &object.data["status"];
-    let condition = |kind: &str| {
-        let conditions = status["conditions"].as_array();
-        conditions.and_then(|all| all.iter().find(|condition| condition["type"] == kind)).cloned().unwrap_or_default()
-    };
-    let containers = || {
-        ["initContainerStatuses", "containerStatuses"].into_iter().filter_map(|list| status[list].as_array()).flatten()
-    };
-    let waiting = containers().find_map(|container| {
-        let waiting = &container["state"]["waiting"];
-        let reason = waiting["reason"].as_str()?;
-        let harmless = matches!(reason, "ContainerCreating" | "PodInitializing");
-        (!harmless).then(|| format!("{reason} {}", waiting["message"].as_str().unwrap_or_default()).trim().to_owned())
-    });
-    let scheduled = condition("PodScheduled");
-    let unscheduled = (scheduled["status"] == "False").then(|| {
-        format!(
-            "{} {}",
-            scheduled["reason"].as_str().unwrap_or_default(),
-            scheduled["message"].as_str().unwrap_or_default()
-        )
-    });
-    Pod {
-        name: object.name_any(),
-        hash: object.labels().get(HASH_LABEL).cloned().unwrap_or_default(),
-        ready: condition("Ready")["status"] == "True" && object.metadata.deletion_timestamp.is_none(),
-        started: status["startTime"].as_str().and_then(|text| text.parse().ok()),
-        restarts: containers().map(|container| number(&container["restartCount"])).sum(),
-        stuck: waiting.or(unscheduled).map(|text| text.chars().take(200).collect()),
-    }
-}
-
-fn service_of(object: &DynamicObject, uid: &str) -> Service {
-    let spec = &object.data["spec"];
-    Service {
-        name: object.name_any(),
-        uid: object.uid().unwrap_or_default(),
-        resource_version: object.resource_version().unwrap_or_default(),
-        selector: strings(&spec["selector"]),
-        ports: spec["ports"].as_array().cloned().unwrap_or_default(),
-        spec: spec.clone(),
-        ours: object.labels().get(ROLLOUT_UID_LABEL).is_some_and(|label| label == uid) && !is_applied(object),
-        orphaned: false,
-        endpoints: BTreeSet::new(),
-    }
-}
-
-/// Whether somebody holds the object in Git: it bears the marks of an apply, and we never apply.
-fn is_applied(object: &DynamicObject) -> bool {
-    object.annotations().contains_key("kubectl.kubernetes.io/last-applied-configuration")
-        || object.managed_fields().iter().any(|entry| entry.operation.as_deref() == Some("Apply"))
-}
-
-/// The pods that slices list as ready.
-fn endpoints_of(slices: &[DynamicObject]) -> BTreeSet<String> {
-    let all = slices.iter().filter_map(|slice| slice.data["endpoints"].as_array()).flatten();
-    all.filter(|endpoint| endpoint["conditions"]["ready"].as_bool().unwrap_or(true))
-        .filter_map(|endpoint| Some(endpoint["targetRef"]["name"].as_str()?.to_owned()))
-        .collect()
-}
-
-fn backends_of(route: &Value) -> Vec<String> {
-    let rules = route["spec"]["rules"].as_array().into_iter().flatten();
-    let backends = rules.filter_map(|rule| rule["backendRefs"].as_array()).flatten();
-    backends.filter_map(|backend| Some(backend["name"].as_str()?.to_owned())).collect()
 }

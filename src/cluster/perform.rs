@@ -1,5 +1,5 @@
 //! One effect, one API write. What was read a moment ago goes along as uid and resourceVersion: a lost race is a conflict.
-use super::{Cluster, Error, kinds};
+use super::{Cluster, Error, facts::HASH_ANNOTATION, key_of, kinds};
 use crate::{
     api::{FINALIZER, GROUP, HASH_LABEL, REVISION_LABEL, Rollout},
     plan::{Effect, Map, Target, claim_labels},
@@ -23,7 +23,9 @@ impl Cluster {
     /// # Errors
     /// When the API server refuses it or does not answer; a conflict says that the look it came from is out of date.
     pub async fn perform(&self, rollout: &Rollout, effect: &Effect) -> Result<(), Error> {
-        let done = self.write(rollout, effect).await.map_err(|source| Error::Write {
+        let done = self.write(rollout, effect).await;
+        self.refusals.ended(&key_of(rollout), effect, &done);
+        let done = done.map_err(|source| Error::Write {
             verb: effect.verb(),
             object: effect.object(),
             source: Box::new(source),
@@ -129,7 +131,15 @@ impl Cluster {
             }
             Effect::SetWeights { weight, pair, routes } => {
                 let all = join_all(routes.iter().map(|route| self.weigh(&namespace, route, pair, *weight))).await;
-                all.into_iter().collect()
+                for (route, written) in routes.iter().zip(all) {
+                    match written {
+                        Err(kube::Error::Api(status)) if status.code == 409 => return Err(kube::Error::Api(status)),
+                        // The next look knows, and goes on with what else there is to do.
+                        Err(error) => self.refusals.route_failed(&key_of(rollout), route, &error),
+                        Ok(()) => {}
+                    }
+                }
+                Ok(())
             }
             Effect::WriteRoute { route, pair, weight } => {
                 let kind = kind_of(route)?;
@@ -147,10 +157,22 @@ impl Cluster {
                     other => other.map(|_| ()),
                 }
             }
-            Effect::Answer { name, outcome, message } => {
-                let status = json!({"status": {"outcome": outcome, "message": message}});
-                let api = self.api(&kinds::actions(), &namespace);
-                api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.map(|_| ())
+            Effect::KeepTemplate { name, hash, template, deployment } => {
+                let copy = json!({
+                    "apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 1, "data": {"template": template},
+                    "metadata": {
+                        "name": name, "labels": claim(true), "annotations": {HASH_ANNOTATION: hash},
+                        "ownerReferences": [plain_owner(deployment), rollout_owner(rollout, false)],
+                    },
+                });
+                self.create(&kinds::controller_revisions(), &namespace, copy).await
+            }
+            Effect::ForgetTemplate { name } => {
+                let api = self.api(&kinds::controller_revisions(), &namespace);
+                match api.delete(name, &kube::api::DeleteParams::default()).await {
+                    Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                    other => other.map(|_| ()),
+                }
             }
         }
     }

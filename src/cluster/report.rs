@@ -1,7 +1,8 @@
 //! Writes what was decided where people look: the status, and events.
-use super::{Cluster, Error, Key, kinds, observe::now};
+use super::{Cluster, Error, key_of, kinds};
 use crate::{
-    api::{Decision, Reason, Rollout, RolloutStatus, Sort},
+    api::{Decision, Handled, Rollout, RolloutStatus, Sort},
+    plan::PendingAction,
     telemetry::WriteLabels,
 };
 use kube::{
@@ -33,29 +34,23 @@ impl Cluster {
         })
     }
 
-    /// Says on a Rollout that cannot even be read as one what is wrong with it.
-    ///
-    /// # Errors
-    /// When the API server refuses it or does not answer.
-    pub async fn write_malformed(&self, key: &Key, why: &str) -> Result<(), Error> {
-        let namespace = key.namespace.clone().unwrap_or_default();
-        let api = self.api(&kinds::rollouts(), &namespace);
-        let message: String = why.chars().take(1_000).collect();
-        let Some(known) = self.get(&kinds::rollouts(), &namespace, &key.name).await? else { return Ok(()) };
-        if known.data["status"]["message"] == json!(message) {
-            return Ok(());
+    /// Answers the actions that were decided on, beside the looks: the decision itself stands in the Rollout's status.
+    pub async fn answer(&self, rollout: &Rollout, open: &[PendingAction], decided: &[Handled]) {
+        let key = key_of(rollout);
+        let api = self.api(&kinds::actions(), &rollout.namespace().unwrap_or_default());
+        for action in open {
+            let Some(handled) = decided.iter().find(|handled| handled.uid == action.uid) else { continue };
+            if !self.refusals.may_answer(&key, &action.uid) {
+                continue;
+            }
+            let status = json!({"status": {"outcome": handled.outcome, "message": handled.message}});
+            let done = api.patch_status(&action.name, &PatchParams::default(), &Patch::Merge(status)).await;
+            let outcome = if done.is_ok() { "ok" } else { "error" };
+            self.telemetry.api_writes.get_or_create(&WriteLabels { effect: "answer", outcome }).inc();
+            if let Err(error) = done {
+                tracing::warn!(rollout = %key, action = action.name, %error, "an action could not be answered");
+            }
         }
-        let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": Reason::InvalidSpec, "message": message, "lastTransitionTime": now()});
-        let status = json!({"status": {
-            "phase": "Invalid", "message": message, "observedGeneration": known.metadata.generation,
-            "conditions": [condition("Ready", "False"), condition("Reconciling", "False"), condition("Stalled", "True")],
-        }});
-        let done = api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(status)).await;
-        done.map(|_| ()).map_err(|source| Error::Write {
-            verb: "write the status of",
-            object: format!("Rollout/{}", key.name),
-            source: Box::new(source),
-        })
     }
 
     /// Publishes a decision as an event. That it cannot be published changes nothing.
@@ -66,7 +61,7 @@ impl Cluster {
             Sort::Harm | Sort::Block => "Warning",
         };
         // An event's time has microseconds; its name must be new.
-        let at = now();
+        let at = self.now();
         let name: String = rollout.name_any().chars().take(200).collect();
         let event = json!({
             "apiVersion": "events.k8s.io/v1", "kind": "Event",

@@ -1,8 +1,8 @@
 //! One effect against an API server that never opens a socket: which calls are made, and what they carry.
 use super::*;
 use crate::{
-    api::{ActionOutcome, Rollout},
-    plan::{Effect, Map, Target},
+    api::{Action, ActionOutcome, Handled, Rollout},
+    plan::{Effect, Map, PendingAction, Target},
     traffic::RouteRef,
     vocab::{Pair, Weight},
 };
@@ -29,8 +29,13 @@ fn cluster(answer: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync +
             Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(text)).unwrap())
         }
     });
-    let settings = Settings { namespace: "system".to_owned(), identity: "me".to_owned(), belt: "belt".to_owned() };
-    let outbound = Outbound::new(crate::outbound::Settings::default()).unwrap();
+    let settings = Settings {
+        namespace: "system".to_owned(),
+        identity: "me".to_owned(),
+        belt: "belt".to_owned(),
+        clock: Clock::default(),
+    };
+    let outbound = crate::outbound::Outbound::new(crate::outbound::Settings::default()).unwrap();
     let client = Client::new(service, "default");
     (Cluster::new(client, settings, Telemetry::default(), outbound, |_| {}), calls)
 }
@@ -207,9 +212,20 @@ async fn an_answer_goes_to_the_actions_status() {
     let (cluster, calls) = cluster(|_, _| {
         (200, json!({"apiVersion": "bellwether.dev/v1alpha1", "kind": "RolloutAction", "metadata": {"name": "a"}}))
     });
-    let effect = Effect::Answer { name: "a".to_owned(), outcome: ActionOutcome::Refused, message: "no".to_owned() };
-    cluster.perform(&rollout(), &effect).await.unwrap();
-    let (call, body) = calls.lock().unwrap()[0].clone();
+    let action = PendingAction {
+        name: "a".to_owned(),
+        uid: "u".to_owned(),
+        action: Action::Abort,
+        expect: None,
+        reason: None,
+        by: None,
+    };
+    let decided = [Handled { uid: "u".to_owned(), outcome: ActionOutcome::Refused, message: "no".to_owned() }];
+    cluster.answer(&rollout(), std::slice::from_ref(&action), &decided).await;
+    cluster.answer(&rollout(), &[action], &decided).await;
+    let calls = calls.lock().unwrap();
+    assert_eq!(calls.len(), 1, "one that is not taken up is not repeated at once");
+    let (call, body) = calls[0].clone();
     assert_eq!(call, "PATCH /apis/bellwether.dev/v1alpha1/namespaces/n/rolloutactions/a/status");
     assert_eq!(body, json!({"status": {"outcome": "Refused", "message": "no"}}));
 }

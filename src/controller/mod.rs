@@ -2,8 +2,10 @@
 //!
 //! Watches carry metadata only, and only of objects that bear our label, so their size follows what is held, not what the cluster has.
 mod backoff;
+mod lead;
 mod reconcile;
 
+pub use lead::{Ended, lead};
 pub use reconcile::reconcile;
 
 use crate::{

@@ -43,13 +43,10 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Action, Error> {
             forget_numbers(cluster, key);
             return Ok(Action::await_change());
         }
-        Err(Error::Malformed(why)) => {
-            cluster.write_malformed(key, &why).await?;
-            return Ok(Action::await_change());
-        }
         Err(error) => return Err(error),
     };
     let plan = plan::decide(&seen);
+    let port = seen.port();
     let mut rollout = seen.rollout;
     if rollout.status.as_ref() != Some(&plan.status) {
         rollout = cluster.write_status(&rollout, &plan.status).await?;
@@ -59,8 +56,10 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Action, Error> {
         cluster.telemetry().decisions.get_or_create(&ReasonLabels { reason: decision.reason.as_str() }).inc();
         cluster.publish(&rollout, decision).await;
     }
+    cluster.answer(&rollout, &seen.actions, &plan.status.handled).await;
     let pods = &seen.pods;
-    cluster.measure(&rollout, || pods.iter().filter_map(|pod| Some((pod.name.clone(), pod.started?))).collect());
+    let started = || pods.iter().filter_map(|pod| Some((pod.name.clone(), pod.started?))).collect();
+    cluster.measure(&rollout, port, started);
     cluster.deliver(&rollout, &plan.status.alerts);
     numbers(cluster, &rollout, &plan.status);
     if let Some(effect) = &plan.effect {

@@ -1,33 +1,28 @@
 //! What people and machines command, and whether it still fits what they saw.
 use super::{
-    Effect, PendingAction,
+    PendingAction,
     turn::{Holds, Stop, Turn},
 };
 use crate::api::{Action, ActionOutcome, Handled, Reason};
 
-impl Turn<'_> {
-    /// The oldest action is taken or refused; what was decided is in the status before the action is answered.
+impl<'a> Turn<'a> {
+    /// The oldest action is taken or refused. What was decided is in the status before the action itself is answered, and
+    /// the answer is written beside the looks: one that cannot be written holds up nothing.
     pub fn commands(&mut self) -> Holds {
-        let Some(action) = self.seen.actions.iter().find(|action| action.answered.is_none()) else { return Ok(()) };
-        self.answer_known(action)?;
+        let Some(action) = self.unanswered() else { return Ok(()) };
         let result = self.expected(action).and_then(|()| self.obey(action));
         Err(self.decided(action, result))
     }
 
     /// Actions for a Rollout that cannot take any are refused, so that nobody waits for an answer.
     pub fn refuse_commands(&mut self, why: &str) -> Holds {
-        let Some(action) = self.seen.actions.iter().find(|action| action.answered.is_none()) else { return Ok(()) };
-        self.answer_known(action)?;
+        let Some(action) = self.unanswered() else { return Ok(()) };
         Err(self.decided(action, Err(why.to_owned())))
     }
 
-    fn answer_known(&self, action: &PendingAction) -> Holds {
-        let Some(known) = self.status.handled.iter().find(|handled| handled.uid == action.uid) else { return Ok(()) };
-        Err(Stop::Do(Effect::Answer {
-            name: action.name.clone(),
-            outcome: known.outcome,
-            message: known.message.clone(),
-        }))
+    fn unanswered(&self) -> Option<&'a PendingAction> {
+        let known = |action: &&PendingAction| self.status.handled.iter().any(|handled| handled.uid == action.uid);
+        self.seen.actions.iter().find(|action| !known(action))
     }
 
     fn decided(&mut self, action: &PendingAction, result: Result<String, String>) -> Stop {

@@ -3,7 +3,6 @@
 //! Every effect that could be wrong a moment later carries the uid and resourceVersion of what was read: a lost race is a conflict, and the next look decides anew.
 use super::observed::Map;
 use crate::{
-    api::ActionOutcome,
     traffic::RouteRef,
     vocab::{Pair, Weight},
 };
@@ -141,14 +140,21 @@ pub enum Effect {
         /// The canary's share.
         weight: Weight,
     },
-    /// Answer an action.
-    Answer {
-        /// The action's name.
+    /// Keep a copy of stable's template apart from its ReplicaSet.
+    KeepTemplate {
+        /// The ReplicaSet's name, and the copy's.
         name: String,
-        /// Whether it was taken.
-        outcome: ActionOutcome,
-        /// Why, or what follows.
-        message: String,
+        /// The ReplicaSet's hash.
+        hash: String,
+        /// The template, without the hash label.
+        template: Value,
+        /// The Deployment.
+        deployment: Target,
+    },
+    /// Delete the copy of a template.
+    ForgetTemplate {
+        /// The copy's name.
+        name: String,
     },
     /// Delete an action that was answered long ago.
     Expire {
@@ -175,7 +181,8 @@ impl Effect {
             Self::Delete { .. } => "delete",
             Self::SetWeights { .. } => "set-weights",
             Self::WriteRoute { .. } => "write-route",
-            Self::Answer { .. } => "answer",
+            Self::KeepTemplate { .. } => "keep-template",
+            Self::ForgetTemplate { .. } => "forget-template",
             Self::Expire { .. } => "expire",
         }
     }
@@ -198,7 +205,8 @@ impl Effect {
                 let names: Vec<_> = routes.iter().map(|route| format!("{}/{}", route.kind, route.name)).collect();
                 format!("{} at {weight}", names.join(", "))
             }
-            Self::Answer { name, .. } | Self::Expire { name } => format!("RolloutAction/{name}"),
+            Self::KeepTemplate { name, .. } | Self::ForgetTemplate { name } => format!("ControllerRevision/{name}"),
+            Self::Expire { name } => format!("RolloutAction/{name}"),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! A revision on trial: from the first difference between the templates to its promotion, or the way back.
 use super::{
-    Deployment, ReplicaSet,
+    Deployment, Pod, ReplicaSet,
     capacity::{carried_by, pods_for},
     effect::Effect,
     observed::AlertEvent,
     turn::{Holds, LATER, SOON, Stop, Turn, revision_of, target},
-    workload::same_template,
+    workload::{same_template, supported},
 };
 use crate::{
     api::{Flight, Latch, OnStuck, Past, Phase, Progress, Reason, Step},
@@ -34,31 +34,36 @@ impl<'a> Turn<'a> {
         }
         let deployment = self.deployment()?;
         let stable = self.stable()?;
+        // A Service that is gone is made again whatever follows; one that is contested holds up a release, and never the way home.
         let services = self.services(deployment);
+        if let Err(doing @ Stop::Do(_)) = services {
+            return Err(doing);
+        }
         if same_template(&deployment.template, &stable.template) {
             return self.back_at_stable(stable);
         }
-        // F1, whatever follows: with the policy alone a template change is held but not paused yet.
+        // Whatever follows: with the policy alone a template change is held but not paused yet.
         self.held(deployment)?;
         if self.is_latched(deployment) {
             return self.given_up(stable);
         }
-        if self.status.latch.take().is_some() {
+        let flight = self.status.flight.clone();
+        if self.status.latch.is_some() {
+            if flight.is_some() {
+                self.home(stable, Phase::Aborting, false)?;
+                self.status.flight = None;
+                return Err(Stop::Again);
+            }
+            self.status.latch = None;
             self.note(Reason::Superseded, "a newer template came after the one that was given up", None);
             return Err(Stop::Again);
         }
-        // A Service that is gone or contested holds up a release, and never the way home.
-        services?;
-        checked?;
-        let Some(flight) = self.status.flight.clone() else {
+        let Some(flight) = flight else {
+            services?;
+            checked?;
             return self.begin(deployment, stable);
         };
-        let candidate = self.seen.replica_set(&flight.candidate);
-        let is_this = candidate.map_or_else(
-            || flight.revision == revision_of(&deployment.template, |_| false),
-            |candidate| same_template(&candidate.template, &deployment.template),
-        );
-        if !is_this {
+        if !self.is_this(&flight.candidate, &flight.fingerprint, deployment) {
             self.home(stable, Phase::Progressing, false)?;
             self.note(
                 Reason::Superseded,
@@ -68,6 +73,11 @@ impl<'a> Turn<'a> {
             self.status.flight = None;
             return Err(Stop::Again);
         }
+        // What serves is watched before anything is waited for.
+        self.crashes()?;
+        self.judge()?;
+        services?;
+        checked?;
         self.fly(deployment, stable)
     }
 
@@ -90,10 +100,16 @@ impl<'a> Turn<'a> {
 
     /// Whether this template was given up.
     fn is_latched(&self, deployment: &Deployment) -> bool {
-        self.status.latch.as_ref().is_some_and(|latch| match self.seen.replica_set(&latch.candidate) {
+        let latch = self.status.latch.as_ref();
+        latch.is_some_and(|latch| self.is_this(&latch.candidate, &latch.fingerprint, deployment))
+    }
+
+    /// Whether the Deployment's template is that of this candidate, which may be gone or not be there yet.
+    fn is_this(&self, candidate: &str, fingerprint: &str, deployment: &Deployment) -> bool {
+        match self.seen.ours().find(|set| set.name == candidate) {
             Some(set) => same_template(&set.template, &deployment.template),
-            None => latch.revision == revision_of(&deployment.template, |_| false),
-        })
+            None => fingerprint == revision_of(&deployment.template, |_| false),
+        }
     }
 
     /// The candidate was given up: home, and held there.
@@ -117,26 +133,27 @@ impl<'a> Turn<'a> {
         if deployment.replicas == 0 {
             return Err(self.no_replicas(deployment));
         }
+        supported(self, deployment)?;
+        self.traffic_in_force()?;
+        self.prepared()?;
         self.routed_only()?;
         self.provided()?;
         self.claims(deployment)?;
+        self.kept(stable, deployment)?;
         let known = self.seen.ours().find(|set| same_template(&set.template, &deployment.template));
-        let (revision, candidate) = known.map_or_else(
-            || {
-                let revision = revision_of(&deployment.template, |revision| {
-                    let name = format!("{}-{revision}", deployment.name);
-                    self.seen.replica_set(&name).is_some()
-                });
-                let name = format!("{}-{revision}", deployment.name);
-                (revision, name)
-            },
-            |set| (self.revision_name(set), set.name.clone()),
-        );
+        // The pods of former revisions end first, but those that are tried again.
+        for set in self.seen.ours().filter(|set| Some(&set.name) != known.map(|known| &known.name)) {
+            self.scaled(set, 0)?;
+        }
+        let (revision, candidate) =
+            known.map_or_else(|| self.new_name(deployment), |set| (self.revision_name(set), set.name.clone()));
         self.status.past = None;
         self.status.attempt = self.status.attempt.saturating_add(1);
         self.status.flight = Some(Flight {
             revision,
             candidate,
+            fingerprint: revision_of(&deployment.template, |_| false),
+            replicas: deployment.replicas,
             started_at: Time(self.seen.now),
             steps: self.spec().steps.clone(),
             promotion: None,
@@ -153,6 +170,14 @@ impl<'a> Turn<'a> {
         Err(Stop::Again)
     }
 
+    /// A revision's name that no ReplicaSet has, and the ReplicaSet's.
+    fn new_name(&self, deployment: &Deployment) -> (String, String) {
+        let name = |revision: &str| format!("{}-{revision}", deployment.name);
+        let revision = revision_of(&deployment.template, |revision| self.seen.replica_set(&name(revision)).is_some());
+        let name = name(&revision);
+        (revision, name)
+    }
+
     fn no_replicas(&self, deployment: &Deployment) -> Stop {
         let object = format!("Deployment/{}", deployment.name);
         let message = "the Deployment has no replicas, so nothing can be tried; the new template is held";
@@ -161,16 +186,18 @@ impl<'a> Turn<'a> {
 
     /// One look at a revision on trial.
     fn fly(&mut self, deployment: &'a Deployment, stable: &'a ReplicaSet) -> Holds {
-        if self.status.flight.as_ref().is_some_and(|flight| flight.promotion.is_none()) {
-            self.judge()?;
-        }
-        self.crashes()?;
-        self.contested()?;
-        self.claims(deployment)?;
-        self.narrowed(stable)?;
         if deployment.replicas == 0 {
+            // Scaled to nothing, nothing of it may go on; where a promotion has moved the Service, its pods are what there is.
+            let moved = self.flight()?.promotion.as_ref().is_some_and(|promotion| promotion.moved);
+            if !moved {
+                self.home(stable, Phase::Waiting, false)?;
+            }
             return Err(self.no_replicas(deployment));
         }
+        self.contested()?;
+        self.intelligible()?;
+        self.claims(deployment)?;
+        self.narrowed(stable)?;
         let candidate = self.candidate(deployment)?;
         if self.status.flight.as_ref().is_some_and(|flight| flight.promotion.is_some()) {
             return self.promote(deployment, stable, candidate);
@@ -187,7 +214,7 @@ impl<'a> Turn<'a> {
                 self.reaches(trial, &self.seen.ready_pods(&candidate.hash), Phase::Progressing)?;
             }
             self.weighs(step.weight, Phase::Progressing)?;
-            if step.weight > Weight::ZERO {
+            if step.weight > Weight::ZERO || candidate.replicas > want {
                 let settle = self.settle();
                 self.settled(&format!("weight {}", step.weight), settle, Phase::Progressing)?;
             }
@@ -217,11 +244,18 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// F2: the candidate's ReplicaSet exists and is ours.
+    /// The candidate's ReplicaSet exists and is ours.
     fn candidate(&mut self, deployment: &Deployment) -> Result<&'a ReplicaSet, Stop> {
         let flight = self.flight()?.clone();
-        if let Some(set) = self.seen.replica_set(&flight.candidate) {
+        if let Some(set) = self.seen.ours().find(|set| set.name == flight.candidate) {
             return Ok(set);
+        }
+        if self.seen.replica_set(&flight.candidate).is_some() {
+            // Somebody else's has this name.
+            let (revision, candidate) = self.new_name(deployment);
+            let flight = self.flight()?;
+            (flight.revision, flight.candidate) = (revision, candidate);
+            return Err(Stop::Again);
         }
         Err(Stop::Do(Effect::CreateCandidate {
             name: flight.candidate,
@@ -236,11 +270,6 @@ impl<'a> Turn<'a> {
     /// A Service that came after adoption must not reach the first candidate pod.
     fn routed_only_at_first(&self, candidate: &ReplicaSet) -> Holds {
         if candidate.is_empty() { self.routed_only() } else { Ok(()) }
-    }
-
-    /// The weight that is known to be accepted.
-    fn accepted(&self) -> Weight {
-        self.status.weights.as_ref().map_or(Weight::ZERO, |weights| weights.accepted)
     }
 
     /// The candidate has the pods it needs, ready; the weight never asks more than they carry.
@@ -259,12 +288,15 @@ impl<'a> Turn<'a> {
         if ready >= needed {
             return self.progressed(ready, Enough::Yes);
         }
+        self.progressed(ready, Enough::No)?;
         let carried = carried_by(ready, deployment.replicas);
         let home = self.seen.stable_service.as_ref().is_some_and(|service| service.hash() == Some(&stable.hash));
-        if self.pair().is_some() && home && self.accepted() > carried {
-            self.weighs(carried, Phase::Progressing)?;
+        if self.pair().is_some() && home && self.carried() > carried {
+            // A share that cannot be had beside other backends is no reason to go on sending requests to nobody.
+            if self.lowered(carried, Phase::Progressing)?.is_some() {
+                self.lowered(Weight::ZERO, Phase::Progressing)?;
+            }
         }
-        self.progressed(ready, Enough::No)?;
         let stuck = self.seen.pods.iter().filter(|pod| pod.hash == candidate.hash).find_map(|pod| pod.stuck.clone());
         let why = stuck.map_or_else(String::new, |stuck| format!(": {stuck}"));
         let message = format!("{ready} of {want} candidate pods are ready{why}");
@@ -326,7 +358,10 @@ impl<'a> Turn<'a> {
         let Some(hash) = self.status.canary.as_ref().map(|canary| canary.pod_template_hash.clone()) else {
             return Ok(());
         };
-        let worst = self.seen.pods.iter().filter(|pod| pod.hash == hash).max_by_key(|pod| pod.restarts);
+        let Some(began) = self.status.flight.as_ref().map(|flight| flight.started_at.0) else { return Ok(()) };
+        // What a revision that is tried again did in its former life is not held against it.
+        let lately = |pod: &&Pod| pod.started.is_none_or(|at| at >= began) || pod.ended.is_some_and(|at| at >= began);
+        let worst = self.seen.pods.iter().filter(|pod| pod.hash == hash).filter(lately).max_by_key(|pod| pod.restarts);
         let Some(pod) = worst.filter(|pod| pod.restarts >= CRASHES) else { return Ok(()) };
         let why = pod.stuck.as_deref().map_or_else(String::new, |stuck| format!(" ({stuck})"));
         let message = format!("containers of pod {} ended {} times by themselves{why}", pod.name, pod.restarts);
@@ -393,6 +428,8 @@ impl<'a> Turn<'a> {
                 let object = format!("ReplicaSet/{}", candidate.name);
                 let message =
                     format!("{} of {} candidate pods are available", candidate.available, deployment.replicas);
+                self.progressed(usize::try_from(candidate.available).unwrap_or(0), Enough::No)?;
+                self.stuck(&message)?;
                 return Err(self.wait(phase, Reason::PodsNotReady, &object, message, SOON));
             }
         }
@@ -420,6 +457,13 @@ impl<'a> Turn<'a> {
                 }
                 return Err(Stop::Again);
             }
+            if service.hash() != Some(&candidate.hash) {
+                // Somebody moved it: it is moved again, at weight 0.
+                if let Some(promotion) = &mut self.flight()?.promotion {
+                    promotion.home = false;
+                }
+                return Err(Stop::Again);
+            }
             self.weighs(Weight::ZERO, phase)?;
             self.settled("all requests home to the stable Service", settle, phase)?;
         }
@@ -432,7 +476,7 @@ impl<'a> Turn<'a> {
         promotion.is_some_and(|promotion| !self.seen.controlled().any(|set| set.name == promotion.from))
     }
 
-    /// P2, and the facts of the new stable revision. P3 follows from rest, if the template is still this one.
+    /// The candidate is handed in, and is the stable revision. The Deployment is released at rest, if the template is still this one.
     pub fn finish(&mut self) -> Holds {
         let flight = self.flight()?.clone();
         let Some(candidate) = self.seen.replica_set(&flight.candidate) else {
@@ -466,6 +510,7 @@ impl<'a> Turn<'a> {
         self.status.latch = Some(Latch {
             revision: flight.revision,
             candidate: flight.candidate,
+            fingerprint: flight.fingerprint,
             attempt: self.status.attempt,
             reason,
             message: message.chars().take(1_000).collect(),

@@ -1,12 +1,13 @@
 //! The way home: all traffic to stable, the candidate out; and what is kept in order while nothing is on trial.
 use super::{
     Effect, ReplicaSet,
+    capacity::carried_by,
     turn::{Holds, SOON, Stop, Turn, target},
     workload::same_template,
 };
 use crate::{
     api::{Phase, Reason},
-    vocab::Weight,
+    vocab::{Pair, Weight},
 };
 use jiff::SignedDuration;
 
@@ -15,35 +16,31 @@ impl<'a> Turn<'a> {
     ///
     /// The order is what loses no request: the stable Service first where a promotion had moved it (only at weight 0),
     /// then the weight, then the canary Service, and the pods last, when nothing has pointed at them for a while.
+    /// A route that cannot be written holds up none of it, once the canary Service reaches stable's pods.
     pub fn home(&mut self, stable: &'a ReplicaSet, phase: Phase, keep: bool) -> Holds {
         if let Some(pair) = self.pair() {
             let settle = self.settle();
-            let home = self.service(self.seen.stable_service.as_ref(), &pair.stable);
-            if let Ok(home) = home
-                && self
-                    .status
-                    .flight
-                    .as_ref()
-                    .and_then(|flight| flight.promotion.as_ref())
-                    .is_some_and(|promotion| promotion.moved)
-            {
-                if home.hash() != Some(&stable.hash) {
-                    self.weighs(Weight::FULL, phase)?;
-                    self.settled("all requests to the canary Service, on the way back", settle, phase)?;
-                    self.selects(home, Some(&stable.hash))?;
-                }
-                // It may have moved just now; requests return when its endpoints have been seen.
-                self.reaches(home, &self.seen.ready_pods(&stable.hash), phase)?;
-                self.settled("the stable Service back on stable", settle, phase)?;
-                self.flight()?.promotion = None;
-                return Err(Stop::Again);
+            self.service_back(stable, &pair, phase)?;
+            let bearable = self.bearable(stable);
+            let unwilling = self.lowered(bearable, phase)?;
+            if bearable > Weight::ZERO {
+                let object = format!("ReplicaSet/{}", stable.name);
+                let message = format!(
+                    "too few of stable's pods are ready to take everything back, so the candidate keeps {bearable} until they are"
+                );
+                return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
             }
-            self.weighs(Weight::ZERO, phase)?;
-            self.settled("no requests to the canary Service", settle, phase)?;
-            let trial = self.service(self.seen.canary_service.as_ref(), &pair.canary);
-            if let Ok(trial) = trial
-                && trial.hash().is_some_and(|hash| hash != stable.hash)
-            {
+            let trial = self.service(self.seen.canary_service.as_ref(), &pair.canary).ok();
+            let elsewhere = trial.filter(|trial| trial.hash().is_some_and(|hash| hash != stable.hash));
+            match (unwilling, trial) {
+                // Neither the weight nor the Service can be moved: the candidate's pods are what keeps requests answered.
+                (Some(problem), None) => return Err(problem),
+                (Some(_), Some(_)) if elsewhere.is_none() => {
+                    self.settled("the canary Service on stable, for a route cannot be written", settle, phase)?;
+                }
+                _ => self.settled("no requests to the canary Service", settle, phase)?,
+            }
+            if let Some(trial) = elsewhere {
                 self.selects(trial, Some(&stable.hash))?;
             }
         } else if let Some(flight) = &mut self.status.flight {
@@ -59,6 +56,44 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
+    /// The stable Service reaches stable again, where a promotion had moved it, whoever holds it now.
+    fn service_back(&mut self, stable: &'a ReplicaSet, pair: &Pair, phase: Phase) -> Holds {
+        let promotion = self.status.flight.as_ref().and_then(|flight| flight.promotion.as_ref());
+        if !promotion.is_some_and(|promotion| promotion.moved) {
+            return Ok(());
+        }
+        let settle = self.settle();
+        let Some(home) = self.seen.stable_service.as_ref() else {
+            return Err(self.made(self.deployment()?, &pair.stable)?);
+        };
+        if home.hash() != Some(&stable.hash) {
+            self.lowered(Weight::FULL, phase)?;
+            self.settled("all requests to the canary Service, on the way back", settle, phase)?;
+            self.selects(home, Some(&stable.hash))?;
+        }
+        // It may have moved just now; requests return when its endpoints have been seen.
+        self.reaches(home, &self.seen.ready_pods(&stable.hash), phase)?;
+        self.settled("the stable Service back on stable", settle, phase)?;
+        self.flight()?.promotion = None;
+        Err(Stop::Again)
+    }
+
+    /// The weight that the candidate has to keep for now, because stable's ready pods cannot take all of it back: as many
+    /// may be missing as the Deployment says for its own updates.
+    fn bearable(&self, stable: &ReplicaSet) -> Weight {
+        let (Some(deployment), Some(flight)) = (&self.seen.deployment, &self.status.flight) else {
+            return Weight::ZERO;
+        };
+        let wanted = deployment.replicas.min(flight.replicas);
+        let ready = self.seen.ready_pods(&stable.hash).len();
+        let enough = wanted.saturating_sub(deployment.max_unavailable);
+        let theirs = self.seen.replica_set(&flight.candidate).map_or(0, |set| self.seen.ready_pods(&set.hash).len());
+        if i32::try_from(ready).unwrap_or(i32::MAX) >= enough || theirs == 0 {
+            return Weight::ZERO;
+        }
+        carried_by(ready, wanted).rest().min(self.carried()).min(carried_by(theirs, wanted))
+    }
+
     /// Nothing is on trial: old pods end in time, Services widen, history is kept short, the Deployment is not paused.
     pub fn rest(&mut self, stable: &'a ReplicaSet, phase: Phase, message: String) -> Holds {
         let deployment = self.deployment()?;
@@ -66,19 +101,25 @@ impl<'a> Turn<'a> {
         self.status.metrics.clear();
         self.status.weights = None;
         self.services(deployment)?;
+        for service in self.seen.stable_service.iter().chain(&self.seen.canary_service) {
+            if service.ours && service.hash().is_some_and(|hash| hash != stable.hash) {
+                self.selects(service, Some(&stable.hash))?;
+            }
+        }
         let kept = self.old_pods(phase)?;
         if same_template(&deployment.template, &stable.template) {
             self.released(deployment)?;
         }
-        if let (Some(pair), None) = (self.pair(), kept) {
+        if kept.is_none() {
             // With stable's pods alone left, a selector without a hash reaches the same pods and leaves nothing pinned.
-            for (found, name) in [(&self.seen.stable_service, &pair.stable), (&self.seen.canary_service, &pair.canary)]
-            {
-                let service = self.service(found.as_ref(), name)?;
-                self.selects(service, None)?;
+            self.widened()?;
+            if phase == Phase::Stable {
+                self.traffic_in_force()?;
+                self.prepared()?;
             }
         }
         self.claims(deployment)?;
+        self.kept(stable, deployment)?;
         self.short_history(deployment.history_limit)?;
         if let Some(name) = self.seen.expired.clone() {
             return Err(Stop::Do(Effect::Expire { name }));

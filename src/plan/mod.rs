@@ -8,7 +8,9 @@ mod command;
 mod effect;
 mod flight;
 mod home;
+mod leave;
 mod observed;
+mod pair;
 mod report;
 mod steps;
 mod turn;
@@ -21,7 +23,8 @@ mod tests;
 pub use check::check;
 pub use effect::{Effect, Target};
 pub use observed::{
-    Belt, Claim, Deployment, Found, Map, Measured, Observed, PendingAction, Pod, ReplicaSet, Route, Service,
+    Belt, Claim, Deployment, Found, Kept, Map, Measured, Observed, PendingAction, Pod, Refused, ReplicaSet, Route,
+    Service,
 };
 pub use report::UNVERIFIED;
 pub use turn::revision_of;

@@ -2,7 +2,7 @@
 //!
 //! Objects travel here as the few facts that matter; templates as raw JSON, so that no field is lost for being unknown.
 use crate::{
-    api::{Action, ActionOutcome, Expect, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout},
+    api::{Action, Expect, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout},
     metrics, notify,
     traffic::{RouteRef, RouteSeen, Unsteerable},
 };
@@ -36,10 +36,18 @@ pub struct Observed {
     pub canary_service: Option<Service>,
     /// Other Services whose selector matches the pods.
     pub other_services: Vec<Service>,
-    /// The routes of the spec, in its order.
+    /// The routes in force, in their order.
     pub routes: Vec<Route>,
+    /// Copies of templates that are kept for this Rollout; looked for only at rest, and when stable's ReplicaSet is gone.
+    pub kept: Vec<Kept>,
     /// What holds the Deployment controller back.
     pub belt: Belt,
+    /// What else than the belt refuses its probe, in its words.
+    pub probe: Option<String>,
+    /// The last write of this Rollout that the API server refused for good.
+    pub refused: Option<Refused>,
+    /// What is wrong with the spec, so that it cannot even be read; then the rest of it is the little that could be.
+    pub malformed: Option<String>,
     /// What is wrong with the provider that the spec names, if anything is to be judged.
     pub provider: Option<String>,
     /// Actions without an answer, oldest first.
@@ -77,6 +85,8 @@ pub struct Deployment {
     pub strategy: String,
     /// Pods it may have above D while rolling.
     pub max_surge: i32,
+    /// Pods it may lack while rolling.
+    pub max_unavailable: i32,
     /// ReplicaSets it keeps.
     pub history_limit: i32,
     /// `minReadySeconds`.
@@ -145,6 +155,8 @@ pub struct Pod {
     pub ready: bool,
     /// When it was started.
     pub started: Option<Timestamp>,
+    /// When one of its containers last ended.
+    pub ended: Option<Timestamp>,
     /// How often its containers have ended by themselves.
     pub restarts: i32,
     /// What its containers wait for, like `CrashLoopBackOff` or `ImagePullBackOff`, or why it is not scheduled.
@@ -181,6 +193,30 @@ pub struct Route {
     pub reference: RouteRef,
     /// What was found.
     pub found: Found,
+    /// Why the last write of it was refused, if that was a moment ago.
+    pub refused: Option<String>,
+}
+
+/// A copy of a template.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// The ReplicaSet that had it.
+    pub replica_set: String,
+    /// The ReplicaSet's hash.
+    pub hash: String,
+    /// The template.
+    pub template: Value,
+}
+
+/// A write that the API server refused, and would again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The effect's verb.
+    pub verb: String,
+    /// Its object.
+    pub object: String,
+    /// In the API server's words.
+    pub why: String,
 }
 
 /// What was found where a route should be.
@@ -190,10 +226,14 @@ pub enum Found {
     Missing,
     /// The API server does not serve its kind.
     NotServed,
+    /// It could not be read, for this reason.
+    Unreadable(String),
     /// An object.
     Object {
         /// Whose it is.
         claim: Claim,
+        /// Whether its annotations name the two Services for the admission policy.
+        names_pair: bool,
         /// What its router reads in it.
         seen: Result<RouteSeen, Unsteerable>,
         /// Whether it is ours to write and is not as its template says.
@@ -230,8 +270,6 @@ pub struct PendingAction {
     pub reason: Option<String>,
     /// Who, and whether the API server vouches for it.
     pub by: Option<String>,
-    /// The answer it has in its status already.
-    pub answered: Option<ActionOutcome>,
 }
 
 /// The last measurement.
@@ -260,7 +298,19 @@ impl ReplicaSet {
     }
 }
 
+impl Deployment {
+    /// The labels that its selector asks for, if it asks by equality.
+    pub fn match_labels(&self) -> Option<&serde_json::Map<String, Value>> {
+        self.selector.get("matchLabels").and_then(Value::as_object).filter(|labels| !labels.is_empty())
+    }
+}
+
 impl Service {
+    /// Its first port.
+    pub fn port(&self) -> Option<u16> {
+        u16::try_from(self.ports.first()?.get("port")?.as_u64()?).ok()
+    }
+
     /// The hash it selects, when it is narrowed to one revision.
     pub fn hash(&self) -> Option<&str> {
         self.selector.get(crate::api::HASH_LABEL).map(String::as_str)
@@ -279,16 +329,53 @@ impl Claim {
 }
 
 impl Observed {
+    /// A Rollout of which nothing else was looked at.
+    pub fn of(rollout: Rollout, now: Timestamp) -> Self {
+        Self {
+            now,
+            epoch: 0,
+            rollout,
+            namespace_ending: false,
+            deployment: None,
+            replica_sets: Vec::new(),
+            pods: Vec::new(),
+            stable_service: None,
+            canary_service: None,
+            other_services: Vec::new(),
+            routes: Vec::new(),
+            kept: Vec::new(),
+            belt: Belt::NotYet,
+            probe: None,
+            refused: None,
+            malformed: None,
+            provider: None,
+            actions: Vec::new(),
+            expired: None,
+            measured: Measured::NotYet,
+            delivered: BTreeSet::new(),
+        }
+    }
+
     /// The ReplicaSets that the Deployment controls.
     pub fn controlled(&self) -> impl Iterator<Item = &ReplicaSet> {
         let uid = self.deployment.as_ref().map(|deployment| deployment.uid.as_str());
         self.replica_sets.iter().filter(move |set| uid.is_some() && set.controller.as_deref() == uid)
     }
 
-    /// The ReplicaSets that are ours.
+    /// The ReplicaSets that are ours. When the Rollout is deleted in the foreground, the garbage collector takes its name
+    /// from what has another owner beside it, and only our label tells whose that is.
     pub fn ours(&self) -> impl Iterator<Item = &ReplicaSet> {
         let uid = self.rollout.metadata.uid.as_deref();
-        self.replica_sets.iter().filter(move |set| uid.is_some() && set.controller.as_deref() == uid)
+        self.replica_sets.iter().filter(move |set| {
+            let label = set.labels.get(ROLLOUT_UID_LABEL).map(String::as_str);
+            uid.is_some() && (set.controller.as_deref() == uid || (set.controller.is_none() && label == uid))
+        })
+    }
+
+    /// The port of the two Services, by either of them.
+    pub fn port(&self) -> Option<u16> {
+        let mut services = self.stable_service.iter().chain(&self.canary_service);
+        services.find_map(Service::port)
     }
 
     /// A ReplicaSet by name.

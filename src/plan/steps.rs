@@ -22,6 +22,8 @@ impl Turn<'_> {
     pub fn enter(&mut self, index: usize) -> Holds {
         let now = Time(self.seen.now);
         let flight = self.flight()?;
+        // Each step waits in the dark for itself.
+        flight.dark_since = None;
         let hash = steps_hash(&flight.steps);
         let Some(step) = flight.steps.get(index) else { return Err(Stop::Again) };
         let (name, weight) = (step.name.clone(), step.weight);
@@ -53,14 +55,20 @@ impl Turn<'_> {
         }
         let held = self.status.step.clone().ok_or(Stop::Again)?;
         if !held.approved {
-            if let Some(dark) = dark {
-                self.in_the_dark(step, &dark)?;
+            if let Some(dark) = &dark {
+                self.in_the_dark(dark)?;
             } else {
                 self.flight()?.dark_since = None;
                 self.time_is_full(step, &held)?;
             }
             self.agreed(step)?;
-            self.proven(step)?;
+            match dark {
+                None => self.proven(step)?,
+                Some(dark) => {
+                    let message = format!("step {} is left without a request to judge: {}", step.name, dark.message);
+                    self.note(Reason::Unjudged, message, None);
+                }
+            }
         }
         self.leave_step(stable)
     }
@@ -105,8 +113,9 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// There is nothing usable to see: wait, say so, alert in time; never a pass and never a failure by itself.
-    fn in_the_dark(&mut self, step: &Step, dark: &Dark) -> Holds {
+    /// There is nothing usable to see: wait, say so, alert in time; never a pass and never a failure by itself. Holds when
+    /// the spec says to go on without a request after so long.
+    fn in_the_dark(&mut self, dark: &Dark) -> Holds {
         let now = Time(self.seen.now);
         let flight = self.flight()?;
         let since = flight.dark_since.get_or_insert(now).0;
@@ -115,11 +124,6 @@ impl Turn<'_> {
             && analysis.when_no_traffic.then == ThenNoTraffic::AdvanceAfter
             && analysis.when_no_traffic.after.is_some_and(|after| self.ago(since) >= after.signed())
         {
-            self.note(
-                Reason::Unjudged,
-                format!("step {} is left without a request to judge: {}", step.name, dark.message),
-                None,
-            );
             return Ok(());
         }
         if self.ago(since) >= analysis.on_unknown.after.signed() {
@@ -148,14 +152,6 @@ impl Turn<'_> {
         let analysis = &self.spec().analysis;
         let unknown: Vec<_> = self.named(Verdict::Unknown);
         if !unknown.is_empty() {
-            if self
-                .status
-                .decisions
-                .last()
-                .is_some_and(|last| last.reason == Reason::Unjudged && last.at.0 == self.seen.now)
-            {
-                return Ok(());
-            }
             let message = format!("not judged yet: {}", unknown.join(", "));
             return Err(self.wait(Phase::Waiting, Reason::NoEvidence, "", message, SOON));
         }

@@ -1,21 +1,11 @@
 //! One look: the list of conditions from the top, and the words for where it stopped.
-use super::{
-    Claim, Deployment, Effect, Found, Observed, Plan, ReplicaSet, Service, Target,
-    observed::{AlertEvent, Map},
-};
-use crate::{
-    api::{
-        self, ArmStatus, Decision, FINALIZER, Flight, HASH_LABEL, Intent, Phase, Reason, Rollout, RolloutSpec,
-        RolloutStatus, Settling, Waiting,
-    },
-    duration::Duration,
-    traffic::{Acceptance, Weights},
-    vocab::{Pair, Weight},
+use super::{Deployment, Effect, Observed, Plan, ReplicaSet, Service, Target, check::Complaint, observed::AlertEvent};
+use crate::api::{
+    ArmStatus, Decision, FINALIZER, Flight, Intent, Phase, Reason, Rollout, RolloutSpec, RolloutStatus, Waiting,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
-use std::collections::BTreeSet;
 
 /// Where a look stopped.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,7 +76,8 @@ impl<'a> Turn<'a> {
             let message = "the namespace is being deleted; nothing is decided any more";
             return Err(self.wait(Phase::Waiting, Reason::NamespaceEnding, "", message, LATER));
         }
-        let checked = super::check(self.spec()).map_err(|complaint| {
+        let legible = self.seen.malformed.clone().map_or(Ok(()), |why| Err(Complaint::new("spec", why)));
+        let checked = legible.and_then(|()| super::check(self.spec())).map_err(|complaint| {
             let phase = if self.status.flight.is_some() { Phase::Blocked } else { Phase::Invalid };
             self.wait(phase, Reason::InvalidSpec, "Rollout", complaint.to_string(), LATER)
         });
@@ -104,31 +95,21 @@ impl<'a> Turn<'a> {
     }
 
     fn conclude(mut self, stop: Stop) -> Plan {
-        let now = Time(self.seen.now);
         let mut look_again;
         let mut effect = None;
         match stop {
             Stop::Do(doing) => {
                 self.status.intent =
                     Some(Intent { action: doing.verb().to_owned(), object: doing.object(), epoch: self.seen.epoch });
+                self.say_refused(&doing);
                 effect = Some(doing);
                 look_again = Some(SignedDuration::ZERO);
             }
             Stop::Again => look_again = Some(SignedDuration::ZERO),
             Stop::Wait(phase, wait) => {
                 self.status.intent = None;
-                self.status.phase = phase;
-                self.status.message.clone_from(&wait.message);
-                let since = self
-                    .status
-                    .waiting_for
-                    .iter()
-                    .find(|old| old.reason == wait.reason && old.object == wait.object)
-                    .map_or_else(|| now.clone(), |old| old.since.clone());
-                self.alert_when_blocked(phase, &wait);
-                self.status.waiting_for =
-                    vec![Waiting { reason: wait.reason, object: wait.object, since, message: wait.message }];
                 look_again = Some(wait.after);
+                self.waits(phase, wait);
             }
             Stop::Rest(phase, message, after) => {
                 look_again = after;
@@ -143,6 +124,25 @@ impl<'a> Turn<'a> {
         }
         super::report::conditions(&mut self.status, &self.seen.rollout, self.seen.now);
         Plan { status: self.status, effect, look_again, news: self.news }
+    }
+
+    /// A write that was refused for good is tried again, and people are told why nothing moves.
+    fn say_refused(&mut self, doing: &Effect) {
+        let known = self.seen.refused.as_ref();
+        let Some(refused) = known.filter(|it| it.verb == doing.verb() && it.object == doing.object()) else { return };
+        let message = format!("{} of {} is refused: {}", refused.verb, refused.object, refused.why);
+        let wait = Wait { reason: Reason::WriteRefused, object: refused.object.clone(), message, after: SOON };
+        self.waits(Phase::Blocked, wait);
+    }
+
+    fn waits(&mut self, phase: Phase, wait: Wait) {
+        self.status.phase = phase;
+        self.status.message.clone_from(&wait.message);
+        let known = self.status.waiting_for.iter().find(|old| old.reason == wait.reason && old.object == wait.object);
+        let since = known.map_or_else(|| Time(self.seen.now), |old| old.since.clone());
+        self.alert_when_blocked(phase, &wait);
+        self.status.waiting_for =
+            vec![Waiting { reason: wait.reason, object: wait.object, since, message: wait.message }];
     }
 
     /// What the status says of pods and weights, whatever else happens.
@@ -265,172 +265,6 @@ impl<'a> Turn<'a> {
         if matches!(phase, Phase::Blocked) && !was {
             self.note(wait.reason, wait.message.clone(), None);
             self.alert(AlertEvent::Blocked, wait.reason, &wait.message.clone(), None);
-        }
-    }
-
-    // ---- what is wanted of the world -------------------------------------------------------------------------------
-
-    /// The Services and their port, where routes carry the weights.
-    pub fn pair(&self) -> Option<Pair> {
-        if self.spec().routes().is_empty() {
-            return None;
-        }
-        let port = self
-            .seen
-            .stable_service
-            .iter()
-            .chain(&self.seen.canary_service)
-            .find_map(|service| service.ports.first()?.get("port")?.as_u64())
-            .and_then(|port| u16::try_from(port).ok())
-            .unwrap_or(80);
-        self.spec().pair(port)
-    }
-
-    /// The Service of this name is there and ours.
-    pub fn service(&self, found: Option<&'a Service>, name: &str) -> Result<&'a Service, Stop> {
-        let object = format!("Service/{name}");
-        match found {
-            Some(service) if service.ours => Ok(service),
-            Some(service) if service.orphaned => Err(Stop::Do(Effect::ClaimService { service: target(service) })),
-            Some(_) => Err(self.wait(
-                Phase::Blocked,
-                Reason::ServiceContested,
-                &object,
-                format!(
-                    "Service {name} exists and was not made for this Rollout, or is held in Git beside it; choose another name in \
-                     spec.traffic.services, or delete it and take it out of Git"
-                ),
-                LATER,
-            )),
-            None => Err(self.wait(Phase::Waiting, Reason::ServiceSourceMissing, &object, format!("Service {name} is missing"), SOON)),
-        }
-    }
-
-    /// A Service selects exactly this hash, or no hash at all.
-    #[expect(clippy::unused_self, reason = "reads as a condition among the others")]
-    pub fn selects(&self, service: &Service, hash: Option<&str>) -> Holds {
-        let mut selector: Map = service.selector.clone();
-        selector.remove(HASH_LABEL);
-        if let Some(hash) = hash {
-            selector.insert(HASH_LABEL.to_owned(), hash.to_owned());
-        }
-        if service.selector == selector {
-            return Ok(());
-        }
-        Err(Stop::Do(Effect::Select { service: target(service), selector, from: service.selector.clone() }))
-    }
-
-    /// A Service's endpoints are exactly these pods.
-    pub fn reaches(&self, service: &Service, pods: &BTreeSet<String>, phase: Phase) -> Holds {
-        if service.endpoints == *pods && !pods.is_empty() {
-            return Ok(());
-        }
-        Err(self.wait(
-            phase,
-            Reason::EndpointsNotReady,
-            &format!("Service/{}", service.name),
-            format!(
-                "Service {} reaches {} pods and should reach {}",
-                service.name,
-                service.endpoints.len(),
-                pods.len()
-            ),
-            SOON,
-        ))
-    }
-
-    /// A change was accepted, and the data plane has had its time to take it.
-    pub fn settled(&mut self, what: &str, settle: Duration, phase: Phase) -> Holds {
-        let now = self.seen.now;
-        let flight = self.flight()?;
-        let known = flight.settling.as_ref().filter(|settling| settling.what == what).map(|settling| settling.since.0);
-        let since = known.unwrap_or(now);
-        if known.is_none() {
-            flight.settling = Some(Settling { what: what.to_owned(), since: Time(now) });
-        }
-        let left = settle.signed() - now.duration_since(since);
-        if left <= SignedDuration::ZERO {
-            return Ok(());
-        }
-        Err(self.wait(
-            phase,
-            Reason::Settling,
-            what,
-            format!("the data plane is given {settle} to take: {what}"),
-            left.min(SOON),
-        ))
-    }
-
-    /// How long the slowest router's data plane takes.
-    pub fn settle(&self) -> Duration {
-        let routes = self.spec().routes().iter();
-        routes.filter_map(|route| Some(route.settle_with(route.router().ok()?))).max().unwrap_or(Duration::ZERO)
-    }
-
-    /// All routes carry this weight for the canary, and every gateway has accepted it.
-    pub fn weighs(&mut self, weight: Weight, phase: Phase) -> Holds {
-        let Some(pair) = self.pair() else { return Ok(()) };
-        let by = Some("Status".to_owned());
-        let accepted = self.status.weights.as_ref().map_or(Weight::ZERO, |weights| weights.accepted);
-        self.status.weights = Some(api::Weights { desired: weight, accepted, by });
-        let mut unaccepted = None;
-        let mut wrong = Vec::new();
-        for route in &self.seen.routes {
-            let object = format!("{}/{}", route.reference.kind, route.reference.name);
-            let Found::Object { seen, claim, drifted, .. } = &route.found else {
-                return Err(self.wait(
-                    Phase::Waiting,
-                    Reason::RouteMissing,
-                    &object,
-                    format!("{object} is gone; it carried the weights of this Rollout"),
-                    SOON,
-                ));
-            };
-            if let Claim::Foreign(other) = claim {
-                return Err(self.claimed_by(other, Reason::RouteClaimed, &object));
-            }
-            match seen {
-                Ok(seen) if seen.weight == Weights::At(weight) && !drifted => {
-                    if let Acceptance::No(why) | Acceptance::Unknown(why) = &seen.accepted {
-                        unaccepted.get_or_insert((object, why.clone()));
-                    }
-                }
-                Ok(_) => wrong.push(route.reference.clone()),
-                Err(unsteerable) => {
-                    return Err(self.wait(
-                        Phase::Blocked,
-                        Reason::RouteUnsteerable,
-                        &object,
-                        unsteerable.to_string(),
-                        LATER,
-                    ));
-                }
-            }
-        }
-        if !wrong.is_empty() {
-            self.count_reverts(weight, accepted);
-            return Err(Stop::Do(Effect::SetWeights { weight, pair, routes: wrong }));
-        }
-        if let Some((object, why)) = unaccepted {
-            let message = format!("{object} says {weight} for the canary and is not accepted: {why}");
-            return Err(self.wait(phase, Reason::RouteNotAccepted, &object, message, SOON));
-        }
-        if let Some(weights) = &mut self.status.weights {
-            weights.accepted = weight;
-        }
-        Ok(())
-    }
-
-    /// A weight that was accepted and is another now was undone by somebody.
-    fn count_reverts(&mut self, wanted: Weight, accepted: Weight) {
-        let now = self.seen.now;
-        // A weight that we are about to write and could not is not somebody's doing.
-        let writing = self.status.intent.as_ref().is_some_and(|intent| intent.action == "set-weights");
-        let Some(flight) = self.status.flight.as_mut().filter(|_| !writing) else { return };
-        if wanted == accepted && wanted != Weight::ZERO {
-            flight.reverted.push(Time(now));
-            let surplus = flight.reverted.len().saturating_sub(2);
-            flight.reverted.drain(..surplus);
         }
     }
 

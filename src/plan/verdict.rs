@@ -26,19 +26,15 @@ pub struct Dark {
 }
 
 impl Turn<'_> {
-    /// Writes what was measured, and gives the candidate up if anything failed.
+    /// Writes what was measured, and gives the candidate up if anything failed: in any step, and in a promotion for as long
+    /// as its Services tell the two revisions apart.
     pub fn judge(&mut self) -> Holds {
-        if !self.spec().is_judged() {
+        let moved = self.flight()?.promotion.as_ref().is_some_and(|promotion| promotion.moved);
+        let seen = self.seen;
+        let Measured::Read { metrics, .. } = &seen.measured else { return Ok(()) };
+        if !self.spec().is_judged() || moved {
             return Ok(());
         }
-        let seen = self.seen;
-        let Measured::Read { metrics, .. } = &seen.measured else {
-            if let Measured::Invalid(message) = &seen.measured {
-                let complaint = complaint(message);
-                return Err(self.wait(Phase::Blocked, Reason::InvalidSpec, "Rollout", complaint, SOON));
-            }
-            return Ok(());
-        };
         self.status.metrics = metrics
             .iter()
             .map(|(name, seen)| MetricStatus {
@@ -54,10 +50,6 @@ impl Turn<'_> {
         if let Some((name, failed)) = metrics.iter().find(|(_, seen)| seen.verdict == Verdict::Fail) {
             return Err(self.give_up(Reason::AnalysisFailed, &format!("{name}: {}", failed.why), None));
         }
-        if let Some(why) = metrics.iter().find_map(|(_, seen)| seen.invalid.as_deref()) {
-            let complaint = complaint(why);
-            return Err(self.wait(Phase::Blocked, Reason::InvalidSpec, "Rollout", complaint, SOON));
-        }
         let history = metrics.iter().filter_map(|(_, seen)| seen.history_from).max();
         let since = self.flight()?.evidence_since.as_ref().map(|since| since.0);
         if let Some(history) = history.filter(|history| since.is_some_and(|since| *history > since)) {
@@ -67,6 +59,17 @@ impl Turn<'_> {
             return Err(Stop::Again);
         }
         Ok(())
+    }
+
+    /// Everything that is to be measured can be: what cannot is complained of, and until it is mended nothing goes on.
+    pub fn intelligible(&self) -> Holds {
+        let why = match &self.seen.measured {
+            Measured::Invalid(why) => Some(why.as_str()),
+            Measured::Read { metrics, .. } => metrics.iter().find_map(|(_, seen)| seen.invalid.as_deref()),
+            Measured::NotYet | Measured::NoProvider(_) => None,
+        };
+        let Some(why) = why.filter(|_| self.spec().is_judged()) else { return Ok(()) };
+        Err(self.wait(Phase::Blocked, Reason::InvalidSpec, "Rollout", complaint(why), SOON))
     }
 
     /// Whether this step has something to judge.
@@ -87,7 +90,7 @@ impl Turn<'_> {
             Measured::Invalid(message) => dark(Reason::InvalidSpec, message.clone()),
             Measured::NoProvider(message) => dark(Reason::ProviderMissing, message.clone()),
             Measured::Read { at, .. } if self.ago(*at) > STALE => {
-                dark(Reason::NoEvidence, format!("the provider has not answered for {}s", self.ago(*at).as_secs()))
+                dark(Reason::NoEvidence, "the provider has not answered lately".to_owned())
             }
             Measured::Read { metrics, .. } => {
                 let (name, seen) = metrics.iter().find(|(_, seen)| !seen.usable)?;

@@ -1,20 +1,16 @@
 //! How a Deployment is taken over, swapped and given back, without a pod touched.
 //!
-//! The rule behind every order of writes here: the Deployment controls exactly one ReplicaSet, or none between P1 and P2.
-//! Two, and its controller scales one of them to nothing; history with it, and a scale event brings an old version back.
+//! The rule behind every order of writes here: the Deployment controls exactly one ReplicaSet, or none for the moment of a
+//! swap. Two, and its controller scales one of them to nothing; history with it, and a scale event brings an old version back.
 use super::{
-    Belt, Claim, Deployment, Effect, Found, ReplicaSet, Service,
+    Belt, Claim, Deployment, Effect, Found, ReplicaSet,
     observed::Map,
     turn::{Holds, LATER, SOON, Stop, Turn, target},
 };
-use crate::{
-    api::{GROUP, HASH_LABEL, HeldBy, Phase, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Reason, WorkloadStatus},
-    traffic::{Ownership, Unsteerable},
-    vocab::Weight,
-};
+use crate::api::{GROUP, HASH_LABEL, HeldBy, Phase, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Reason, WorkloadStatus};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// How long after the policy's first answer the Deployment's ReplicaSets are read for good: other API servers hear of it later.
 const ARMING: SignedDuration = SignedDuration::from_secs(1);
@@ -46,7 +42,8 @@ impl<'a> Turn<'a> {
                 return self.forget();
             }
             if workload.stable_replica_set.is_some() {
-                return Ok(());
+                // A replaced Rollout may have lost it, and without it a deletion would leave everything as it stands.
+                return self.finalizer(true);
             }
         }
         let deployment = self.deployment()?;
@@ -60,7 +57,7 @@ impl<'a> Turn<'a> {
         self.take_over(deployment)
     }
 
-    /// A2 to A4.
+    /// The policy is armed and answers; history is out; then one ReplicaSet is stable.
     fn take_over(&mut self, deployment: &'a Deployment) -> Holds {
         let now = self.seen.now;
         let Some(workload) = self.status.workload.clone() else {
@@ -90,7 +87,7 @@ impl<'a> Turn<'a> {
                         Phase::Initializing,
                         Reason::PolicyNotArmed,
                         "ValidatingAdmissionPolicy",
-                        "the admission policy has not refused a probe yet; it is read by the API server within a minute of its creation",
+                        self.not_armed("the admission policy has not refused a probe yet; the API server reads it within a minute of its creation"),
                         SOON,
                     ));
                 }
@@ -128,6 +125,7 @@ impl<'a> Turn<'a> {
         let held_by = workload.held_by.unwrap_or(HeldBy::Policy);
         self.status.workload =
             Some(WorkloadStatus { stable_replica_set: Some(stable.name.clone()), held_by: Some(held_by), ..workload });
+        self.status.traffic.clone_from(&self.spec().traffic);
         let how = match held_by {
             HeldBy::Policy => "admission policies hold it, and it is paused only while a release is on trial",
             HeldBy::Paused => "it is paused all the time, for this cluster has no such admission policies",
@@ -142,13 +140,8 @@ impl<'a> Turn<'a> {
 
     /// The Deployment is gone, or another of the same name: the candidate is of no use, and the next one starts from the beginning.
     fn forget(&mut self) -> Holds {
-        if let (Some(_), Some(pair)) = (&self.seen.deployment, self.pair()) {
-            for (found, name) in [(&self.seen.stable_service, &pair.stable), (&self.seen.canary_service, &pair.canary)]
-            {
-                if let Some(service) = found.as_ref().filter(|service| service.ours && service.name == *name) {
-                    self.selects(service, None)?;
-                }
-            }
+        if self.seen.deployment.is_some() {
+            self.widened()?;
         }
         self.delete_ours()?;
         self.status.workload = None;
@@ -157,149 +150,39 @@ impl<'a> Turn<'a> {
         self.status.past = None;
         self.status.step = None;
         self.status.stable = None;
+        self.status.traffic = None;
         Err(Stop::Again)
     }
 
-    /// None of our ReplicaSets is left.
-    fn delete_ours(&self) -> Holds {
+    /// None of our ReplicaSets is left, and no template is kept.
+    pub fn delete_ours(&self) -> Holds {
         let ours: Vec<_> = self.seen.ours().collect();
         for set in &ours {
             self.scaled(set, 0)?;
         }
-        ours.first().map_or(Ok(()), |set| Err(Stop::Do(Effect::Delete { set: target(*set) })))
+        if let Some(set) = ours.first() {
+            return Err(Stop::Do(Effect::Delete { set: target(*set) }));
+        }
+        self.kept_only(None)
     }
 
-    /// Both Services exist and are ours.
-    pub fn services(&mut self, deployment: &'a Deployment) -> Holds {
-        let Some(pair) = self.pair() else { return Ok(()) };
-        let found = [(&self.seen.stable_service, &pair.stable), (&self.seen.canary_service, &pair.canary)];
-        for (found, name) in found {
-            if found.is_none() {
-                let spec = self.service_spec(deployment)?;
-                return Err(Stop::Do(Effect::CreateService {
-                    name: name.clone(),
-                    spec,
-                    deployment: target(deployment),
-                }));
-            }
-            self.service(found.as_ref(), name)?;
+    /// Stable's template is kept apart from its ReplicaSet, so that somebody who deletes that does not take the revision with it.
+    pub fn kept(&self, stable: &ReplicaSet, deployment: &Deployment) -> Holds {
+        if !self.seen.kept.iter().any(|kept| kept.replica_set == stable.name) {
+            return Err(Stop::Do(Effect::KeepTemplate {
+                name: stable.name.clone(),
+                hash: stable.hash.clone(),
+                template: stable.template.clone(),
+                deployment: target(deployment),
+            }));
         }
-        if !self.status.decisions.iter().any(|decision| decision.reason == Reason::ServicesReady)
-            && self.status.workload.is_none()
-        {
-            self.note(
-                Reason::ServicesReady,
-                format!("Services {} and {} select the Deployment's pods", pair.stable, pair.canary),
-                None,
-            );
-        }
-        Ok(())
+        self.kept_only(Some(&stable.name))
     }
 
-    /// What a Service of ours looks like: ports and affinity of the one that the route names, and the Deployment's selector.
-    fn service_spec(&self, deployment: &Deployment) -> Result<Value, Stop> {
-        let named: Vec<&str> = self
-            .seen
-            .routes
-            .iter()
-            .filter_map(|route| match &route.found {
-                Found::Object { backends, .. } => Some(backends.iter().map(String::as_str)),
-                _ => None,
-            })
-            .flatten()
-            .collect();
-        let others = &self.seen.other_services;
-        let source = others.iter().find(|service| named.contains(&service.name.as_str())).or_else(|| others.first());
-        let wanted = self.spec().traffic.as_ref().and_then(|traffic| traffic.port);
-        let missing =
-            |message: String| self.wait(Phase::Waiting, Reason::ServiceSourceMissing, "Service", message, LATER);
-        let ports = match (source, wanted) {
-            (Some(source), wanted) => ports_of(source, wanted).map_err(missing)?,
-            (None, Some(port)) => {
-                let target = deployment.template.pointer("/spec/containers/0/ports/0/containerPort").cloned();
-                vec![json!({"name": "http", "port": port, "targetPort": target.unwrap_or_else(|| port.into())})]
-            }
-            (None, None) => {
-                return Err(missing(
-                    "spec.traffic.port: no Service selects the Deployment's pods, so say which port the stable and canary Services have".to_owned(),
-                ));
-            }
-        };
-        let selector = match deployment.selector.get("matchLabels").and_then(Value::as_object) {
-            Some(labels) if !labels.is_empty() => Value::Object(labels.clone()),
-            _ => source.map(|service| json!(service.selector)).ok_or_else(|| {
-                missing(
-                    "the Deployment's selector has no matchLabels, and no Service selects its pods to learn from"
-                        .to_owned(),
-                )
-            })?,
-        };
-        let mut spec = json!({"type": "ClusterIP", "selector": selector, "ports": ports});
-        for field in ["sessionAffinity", "sessionAffinityConfig", "internalTrafficPolicy", "ipFamilyPolicy"] {
-            if let Some(value) = source.and_then(|service| service.spec.get(field)) {
-                spec[field] = value.clone();
-            }
-        }
-        Ok(spec)
-    }
-
-    /// Every route exists and names both Services.
-    fn prepared(&mut self) -> Holds {
-        let Some(pair) = self.pair() else { return Ok(()) };
-        for route in &self.seen.routes {
-            let reference = &route.reference;
-            let object = format!("{}/{}", reference.kind, reference.name);
-            let say = |reason, message: String| Err(self.wait(Phase::Waiting, reason, &object, message, SOON));
-            match &route.found {
-                Found::NotServed => {
-                    return say(
-                        Reason::RouteMissing,
-                        format!(
-                            "this cluster does not know {} of {}: install its definitions",
-                            reference.kind, reference.api_version
-                        ),
-                    );
-                }
-                Found::Missing if reference.ownership == Ownership::Operator => {
-                    let (route, weight) = (reference.clone(), Weight::ZERO);
-                    return Err(Stop::Do(Effect::WriteRoute { route, pair, weight }));
-                }
-                Found::Missing => {
-                    return say(
-                        Reason::RouteMissing,
-                        format!("spec.traffic.routes: there is no {object} in this namespace"),
-                    );
-                }
-                Found::Object { claim: Claim::Foreign(other), .. } => {
-                    return Err(self.claimed_by(other, Reason::RouteClaimed, &object));
-                }
-                Found::Object { seen: Err(why @ Unsteerable::NotPrepared { .. }), .. } => {
-                    return say(Reason::RouteNotPrepared, why.to_string());
-                }
-                Found::Object { seen: Err(why), .. } => {
-                    return Err(self.wait(Phase::Blocked, Reason::RouteUnsteerable, &object, why.to_string(), LATER));
-                }
-                Found::Object { seen: Ok(_), .. } => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Nothing reaches the pods except through a router, or what the spec accepts by name.
-    pub fn routed_only(&self) -> Holds {
-        if self.pair().is_none() {
-            return Ok(());
-        }
-        let accepted = self.spec().traffic.as_ref().map_or(&[][..], |traffic| &traffic.unrouted);
-        let Some(service) = self.seen.other_services.iter().find(|service| !accepted.contains(&service.name)) else {
-            return Ok(());
-        };
-        let message = format!(
-            "Service {} selects the Deployment's pods without passing a route, so it would send requests to a candidate at weight 0; \
-             delete it, or accept that by name in spec.traffic.unrouted",
-            service.name
-        );
-        Err(self.wait(Phase::Blocked, Reason::UnroutedService, &format!("Service/{}", service.name), message, LATER))
+    /// No other template is kept than this ReplicaSet's.
+    pub fn kept_only(&self, name: Option<&str>) -> Holds {
+        let surplus = self.seen.kept.iter().find(|kept| Some(kept.replica_set.as_str()) != name);
+        surplus.map_or(Ok(()), |kept| Err(Stop::Do(Effect::ForgetTemplate { name: kept.replica_set.clone() })))
     }
 
     /// The provider is there, where anything is to be judged.
@@ -327,7 +210,13 @@ impl<'a> Turn<'a> {
         }
         let Some(pair) = self.pair() else { return Ok(()) };
         for route in &self.seen.routes {
-            if let Found::Object { claim: Claim::Free, .. } = &route.found {
+            // What the admission policy reads on it must name the pair that is in force.
+            let claimed = match &route.found {
+                Found::Object { claim: Claim::Free, .. } => false,
+                Found::Object { claim: Claim::Ours, names_pair, .. } => *names_pair,
+                _ => true,
+            };
+            if !claimed {
                 return Err(Stop::Do(Effect::ClaimRoute { route: route.reference.clone(), pair, claimed: true }));
             }
         }
@@ -335,22 +224,15 @@ impl<'a> Turn<'a> {
     }
 
     /// The one ReplicaSet that the Deployment controls.
-    pub fn stable(&self) -> Result<&'a ReplicaSet, Stop> {
+    pub fn stable(&mut self) -> Result<&'a ReplicaSet, Stop> {
         let deployment = self.deployment()?;
         let sets: Vec<_> = self.seen.controlled().collect();
-        let known = self.status.workload.as_ref().and_then(|workload| workload.stable_replica_set.as_deref());
-        let object = format!("Deployment/{}", deployment.name);
+        let known = self.status.workload.as_ref().and_then(|workload| workload.stable_replica_set.clone());
         match sets.as_slice() {
-            [] => Err(self.wait(
-                Phase::Blocked,
-                Reason::StableMissing,
-                &object,
-                "the ReplicaSet that served is gone; delete the Rollout to give the Deployment back, and create it again",
-                SOON,
-            )),
-            [one] if Some(one.name.as_str()) == known => Ok(one),
+            [] => Err(self.restored(deployment)),
+            [one] if Some(&one.name) == known.as_ref() => Ok(one),
             sets => {
-                if let Some(surplus) = sets.iter().find(|set| Some(set.name.as_str()) != known && set.is_empty())
+                if let Some(surplus) = sets.iter().find(|set| Some(&set.name) != known.as_ref() && set.is_empty())
                     && sets.len() > 1
                 {
                     return Err(self.take_out(surplus, deployment));
@@ -359,14 +241,48 @@ impl<'a> Turn<'a> {
                 let message = format!(
                     "the Deployment controls {} where only {} was expected; nothing is moved until that is cleared",
                     names.join(", "),
-                    known.unwrap_or("none")
+                    known.as_deref().unwrap_or("none")
                 );
+                let object = format!("Deployment/{}", deployment.name);
                 Err(self.wait(Phase::Blocked, Reason::WorkloadContested, &object, message, SOON))
             }
         }
     }
 
-    /// F1: the Deployment is paused.
+    /// Somebody deleted the ReplicaSet that serves. Under the policy its Deployment cannot make it again, so we do, by the
+    /// same name and hash, at which the Services point, and hand it in as soon as it wants its pods.
+    pub fn restored(&mut self, deployment: &Deployment) -> Stop {
+        let known = self.status.workload.as_ref().and_then(|workload| workload.stable_replica_set.clone());
+        let known = known.unwrap_or_default();
+        if let Some(set) = self.seen.ours().find(|set| set.name == known) {
+            return match self.scaled(set, deployment.replicas) {
+                Ok(()) => self.hand_in(set, deployment),
+                Err(stop) => stop,
+            };
+        }
+        let object = format!("ReplicaSet/{known}");
+        let Some(kept) = self.seen.kept.iter().find(|kept| kept.replica_set == known) else {
+            let message = "the ReplicaSet that served is gone, and its template was not kept; delete the Rollout to give the \
+                           Deployment back, which then rolls its template";
+            return self.wait(Phase::Blocked, Reason::StableMissing, &object, message, SOON);
+        };
+        self.note(Reason::StableRestored, format!("{object} was deleted by somebody and is made again"), None);
+        Stop::Do(Effect::CreateCandidate {
+            name: known,
+            revision: kept.hash.clone(),
+            template: kept.template.clone(),
+            selector: deployment.selector.clone(),
+            min_ready_seconds: deployment.min_ready_seconds,
+            deployment: target(deployment),
+        })
+    }
+
+    fn not_armed(&self, message: &str) -> String {
+        let other = self.seen.probe.as_deref();
+        other.map_or_else(|| message.to_owned(), |other| format!("{message}; something else answers: {other}"))
+    }
+
+    /// The Deployment is paused.
     #[expect(clippy::unused_self, reason = "reads as a condition among the others")]
     pub fn held(&self, deployment: &Deployment) -> Holds {
         if deployment.paused {
@@ -409,7 +325,7 @@ impl<'a> Turn<'a> {
         Stop::Do(Effect::HandIn { set: target(set), labels, annotations, deployment: target(deployment) })
     }
 
-    /// P1 and P2: the old ReplicaSet out, then the candidate in.
+    /// The old ReplicaSet out, then the candidate in: never both under the Deployment.
     pub fn swap(&self, from: &str, candidate: &ReplicaSet) -> Holds {
         let deployment = self.deployment()?;
         if let Some(old) = self.seen.controlled().find(|set| set.name == from) {
@@ -422,7 +338,7 @@ impl<'a> Turn<'a> {
         Err(self.hand_in(candidate, deployment))
     }
 
-    /// P3: not paused, where the policies hold and the template is stable's.
+    /// Not paused, where the policies hold and the template is stable's.
     pub fn released(&mut self, deployment: &Deployment) -> Holds {
         if !deployment.paused {
             return Ok(());
@@ -437,7 +353,7 @@ impl<'a> Turn<'a> {
                 Phase::Stable,
                 Reason::PolicyNotArmed,
                 "ValidatingAdmissionPolicy",
-                "the Deployment stays paused until the admission policy refuses a probe",
+                self.not_armed("the Deployment stays paused until the admission policy refuses a probe"),
                 SOON,
             )),
             Belt::Absent => {
@@ -446,126 +362,10 @@ impl<'a> Turn<'a> {
             }
         }
     }
-
-    /// The Rollout is being deleted: plain Kubernetes, serving, is what stays.
-    pub fn hand_back(&mut self) -> Holds {
-        let deployment = self.seen.deployment.as_ref();
-        let held = self.status.workload.clone();
-        let alive = deployment.filter(|deployment| held.as_ref().is_none_or(|held| held.uid == deployment.uid));
-        let Some(deployment) = alive.filter(|_| !self.seen.namespace_ending) else {
-            self.delete_ours()?;
-            return self.finalizer(false);
-        };
-        if held.as_ref().is_some_and(|held| held.stable_replica_set.is_some()) {
-            self.leave(deployment)?;
-        }
-        for route in &self.seen.routes {
-            if let (Found::Object { claim: Claim::Ours, .. }, Some(pair)) = (&route.found, self.pair()) {
-                return Err(Stop::Do(Effect::ClaimRoute { route: route.reference.clone(), pair, claimed: false }));
-            }
-        }
-        if let Some(held) = held {
-            let idle = self.status.stable.as_ref().and_then(|stable| self.seen.replica_set(&stable.replica_set));
-            let idle = idle.is_some_and(|stable| same_template(&stable.template, &deployment.template));
-            if held.held_by == Some(HeldBy::Paused) && idle && deployment.paused {
-                return Err(Stop::Do(Effect::Pause { deployment: target(deployment), paused: false }));
-            }
-            let left = if deployment.paused {
-                "it stays paused at a template that was not proven; `kubectl rollout resume` rolls it"
-            } else {
-                "it is an ordinary Deployment again"
-            };
-            self.note(Reason::HandedBack, format!("Deployment {} is given back: {left}", deployment.name), None);
-            self.status.workload = None; // disarms the policies, else a person's `kubectl rollout resume` would be undone
-            self.status.flight = None;
-            return Err(Stop::Again);
-        }
-        if deployment.claim == Claim::Ours {
-            return Err(Stop::Do(Effect::ClaimWorkload { deployment: target(deployment), claimed: false }));
-        }
-        self.finalizer(false)
-    }
-
-    /// H1 to H3: traffic home, the candidate away or handed on, history in.
-    fn leave(&mut self, deployment: &'a Deployment) -> Holds {
-        if self.past_the_point() {
-            return self.finish();
-        }
-        // Not `stable()`: from here on history comes back under the Deployment's control.
-        let known = self.status.workload.as_ref().and_then(|workload| workload.stable_replica_set.clone());
-        let Some(stable) = self.seen.controlled().find(|set| Some(&set.name) == known.as_ref()) else {
-            return self.delete_ours();
-        };
-        let continues = self.spec().on_delete == crate::api::OnDelete::Continue && self.status.latch.is_none();
-        if self.status.flight.is_some() {
-            self.home(stable, Phase::Waiting, continues)?;
-        }
-        if let Some(pair) = self.pair() {
-            let services: [(Option<&Service>, &String); 2] =
-                [(self.seen.stable_service.as_ref(), &pair.stable), (self.seen.canary_service.as_ref(), &pair.canary)];
-            for service in services.into_iter().filter_map(|(found, name)| self.service(found, name).ok()) {
-                self.selects(service, None)?;
-            }
-        }
-        let candidate = self.status.flight.as_ref().map(|flight| flight.candidate.clone());
-        let candidate = candidate.and_then(|name| self.seen.replica_set(&name)).filter(|_| continues);
-        if let Some(candidate) = candidate {
-            // Under the policy the Deployment controller can make no ReplicaSet of its own before it gets this one.
-            if deployment.paused && self.seen.belt == Belt::Armed {
-                return Err(Stop::Do(Effect::Pause { deployment: target(deployment), paused: false }));
-            }
-            if candidate.controller.as_deref() != Some(&deployment.uid) {
-                return Err(self.hand_in(candidate, deployment));
-            }
-        }
-        for set in self.seen.ours() {
-            self.scaled(set, 0)?;
-        }
-        let Some(set) = self.seen.ours().next() else { return Ok(()) };
-        if set.status_replicas > 0 {
-            return Err(self.wait(Phase::Waiting, Reason::PodsNotReady, &set.name, "old pods are ending", SOON));
-        }
-        let untested =
-            same_template(&set.template, &deployment.template) && !same_template(&set.template, &stable.template);
-        if untested {
-            return Err(Stop::Do(Effect::Delete { set: target(set) }));
-        }
-        Err(self.hand_in(set, deployment))
-    }
-}
-
-/// The ports that a Service of ours copies; `wanted` must be one of them.
-fn ports_of(source: &Service, wanted: Option<u16>) -> Result<Vec<Value>, String> {
-    let number = |port: &Value| port.get("port").and_then(Value::as_u64);
-    let mut ports: Vec<Value> = source.ports.clone();
-    for port in ports.iter_mut().filter_map(Value::as_object_mut) {
-        port.remove("nodePort");
-    }
-    match wanted {
-        Some(wanted) => {
-            let Some(at) = ports.iter().position(|port| number(port) == Some(u64::from(wanted))) else {
-                let have: Vec<_> = ports.iter().filter_map(number).map(|port| port.to_string()).collect();
-                return Err(format!(
-                    "spec.traffic.port: Service {} has no port {wanted}, but {}",
-                    source.name,
-                    have.join(", ")
-                ));
-            };
-            ports.swap(0, at);
-        }
-        None if ports.len() > 1 => {
-            return Err(format!(
-                "spec.traffic.port: Service {} has several ports; say which one the routes name",
-                source.name
-            ));
-        }
-        None => {}
-    }
-    Ok(ports)
 }
 
 /// The Deployment can be held safely.
-fn supported(turn: &Turn<'_>, deployment: &Deployment) -> Holds {
+pub fn supported(turn: &Turn<'_>, deployment: &Deployment) -> Holds {
     let object = format!("Deployment/{}", deployment.name);
     let message = if deployment.strategy == "Recreate" {
         "strategy Recreate ends all old pods before it makes new ones, so a release could not be held; use RollingUpdate"

@@ -24,7 +24,9 @@ VALUES = {
         "nodeSelector": {"kubernetes.io/os": "linux"}, "tolerations": [{"operator": "Exists"}],
         "affinity": {"nodeAffinity": {}}, "networkPolicy": {"enabled": True, "from": [{"namespaceSelector": {}}]},
         "topologySpreadConstraints": [{"topologyKey": "kubernetes.io/hostname", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}],
+        "eject": {"timeout": "1h1m30s500ms"},
     },
+    "rights by hand": {"rbac": {"create": False}},
 }
 
 
@@ -111,7 +113,9 @@ def secrets_are_never_listed(sets):
 def with_named_namespaces_almost_nothing_is_cluster_wide(sets):
     objects = sets["some namespaces"]
     for rule in named(objects, "ClusterRole", "bellwether")["rules"]:
-        assert rule.get("resourceNames") or rule["resources"] == ["clustermetricproviders"], rule
+        # A namespace that ends loses its RoleBindings first, and its Rollouts have to be let go all the same.
+        lets_go = rule["resources"] == ["rollouts"] and rule["verbs"] == ["get", "patch"]
+        assert rule.get("resourceNames") or lets_go or rule["resources"] == ["clustermetricproviders"], rule
     roles = [role for role in named(objects, "Role") if role["metadata"]["name"] == "bellwether-steers"]
     assert [role["metadata"]["namespace"] for role in roles] == ["shop", "bank"]
     everywhere = named(sets["default"], "ClusterRole", "bellwether")["rules"]
@@ -130,12 +134,29 @@ def a_policy_whose_parameter_is_ours_ignores_failure(sets):
             assert binding.get("paramRef") == ({"selector": {}, "parameterNotFoundAction": "Allow"} if ours else None)
 
 
-def the_operator_may_look_at_exactly_our_policies(sets):
+def the_operator_may_look_at_the_policies_that_it_goes_by(sets):
     objects = sets["all policies"]
-    for kind in ("ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"):
+    wanted = {
+        "ValidatingAdmissionPolicy": {"bellwether-belt", "bellwether-action-author"},
+        "MutatingAdmissionPolicy": {"bellwether-action-author"},
+    }
+    for kind, names in wanted.items():
         plural = kind.lower().replace("policy", "policies")
         readable = [rule["resourceNames"] for _, rule in rules(objects) if plural in rule["resources"]]
-        assert sorted(readable[0]) == sorted(policy["metadata"]["name"] for policy in named(objects, kind)), kind
+        assert set(readable[0]) == names <= {policy["metadata"]["name"] for policy in named(objects, kind)}, kind
+
+
+def what_is_only_read_by_name_is_never_listed(sets):
+    by_name = {"metricproviders", "alertreceivers", "clustermetricproviders", "namespaces"}
+    operator = named(sets["default"], "ClusterRole", "bellwether")["rules"]
+    read = {resource: rule["verbs"] for rule in operator for resource in rule["resources"] if resource in by_name}
+    assert read == {resource: ["get"] for resource in by_name}, read
+
+
+def without_rbac_nobody_of_ours_is_given_rights(sets):
+    roles = of_kind(sets["rights by hand"], "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding")
+    assert {role["metadata"]["name"] for role in roles} == {"bellwether-view", "bellwether-edit", "bellwether-operator-on-call"}
+    named(sets["rights by hand"], "Job", "bellwether-eject")
 
 
 def policies_know_the_operator_by_its_account(sets):
@@ -222,6 +243,21 @@ def rollouts_are_ejected_before_anything_is_uninstalled(sets):
     assert weights["ServiceAccount"] < weights["Job"] and weights["ClusterRole"] < weights["ClusterRoleBinding"] < weights["Job"]
     assert {thing["metadata"]["annotations"]["helm.sh/hook"] for thing in hooks} == {"pre-delete"}
     assert not any(is_hook(thing) for thing in sets["bare"])
+    rights = {tuple(rule["resources"]): rule["verbs"] for rule in named(hooks, "ClusterRole", "bellwether-eject")["rules"]}
+    assert rights == {("rollouts",): ["list", "watch", "delete"], ("deployments",): ["get"]}, rights
+
+
+def the_job_ends_while_helm_still_waits(sets):
+    for name, seconds in [("default", 270), ("everything", 2 * 3690 + 1 + 30)]:
+        assert named(sets[name], "Job", "bellwether-eject")["spec"]["activeDeadlineSeconds"] == seconds, name
+    assert named(sets["default"], "Job", "bellwether-eject")["spec"]["activeDeadlineSeconds"] < 300, "Helm waits five minutes"
+
+
+def leases_that_the_operator_would_refuse_are_refused(_):
+    for duration, renew, word in [("1s", "300ms", "at least 2s"), ("3s", "2s", "a third"), ("3s", "0s", "more than 0")]:
+        lease = {"lease": {"duration": duration, "renew": renew}}
+        assert word in fails("helm", "template", str(CHART), "-f", values_file(lease)), lease
+    run("helm", "template", str(CHART), "-f", values_file({"lease": {"duration": "1m30s", "renew": "30s"}}))
 
 
 def other_values_reach_the_pods(sets):
@@ -270,10 +306,12 @@ def every_value_is_explained(_):
 CLAIMS = [
     every_container_is_confined, no_right_is_a_wildcard_or_a_way_to_more_rights, secrets_are_never_listed,
     with_named_namespaces_almost_nothing_is_cluster_wide, a_policy_whose_parameter_is_ours_ignores_failure,
-    the_operator_may_look_at_exactly_our_policies, policies_know_the_operator_by_its_account,
+    the_operator_may_look_at_the_policies_that_it_goes_by, what_is_only_read_by_name_is_never_listed,
+    without_rbac_nobody_of_ours_is_given_rights, policies_know_the_operator_by_its_account,
     policies_are_rendered_where_they_are_served, definitions_are_kept_and_otherwise_as_generated, every_action_has_its_verb,
-    every_secret_that_can_be_named_is_guarded,    every_kind_of_route_is_covered, every_namespaced_object_says_its_namespace,
-    rollouts_are_ejected_before_anything_is_uninstalled, other_values_reach_the_pods, typos_are_refused, every_value_is_explained,
+    every_secret_that_can_be_named_is_guarded, every_kind_of_route_is_covered, every_namespaced_object_says_its_namespace,
+    rollouts_are_ejected_before_anything_is_uninstalled, the_job_ends_while_helm_still_waits, other_values_reach_the_pods,
+    leases_that_the_operator_would_refuse_are_refused, typos_are_refused, every_value_is_explained,
 ]
 
 

@@ -89,7 +89,8 @@ impl State {
 
     /// The Rollouts of a namespace as the policies know them.
     fn parameters(&self, ask: &Ask<'_>) -> Vec<Arc<Value>> {
-        let Some(table) = self.table_of("rollouts") else { return Vec::new() };
+        // Without its definition there is no parameter, and the policies say Ignore.
+        let Ok(table) = self.table_at("bellwether.dev/v1alpha1", "rollouts") else { return Vec::new() };
         if self.policies.lag.is_zero() {
             return self.tables[table].all(Some(ask.namespace())).cloned().collect();
         }

@@ -64,6 +64,11 @@ pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(),
             fits(member, old.and_then(|old| old.get(member)), value, schema).map_err(refuse)?;
         }
     }
+    for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+        if !rules::holds(rule.text("rule"), old, new) {
+            return Err(refuse(("<nil>".to_owned(), format!("Invalid value: {}", rule.text("message")))));
+        }
+    }
     Ok(())
 }
 

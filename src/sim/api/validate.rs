@@ -153,6 +153,15 @@ fn workload(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Status>
         return Ok(());
     }
     let wrong = |field: &str, why: &str| Err(Status::invalid(kind, new.name(), field, why));
+    if kind.plural == "controllerrevisions" {
+        if new["revision"].as_i64().is_none_or(|revision| revision < 0) {
+            return wrong("revision", "Invalid value: must be greater than or equal to 0");
+        }
+        if old.is_some_and(|old| old["data"] != new["data"]) {
+            return wrong("data", "Invalid value: field is immutable");
+        }
+        return Ok(());
+    }
     let spec = &new["spec"];
     if spec["replicas"].as_i64().is_none_or(|replicas| replicas < 0) {
         let why = format!("Invalid value: {}: must be greater than or equal to 0", spec["replicas"]);

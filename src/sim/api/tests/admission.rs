@@ -66,6 +66,19 @@ fn the_belt_is_no_more_than_its_object() {
     assert!(server.get("mutatingadmissionpolicies", "", "bellwether-hold").is_none());
 }
 
+#[test]
+fn a_cluster_without_our_definitions_rolls_out_as_ever() {
+    let server = server();
+    server.set_policies(all());
+    let made = held(&server);
+    server.unregister("rollouts");
+    assert_eq!(why(server.read("alice", "rollouts", "n", "shop")).0, 404);
+    server.create("kcm", "replicasets", "n", replica_set("shop-1", &made)).unwrap();
+    server.register_ours();
+    assert!(server.read("alice", "rollouts", "n", "shop").is_ok());
+    assert_eq!(why(server.create("kcm", "replicasets", "n", replica_set("shop-2", &made))).0, 422);
+}
+
 #[tokio::test(start_paused = true)]
 async fn policies_see_rollouts_as_they_were() {
     let server = server();

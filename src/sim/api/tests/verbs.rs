@@ -257,6 +257,16 @@ fn a_selector_fits_its_template_and_never_changes() {
 }
 
 #[test]
+fn a_kept_template_is_kept_as_it_is() {
+    let server = server();
+    let kept = json!({"metadata": {"name": "k"}, "revision": 1, "data": {"template": {"spec": {"volumes": [], "tty": false}}}});
+    let made = server.create("op", "controllerrevisions", "n", kept.clone()).unwrap();
+    assert_eq!(made["data"], kept["data"]);
+    let change = json!({"data": {"template": {"spec": {"tty": true}}}});
+    assert_eq!(why(server.merge("op", "controllerrevisions", "n", "k", change)).0, 422);
+}
+
+#[test]
 fn a_label_that_is_too_long_is_refused() {
     let server = server();
     let change = |value: &str| json!({"metadata": {"labels": {"x": value}}});
@@ -473,7 +483,7 @@ fn discovery_tells_what_is_served() {
     let page = |path: &str| server.request("a", Call::new(Method::Discover, path, "", None, None));
     let apps = page("apis/apps/v1").unwrap();
     let names: Vec<_> = apps["resources"].as_array().unwrap().iter().map(|kind| kind.text("name")).collect();
-    assert_eq!(names[..3], ["deployments", "deployments/status", "deployments/scale"]);
+    assert_eq!(names[1..4], ["deployments", "deployments/status", "deployments/scale"]);
     assert_eq!(page("apis").unwrap().text("kind"), "APIGroupList");
     assert_eq!(page("version").unwrap()["minor"], "36");
     assert_eq!(page("apis/nobody.dev/v1").unwrap_err().code, 404);

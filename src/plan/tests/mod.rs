@@ -1,4 +1,6 @@
 //! `decide` against a small world made of data: effects change it, pods become ready, and every look is checked.
+mod accidents;
+
 use super::*;
 use crate::{
     api::{Action, Expect, HASH_LABEL, HeldBy, Phase, Reason, Rollout},
@@ -95,6 +97,7 @@ impl World {
             selector: json!({"matchLabels": {"app": "shop"}}),
             strategy: "RollingUpdate".to_owned(),
             max_surge: 1,
+            max_unavailable: 1,
             history_limit: 10,
             status_replicas: 4,
             updated: 4,
@@ -102,35 +105,24 @@ impl World {
             ..Deployment::default()
         };
         let reference = rollout.spec.routes().first().cloned();
+        let routes = reference.map(|reference| Route {
+            reference,
+            refused: None,
+            found: Found::Object {
+                claim: Claim::Free,
+                names_pair: false,
+                seen: Ok(RouteSeen { weight: Weights::At(Weight::ZERO), accepted: Acceptance::Yes }),
+                drifted: false,
+                backends: vec!["shop".to_owned()],
+            },
+        });
         let seen = Observed {
-            now: Timestamp::UNIX_EPOCH,
             epoch: 1,
-            rollout,
-            namespace_ending: false,
             deployment: Some(deployment),
             replica_sets: vec![history, stable],
-            pods: Vec::new(),
-            stable_service: None,
-            canary_service: None,
-            other_services: Vec::new(),
-            routes: reference
-                .map(|reference| Route {
-                    reference,
-                    found: Found::Object {
-                        claim: Claim::Free,
-                        seen: Ok(RouteSeen { weight: Weights::At(Weight::ZERO), accepted: Acceptance::Yes }),
-                        drifted: false,
-                        backends: vec!["shop".to_owned()],
-                    },
-                })
-                .into_iter()
-                .collect(),
+            routes: routes.into_iter().collect(),
             belt: Belt::Armed,
-            provider: None,
-            actions: Vec::new(),
-            expired: None,
-            measured: Measured::NotYet,
-            delivered: BTreeSet::new(),
+            ..Observed::of(rollout, Timestamp::UNIX_EPOCH)
         };
         let mut world = Self { seen, effects: Vec::new(), ready: true, weight: Weight::ZERO, versions: 1 };
         world.settle();
@@ -144,9 +136,10 @@ impl World {
         let ready = self.ready;
         let old: BTreeSet<String> = self.seen.ready_names();
         self.seen.pods.clear();
+        let alone = self.seen.controlled().count() == 1;
         for set in &mut self.seen.replica_sets {
             let controlled = set.controller == uid && uid.is_some();
-            if controlled && (set.replicas > 0 || workload::same_template(&set.template, &template)) {
+            if controlled && (set.replicas > 0 || alone || workload::same_template(&set.template, &template)) {
                 set.replicas = d;
             }
             set.status_replicas = set.replicas;
@@ -181,14 +174,17 @@ impl World {
         let deployment = self.seen.deployment.as_ref();
         let status = self.seen.rollout.status.clone().unwrap_or_default();
         let adopted = status.workload.is_some_and(|workload| workload.stable_replica_set.is_some());
-        let controlled: Vec<_> = self.seen.controlled().collect();
+        // On the way out history comes back.
+        let leaving = self.seen.rollout.metadata.deletion_timestamp.is_some();
+        let controlled: Vec<_> = self.seen.controlled().filter(|set| !leaving || set.replicas > 0).collect();
         if adopted && deployment.is_some() {
             assert!(controlled.len() <= 1, "the Deployment controls {} ReplicaSets", controlled.len());
         }
         for set in self.seen.ours() {
             assert!(!set.labels.contains_key("app"), "{} would be taken by the Deployment controller", set.name);
         }
-        if let (Some(stable), Some(canary)) = (&self.seen.stable_service, &self.seen.canary_service) {
+        let serves = deployment.is_some_and(|deployment| deployment.replicas > 0);
+        if let (Some(stable), Some(canary), true) = (&self.seen.stable_service, &self.seen.canary_service, serves) {
             let share = |service: &Service, weight: Weight| {
                 assert!(
                     weight == Weight::ZERO || !service.endpoints.is_empty(),
@@ -217,8 +213,11 @@ impl World {
                 self.seen.deployment.as_mut().unwrap().claim = claim;
             }
             Effect::ClaimRoute { claimed, .. } => {
-                let Found::Object { claim, .. } = &mut self.seen.routes[0].found else { panic!("no route") };
+                let Found::Object { claim, names_pair, .. } = &mut self.seen.routes[0].found else {
+                    panic!("no route")
+                };
                 *claim = if *claimed { Claim::Ours } else { Claim::Free };
+                *names_pair = *claimed;
             }
             Effect::CreateService { name, spec, .. } => {
                 let service = Service {
@@ -287,16 +286,18 @@ impl World {
             }),
             Effect::Scale { set, replicas } => {
                 let set = sets.iter_mut().find(|known| known.name == set.name).unwrap();
-                assert_eq!(set.controller, rollout_uid, "only ours are scaled");
+                assert_ne!(set.controller.as_deref(), Some("deployment-uid"), "only ours are scaled");
                 set.replicas = *replicas;
             }
             Effect::Delete { set } => sets.retain(|known| known.name != set.name),
             Effect::SetWeights { weight, .. } | Effect::WriteRoute { weight, .. } => self.weight = *weight,
             Effect::Expire { .. } => self.seen.expired = None,
-            Effect::Answer { name, outcome, .. } => {
-                let action = self.seen.actions.iter_mut().find(|action| action.name == *name).unwrap();
-                action.answered = Some(*outcome);
+            Effect::KeepTemplate { name, hash, template, .. } => {
+                assert!(self.seen.kept.iter().all(|kept| kept.replica_set != *name), "kept once");
+                let (replica_set, hash, template) = (name.clone(), hash.clone(), template.clone());
+                self.seen.kept.push(Kept { replica_set, hash, template });
             }
+            Effect::ForgetTemplate { name } => self.seen.kept.retain(|kept| kept.replica_set != *name),
         }
         if let Some(set) =
             sets_version(effect).and_then(|name| self.seen.replica_sets.iter_mut().find(|set| set.name == name))
@@ -350,6 +351,12 @@ impl World {
         });
     }
 
+    /// What became of the command.
+    fn answer(&self) -> Option<crate::api::ActionOutcome> {
+        let uid = &self.seen.actions.first()?.uid;
+        self.status().handled.iter().find(|handled| handled.uid == *uid).map(|handled| handled.outcome)
+    }
+
     fn is_quiet(&self) -> bool {
         let plan = decide(&self.seen);
         plan.effect.is_none() && Some(&plan.status) == self.seen.rollout.status.as_ref()
@@ -380,7 +387,6 @@ impl World {
             expect,
             reason: None,
             by: Some("jane".to_owned()),
-            answered: None,
         });
     }
 
@@ -511,7 +517,7 @@ fn a_given_up_revision_is_not_tried_again_without_a_word() {
     world.command(Action::Retry, Some(Expect { revision: Some(revision.clone()), step: None }));
     world.until(100, |world| world.weight.percent() == 50);
     assert_eq!(world.status().flight.unwrap().revision, revision, "the same pods' template, by the same name");
-    assert_eq!(world.seen.actions[0].answered, Some(crate::api::ActionOutcome::Accepted));
+    assert_eq!(world.answer(), Some(crate::api::ActionOutcome::Accepted));
 }
 
 #[test]
@@ -618,8 +624,8 @@ fn an_abort_is_taken_at_every_moment_before_the_point_of_return() {
         }
         let flying = world.status().flight.is_some();
         world.command(Action::Abort, None);
-        world.until(300, |world| world.seen.actions[0].answered.is_some());
-        if flying && world.seen.actions[0].answered == Some(crate::api::ActionOutcome::Accepted) {
+        world.until(300, |world| world.answer().is_some());
+        if flying && world.answer() == Some(crate::api::ActionOutcome::Accepted) {
             world.rests(Phase::Aborted);
             assert_eq!(world.serving(), "v1", "after {at} looks");
             assert_eq!(world.weight, Weight::ZERO, "after {at} looks");
@@ -709,9 +715,8 @@ fn commands_that_do_not_fit_are_refused_with_words() {
     world.command(Action::Promote, Some(Expect { revision: Some("other".to_owned()), step: None }));
     world.command(Action::Abort, None);
     world.rests(Phase::Stable);
-    for action in &world.seen.actions {
-        assert_eq!(action.answered, Some(crate::api::ActionOutcome::Refused));
-    }
+    assert_eq!(world.status().handled.len(), 2);
+    assert!(world.status().handled.iter().all(|handled| handled.outcome == crate::api::ActionOutcome::Refused));
     assert!(world.status().handled[0].message.contains("on trial is none"), "{:?}", world.status().handled);
 }
 

@@ -1,0 +1,216 @@
+//! Objects as the API server has them, read down to the facts that decisions need.
+use crate::{
+    api::{ActionOutcome, GROUP, HASH_LABEL, ROLLOUT_UID_LABEL, RolloutAction},
+    plan::{Claim, Deployment, Kept, Map, PendingAction, Pod, ReplicaSet, Service, UNVERIFIED},
+};
+use jiff::Timestamp;
+use kube::{ResourceExt, api::DynamicObject};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Marks a ReplicaSet's hash on the copy of its template.
+pub(super) const HASH_ANNOTATION: &str = "bellwether.dev/pod-template-hash";
+
+pub(super) fn outcome_of(action: &RolloutAction) -> Option<ActionOutcome> {
+    action.status.as_ref().and_then(|status| status.outcome)
+}
+
+/// An action; who sent it is believed where `vouched` says that a policy checks what is written there.
+pub(super) fn pending(action: RolloutAction, vouched: bool) -> PendingAction {
+    let annotation = |name: &str| action.annotations().get(&format!("{GROUP}/{name}")).cloned();
+    let verified = vouched && annotation("by-verified").is_some_and(|value| value == "true");
+    let by = annotation("by").map(|by| if verified { by } else { format!("{by}{UNVERIFIED}") });
+    PendingAction {
+        name: action.name_any(),
+        uid: action.uid().unwrap_or_default(),
+        by,
+        action: action.spec.action,
+        expect: action.spec.expect,
+        reason: action.spec.reason,
+    }
+}
+
+pub(super) fn strings(value: &Value) -> Map {
+    let entries = value.as_object().into_iter().flatten();
+    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+pub(super) fn number(value: &Value) -> i32 {
+    value.as_i64().and_then(|number| i32::try_from(number).ok()).unwrap_or(0)
+}
+
+/// A label selector as the list call takes it.
+pub(super) fn selector_text(selector: &Value) -> String {
+    let mut parts: Vec<String> =
+        strings(&selector["matchLabels"]).iter().map(|(key, value)| format!("{key}={value}")).collect();
+    for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+        let key = expression["key"].as_str().unwrap_or_default();
+        let values: Vec<_> = expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let values = values.join(",");
+        parts.push(match expression["operator"].as_str().unwrap_or_default() {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_owned(),
+        });
+    }
+    parts.join(",")
+}
+
+pub(super) fn claim_of(object: &DynamicObject, uid: &str) -> Claim {
+    Claim::of(object.labels(), uid)
+}
+
+pub(super) fn deployment_of(object: &DynamicObject, uid: &str) -> Deployment {
+    let (spec, status) = (&object.data["spec"], &object.data["status"]);
+    let replicas = spec["replicas"].as_i64().map_or(1, |_| number(&spec["replicas"]));
+    Deployment {
+        name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+        generation: object.metadata.generation.unwrap_or(0),
+        observed_generation: status["observedGeneration"].as_i64().unwrap_or(0),
+        paused: spec["paused"].as_bool().unwrap_or(false),
+        replicas,
+        template: spec["template"].clone(),
+        selector: spec["selector"].clone(),
+        strategy: spec["strategy"]["type"].as_str().unwrap_or("RollingUpdate").to_owned(),
+        max_surge: share(&spec["strategy"]["rollingUpdate"]["maxSurge"], replicas, Round::Up),
+        max_unavailable: share(&spec["strategy"]["rollingUpdate"]["maxUnavailable"], replicas, Round::Down),
+        history_limit: spec["revisionHistoryLimit"].as_i64().map_or(10, |_| number(&spec["revisionHistoryLimit"])),
+        min_ready_seconds: number(&spec["minReadySeconds"]),
+        status_replicas: number(&status["replicas"]),
+        updated: number(&status["updatedReplicas"]),
+        available: number(&status["availableReplicas"]),
+        claim: claim_of(object, uid),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Round {
+    Up,
+    Down,
+}
+
+/// `maxSurge` or `maxUnavailable` in pods: a number, or a share of the replicas; a quarter where nothing is said.
+fn share(value: &Value, replicas: i32, round: Round) -> i32 {
+    match value {
+        Value::String(text) => {
+            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(25);
+            let hundredths = i64::from(replicas).saturating_mul(percent.clamp(0, 10_000));
+            let rounded = if round == Round::Up { hundredths.saturating_add(99) } else { hundredths };
+            i32::try_from(rounded / 100).unwrap_or(i32::MAX)
+        }
+        Value::Number(_) => number(value),
+        _ => share(&json!("25%"), replicas, round),
+    }
+}
+
+/// A kept copy of a template.
+pub(super) fn kept_of(object: &DynamicObject) -> Kept {
+    Kept {
+        replica_set: object.name_any(),
+        hash: object.annotations().get(HASH_ANNOTATION).cloned().unwrap_or_default(),
+        template: object.data["data"]["template"].clone(),
+    }
+}
+
+pub(super) fn replica_set_of(object: &DynamicObject) -> ReplicaSet {
+    let (spec, status) = (&object.data["spec"], &object.data["status"]);
+    let mut template = spec["template"].clone();
+    let labels = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut);
+    let hash = labels.and_then(|labels| labels.remove(HASH_LABEL)).and_then(|hash| Some(hash.as_str()?.to_owned()));
+    ReplicaSet {
+        name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+        created: object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |at| at.0),
+        controller: object
+            .owner_references()
+            .iter()
+            .find(|owner| owner.controller == Some(true))
+            .map(|owner| owner.uid.clone()),
+        labels: object.labels().clone(),
+        annotations: object.annotations().clone(),
+        replicas: spec["replicas"].as_i64().map_or(1, |_| number(&spec["replicas"])),
+        status_replicas: number(&status["replicas"]),
+        ready: number(&status["readyReplicas"]),
+        available: number(&status["availableReplicas"]),
+        template,
+        hash: hash.unwrap_or_default(),
+    }
+}
+
+pub(super) fn pod_of(object: &DynamicObject) -> Pod {
+    let status = &object.data["status"];
+    let condition = |kind: &str| {
+        let conditions = status["conditions"].as_array();
+        conditions.and_then(|all| all.iter().find(|condition| condition["type"] == kind)).cloned().unwrap_or_default()
+    };
+    let containers = || {
+        ["initContainerStatuses", "containerStatuses"].into_iter().filter_map(|list| status[list].as_array()).flatten()
+    };
+    let waiting = containers().find_map(|container| {
+        let waiting = &container["state"]["waiting"];
+        let reason = waiting["reason"].as_str()?;
+        let harmless = matches!(reason, "ContainerCreating" | "PodInitializing");
+        (!harmless).then(|| format!("{reason} {}", waiting["message"].as_str().unwrap_or_default()).trim().to_owned())
+    });
+    let scheduled = condition("PodScheduled");
+    let unscheduled = (scheduled["status"] == "False").then(|| {
+        format!(
+            "{} {}",
+            scheduled["reason"].as_str().unwrap_or_default(),
+            scheduled["message"].as_str().unwrap_or_default()
+        )
+    });
+    Pod {
+        name: object.name_any(),
+        hash: object.labels().get(HASH_LABEL).cloned().unwrap_or_default(),
+        ready: condition("Ready")["status"] == "True" && object.metadata.deletion_timestamp.is_none(),
+        started: status["startTime"].as_str().and_then(|text| text.parse().ok()),
+        ended: containers()
+            .filter_map(|container| container["lastState"]["terminated"]["finishedAt"].as_str()?.parse().ok())
+            .max(),
+        restarts: containers().map(|container| number(&container["restartCount"])).sum(),
+        stuck: waiting.or(unscheduled).map(|text| text.chars().take(200).collect()),
+    }
+}
+
+pub(super) fn service_of(object: &DynamicObject, uid: &str) -> Service {
+    let spec = &object.data["spec"];
+    Service {
+        name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+        selector: strings(&spec["selector"]),
+        ports: spec["ports"].as_array().cloned().unwrap_or_default(),
+        spec: spec.clone(),
+        ours: object.labels().get(ROLLOUT_UID_LABEL).is_some_and(|label| label == uid) && !is_applied(object),
+        orphaned: false,
+        endpoints: BTreeSet::new(),
+    }
+}
+
+/// Whether somebody holds the object in Git: it bears the marks of an apply, and we never apply.
+pub(super) fn is_applied(object: &DynamicObject) -> bool {
+    object.annotations().contains_key("kubectl.kubernetes.io/last-applied-configuration")
+        || object.managed_fields().iter().any(|entry| {
+            // A mesh that writes conditions into the status holds nothing of the spec.
+            entry.operation.as_deref() == Some("Apply") && entry.subresource.as_deref().unwrap_or_default().is_empty()
+        })
+}
+
+/// The pods that slices list as ready.
+pub(super) fn endpoints_of(slices: &[DynamicObject]) -> BTreeSet<String> {
+    let all = slices.iter().filter_map(|slice| slice.data["endpoints"].as_array()).flatten();
+    all.filter(|endpoint| endpoint["conditions"]["ready"].as_bool().unwrap_or(true))
+        .filter_map(|endpoint| Some(endpoint["targetRef"]["name"].as_str()?.to_owned()))
+        .collect()
+}
+
+pub(super) fn backends_of(route: &Value) -> Vec<String> {
+    let rules = route["spec"]["rules"].as_array().into_iter().flatten();
+    let backends = rules.filter_map(|rule| rule["backendRefs"].as_array()).flatten();
+    backends.filter_map(|backend| Some(backend["name"].as_str()?.to_owned())).collect()
+}

@@ -1,0 +1,83 @@
+//! A Rollout that cannot be read as a whole: an older operator meets words of a newer one, or a definition was changed by hand.
+//!
+//! What can be read is kept, so that a revision on trial can still be taken out and a deletion come to its end.
+use crate::api::Rollout;
+use serde::Deserialize as _;
+use serde_json::{Map, Value, json};
+
+/// The Rollout, and what is wrong with it. Fields of the status that cannot be read are missing in it; a spec that cannot
+/// be read is reduced to the Deployment's name.
+///
+/// # Errors
+/// When not even the metadata can be read, which the API server would not have stored.
+pub(super) fn read(object: &Value) -> Result<(Rollout, Option<String>), serde_json::Error> {
+    let error = match Rollout::deserialize(object) {
+        Ok(rollout) => return Ok((rollout, None)),
+        Err(error) => error.to_string(),
+    };
+    let without = |spec: &Value, status: &Value| {
+        let object = json!({
+            "apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": object["metadata"],
+            "spec": spec, "status": status,
+        });
+        serde_json::from_value::<Rollout>(object)
+    };
+    let least = json!({
+        "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": object["spec"]["workloadRef"]["name"].as_str().unwrap_or("-")},
+        "onDelete": if object["spec"]["onDelete"] == "Continue" { "Continue" } else { "Hold" },
+        "steps": [], "analysis": {"mode": "None"},
+    });
+    let fields = object["status"].as_object().into_iter().flatten();
+    let status: Map<String, Value> = fields
+        .filter(|(key, value)| without(&least, &json!({key.as_str(): value})).is_ok())
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    let status = Value::Object(status);
+    let rollout = without(&object["spec"], &status).or_else(|_| without(&least, &status))?;
+    Ok((rollout, Some(error.chars().take(500).collect())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object() -> Value {
+        json!({
+            "apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout",
+            "metadata": {"name": "shop", "namespace": "n", "uid": "u", "finalizers": ["bellwether.dev/hand-back"]},
+            "spec": {
+                "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"},
+                "steps": [{"name": "a", "weight": 5, "observe": "1m"}], "analysis": {"mode": "None"}, "onDelete": "Continue",
+            },
+            "status": {"phase": "Stable", "workload": {"uid": "d", "stableReplicaSet": "shop-1"}, "attempt": 2},
+        })
+    }
+
+    #[test]
+    fn what_can_be_read_as_a_whole_is() {
+        let (rollout, wrong) = read(&object()).unwrap();
+        assert_eq!((rollout.spec.steps.len(), wrong), (1, None));
+    }
+
+    #[test]
+    fn a_word_of_a_newer_operator_costs_one_field_of_the_status() {
+        let mut newer = object();
+        newer["status"]["phase"] = json!("Levitating");
+        let (rollout, wrong) = read(&newer).unwrap();
+        let status = rollout.status.unwrap();
+        assert!(wrong.unwrap().contains("Levitating"));
+        assert_eq!((status.attempt, status.is_held(), rollout.spec.steps.len()), (2, true, 1));
+    }
+
+    #[test]
+    fn a_spec_that_cannot_be_read_leaves_the_deployment_and_what_is_held() {
+        let mut wrong = object();
+        wrong["spec"]["steps"][0]["observe"] = json!("9999999h");
+        let (rollout, why) = read(&wrong).unwrap();
+        assert!(why.unwrap().contains("longer than 30 days"));
+        assert_eq!(rollout.spec.workload_ref.name, "shop");
+        assert_eq!(rollout.spec.on_delete, crate::api::OnDelete::Continue);
+        assert!(rollout.status.unwrap().is_held());
+        assert_eq!(rollout.metadata.finalizers.unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,82 @@
+//! Writes that the API server refused a moment ago, so that people can be told and others of the same Rollout do not wait.
+use super::Key;
+use crate::{
+    plan::{Effect, Refused},
+    traffic::RouteRef,
+};
+use std::{collections::HashMap, sync::Mutex, time::Duration};
+use tokio::time::Instant;
+
+/// A refused write is tried again after so long.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// What was refused, for each Rollout.
+#[derive(Default)]
+pub(super) struct Refusals(Mutex<HashMap<Key, Slot>>);
+
+#[derive(Default)]
+struct Slot {
+    last: Option<Refused>,
+    routes: HashMap<String, (Instant, String)>,
+    answers: HashMap<String, Instant>,
+}
+
+fn route_name(route: &RouteRef) -> String {
+    format!("{} {}/{}", route.api_version, route.kind, route.name)
+}
+
+/// Whether the API server would refuse the same write again.
+fn is_for_good(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 405 | 413 | 422))
+}
+
+impl Refusals {
+    fn with<T: Default>(&self, key: &Key, what: impl FnOnce(&mut Slot) -> T) -> T {
+        self.0.lock().map(|mut slots| what(slots.entry(key.clone()).or_default())).unwrap_or_default()
+    }
+
+    /// Remembers how an effect ended.
+    pub fn ended(&self, key: &Key, effect: &Effect, result: &Result<(), kube::Error>) {
+        let refused = result.as_ref().err().filter(|error| is_for_good(error)).map(|error| Refused {
+            verb: effect.verb().to_owned(),
+            object: effect.object(),
+            why: error.to_string().chars().take(500).collect(),
+        });
+        self.with(key, |slot| slot.last = refused);
+    }
+
+    /// Remembers that a route could not be written, for whatever reason.
+    pub fn route_failed(&self, key: &Key, route: &RouteRef, error: &kube::Error) {
+        let why = error.to_string().chars().take(500).collect();
+        self.with(key, |slot| drop(slot.routes.insert(route_name(route), (Instant::now(), why))));
+    }
+
+    /// Whether to answer this action now: at once, and then not again for a while.
+    pub fn may_answer(&self, key: &Key, action: &str) -> bool {
+        self.with(key, |slot| {
+            let now = Instant::now();
+            slot.answers.retain(|_, at| now.duration_since(*at) < AGAIN);
+            slot.answers.insert(action.to_owned(), now).is_none()
+        })
+    }
+
+    /// The last effect of this Rollout, if it was refused for good.
+    pub fn of(&self, key: &Key) -> Option<Refused> {
+        self.with(key, |slot| slot.last.clone())
+    }
+
+    /// Why a route could not be written a moment ago.
+    pub fn of_route(&self, key: &Key, route: &RouteRef) -> Option<String> {
+        self.with(key, |slot| {
+            let (at, why) = slot.routes.get(&route_name(route))?;
+            (at.elapsed() < AGAIN).then(|| why.clone())
+        })
+    }
+
+    /// Forgets a Rollout that is gone.
+    pub fn forget(&self, key: &Key) {
+        if let Ok(mut slots) = self.0.lock() {
+            slots.remove(key);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The life of a replica: it waits for the Lease, looks at Rollouts while it holds it, and gives it back when it is told to stop.
+use crate::cluster::{
+    Cluster, Key,
+    lease::{Elector, Terms},
+};
+use futures::Stream;
+use std::time::Duration;
+
+/// So long the looks that are under way may take to end when the replica is told to stop.
+const LAST_LOOKS: Duration = Duration::from_secs(5);
+
+/// How a replica's life ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Somebody told it to stop; the Lease is given back.
+    Told,
+    /// Another replica may be acting by now. Nothing may be written any more.
+    LeaseLost,
+    /// All watches ended, which they never do by themselves.
+    LooksEnded,
+}
+
+/// Lives until `stop` ends or the Lease is lost.
+///
+/// `namespaces` are those that are watched; none is all of them. `seen` is called with every answer to the question whose
+/// the Lease is, and `leads` once when it is ours.
+pub async fn lead(
+    cluster: Cluster,
+    terms: Terms,
+    namespaces: &[String],
+    wakes: impl Stream<Item = Key> + Send + 'static,
+    seen: impl Fn(),
+    stop: impl Future<Output = ()>,
+) -> Ended {
+    let mut stop = std::pin::pin!(stop);
+    let mut elector = Elector::new(cluster.client(), terms, cluster.clock());
+    let epoch = tokio::select! {
+        biased;
+        () = &mut stop => return Ended::Told,
+        epoch = elector.acquire(seen) => epoch,
+    };
+    tracing::info!(epoch, "leading");
+    cluster.lead(epoch);
+    cluster.telemetry().leader.set(1);
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let mut looks = std::pin::pin!(super::run(cluster, namespaces, wakes, async move {
+        let _ = ended.await;
+    }));
+    tokio::select! {
+        biased;
+        () = elector.hold() => return Ended::LeaseLost,
+        () = &mut stop => {}
+        () = &mut looks => return Ended::LooksEnded,
+    }
+    tracing::info!("stopping");
+    let _ = end.send(());
+    // What is under way ends while the Lease is still held; then another replica may begin at once.
+    tokio::select! {
+        biased;
+        () = elector.hold() => return Ended::LeaseLost,
+        () = &mut looks => {}
+        () = tokio::time::sleep(LAST_LOOKS) => {}
+    }
+    elector.release().await;
+    Ended::Told
+}

@@ -1,0 +1,115 @@
+//! The Deployment is given back: traffic home, history in, and plain Kubernetes stays, serving.
+use super::{
+    Belt, Claim, Deployment, Effect, Found,
+    turn::{Holds, SOON, Stop, Turn, target},
+    workload::same_template,
+};
+use crate::api::{HeldBy, OnDelete, Phase, Reason};
+
+impl<'a> Turn<'a> {
+    /// The Rollout is being deleted.
+    pub fn hand_back(&mut self) -> Holds {
+        let deployment = self.seen.deployment.as_ref();
+        let held = self.status.workload.clone();
+        let alive = deployment.filter(|deployment| held.as_ref().is_none_or(|held| held.uid == deployment.uid));
+        let Some(deployment) = alive.filter(|_| !self.seen.namespace_ending) else {
+            self.delete_ours()?;
+            return self.finalizer(false);
+        };
+        if self.status.is_held() {
+            self.leave(deployment)?;
+        }
+        for route in &self.seen.routes {
+            if let (Found::Object { claim: Claim::Ours, .. }, Some(pair)) = (&route.found, self.pair())
+                && route.refused.is_none()
+            {
+                return Err(Stop::Do(Effect::ClaimRoute { route: route.reference.clone(), pair, claimed: false }));
+            }
+        }
+        self.kept_only(None)?;
+        if held.is_some() {
+            let mut controlled = self.seen.controlled().peekable();
+            let nothing_serves = controlled.peek().is_none();
+            let settled = nothing_serves || controlled.any(|set| same_template(&set.template, &deployment.template));
+            if deployment.paused && settled {
+                return Err(Stop::Do(Effect::Pause { deployment: target(deployment), paused: false }));
+            }
+            let left = if deployment.paused {
+                "it stays paused at a template that was not proven; `kubectl rollout resume` rolls it"
+            } else {
+                "it is an ordinary Deployment again"
+            };
+            self.note(Reason::HandedBack, format!("Deployment {} is given back: {left}", deployment.name), None);
+            self.status.workload = None; // disarms the policies, else a person's `kubectl rollout resume` would be undone
+            self.status.flight = None;
+            return Err(Stop::Again);
+        }
+        if deployment.claim == Claim::Ours {
+            return Err(Stop::Do(Effect::ClaimWorkload { deployment: target(deployment), claimed: false }));
+        }
+        self.finalizer(false)
+    }
+
+    /// Traffic home, the candidate away or handed on, history in.
+    fn leave(&mut self, deployment: &'a Deployment) -> Holds {
+        if self.past_the_point() {
+            return self.finish();
+        }
+        // Not `stable()`: from here on history comes back under the Deployment's control.
+        let known = self.status.workload.as_ref().and_then(|workload| workload.stable_replica_set.clone());
+        let Some(stable) = self.seen.controlled().find(|set| Some(&set.name) == known.as_ref()) else {
+            return self.leave_without_stable(deployment);
+        };
+        let wanted = self.spec().on_delete == OnDelete::Continue && self.status.latch.is_none();
+        let held_by_policy = self.status.workload.as_ref().is_some_and(|held| held.held_by == Some(HeldBy::Policy));
+        // Going on needs the belt: without it the Deployment would make a third ReplicaSet before it gets the candidate.
+        let continues = wanted && held_by_policy && self.seen.belt != Belt::Absent;
+        if self.status.flight.is_some() {
+            self.home(stable, Phase::Waiting, continues)?;
+        }
+        self.widened()?;
+        let candidate = self.status.flight.as_ref().map(|flight| flight.candidate.clone());
+        let candidate = candidate.and_then(|name| self.seen.replica_set(&name)).filter(|_| continues);
+        if let Some(candidate) = candidate {
+            if deployment.paused && self.seen.belt == Belt::Armed {
+                return Err(Stop::Do(Effect::Pause { deployment: target(deployment), paused: false }));
+            }
+            if deployment.paused {
+                let message = "the Deployment goes on from the candidate when the admission policy answers a probe";
+                return Err(self.wait(Phase::Waiting, Reason::PolicyNotArmed, "", message, SOON));
+            }
+            if candidate.controller.as_deref() != Some(&deployment.uid) {
+                return Err(self.hand_in(candidate, deployment));
+            }
+        }
+        for set in self.seen.ours() {
+            self.scaled(set, 0)?;
+        }
+        let Some(set) = self.seen.ours().next() else { return Ok(()) };
+        if set.status_replicas > 0 {
+            return Err(self.wait(Phase::Waiting, Reason::PodsNotReady, &set.name, "old pods are ending", SOON));
+        }
+        let untested =
+            same_template(&set.template, &deployment.template) && !same_template(&set.template, &stable.template);
+        if untested {
+            return Err(Stop::Do(Effect::Delete { set: target(set) }));
+        }
+        Err(self.hand_in(set, deployment))
+    }
+
+    /// Stable's ReplicaSet was deleted by somebody: it is made again where its template was kept. Else whatever pods there
+    /// are serve through widened Services until the Deployment, no longer held, has made its own.
+    fn leave_without_stable(&mut self, deployment: &'a Deployment) -> Holds {
+        let known = self.status.workload.as_ref().and_then(|workload| workload.stable_replica_set.clone());
+        let can_be_made = self.seen.kept.iter().any(|kept| Some(&kept.replica_set) == known.as_ref())
+            || self.seen.ours().any(|set| Some(&set.name) == known.as_ref());
+        if can_be_made {
+            return Err(self.restored(deployment));
+        }
+        self.widened()?;
+        if let Some(set) = self.seen.ours().find(|set| same_template(&set.template, &deployment.template)) {
+            return Err(self.hand_in(set, deployment));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,460 @@
+//! The two Services and the routes that weigh them: that they exist, what they select, how much each gets, and when the
+//! data plane has taken it.
+use super::{
+    Claim, Deployment, Effect, Found, Route, Service,
+    observed::Map,
+    turn::{Holds, LATER, SOON, Stop, Turn, target},
+};
+use crate::{
+    api::{self, HASH_LABEL, Phase, Reason, Settling, Traffic},
+    duration::Duration,
+    traffic::{Acceptance, Ownership, Unsteerable, Weights},
+    vocab::{Pair, Weight},
+};
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// On the way down a gateway that does not say that it took a weight is waited for so long.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+
+/// What keeps a weight from being what it should, where others carry it already.
+type Unwilling = Option<Stop>;
+
+impl<'a> Turn<'a> {
+    // ---- words ------------------------------------------------------------------------------------------------------
+
+    /// The traffic in force.
+    pub fn traffic(&self) -> Option<&Traffic> {
+        if self.status.is_held() { self.status.traffic.as_ref() } else { self.spec().traffic.as_ref() }
+    }
+
+    /// The Services and their port, where routes carry the weights.
+    pub fn pair(&self) -> Option<Pair> {
+        self.traffic()?.pair(self.seen.port().unwrap_or(80))
+    }
+
+    /// How long the slowest router's data plane takes.
+    pub fn settle(&self) -> Duration {
+        let routes = self.traffic().into_iter().flat_map(|traffic| &traffic.routes);
+        routes.filter_map(|route| Some(route.settle_with(route.router().ok()?))).max().unwrap_or(Duration::ZERO)
+    }
+
+    /// The weight that is known to be accepted.
+    pub fn accepted(&self) -> Weight {
+        self.status.weights.as_ref().map_or(Weight::ZERO, |weights| weights.accepted)
+    }
+
+    /// The most that any route may be sending to the canary now: what stands in it, or what was accepted before.
+    pub fn carried(&self) -> Weight {
+        let written = self.seen.routes.iter().filter_map(|route| match &route.found {
+            Found::Object { seen: Ok(seen), .. } => Some(seen.weight.at_most()),
+            _ => None,
+        });
+        written.max().unwrap_or(Weight::ZERO).max(self.accepted())
+    }
+
+    // ---- Services -----------------------------------------------------------------------------------------------
+
+    /// The Service of this name is there and ours.
+    pub fn service(&self, found: Option<&'a Service>, name: &str) -> Result<&'a Service, Stop> {
+        let object = format!("Service/{name}");
+        match found {
+            Some(service) if service.ours => Ok(service),
+            Some(service) if service.orphaned => Err(Stop::Do(Effect::ClaimService { service: target(service) })),
+            Some(_) => Err(self.wait(
+                Phase::Blocked,
+                Reason::ServiceContested,
+                &object,
+                format!(
+                    "Service {name} exists and was not made for this Rollout, or is held in Git beside it; choose another name in \
+                     spec.traffic.services, or delete it and take it out of Git"
+                ),
+                LATER,
+            )),
+            None => Err(self.wait(Phase::Waiting, Reason::ServiceSourceMissing, &object, format!("Service {name} is missing"), SOON)),
+        }
+    }
+
+    /// Both Services exist and are ours.
+    pub fn services(&mut self, deployment: &'a Deployment) -> Holds {
+        let Some(pair) = self.pair() else { return Ok(()) };
+        let found = [(&self.seen.stable_service, &pair.stable), (&self.seen.canary_service, &pair.canary)];
+        for (found, name) in found {
+            if found.is_none() {
+                return Err(self.made(deployment, name)?);
+            }
+            self.service(found.as_ref(), name)?;
+        }
+        if !self.status.decisions.iter().any(|decision| decision.reason == Reason::ServicesReady)
+            && self.status.workload.is_none()
+        {
+            self.note(
+                Reason::ServicesReady,
+                format!("Services {} and {} select the Deployment's pods", pair.stable, pair.canary),
+                None,
+            );
+        }
+        Ok(())
+    }
+
+    /// A Service of this name, which selects stable's pods alone while a revision is on trial.
+    pub fn made(&self, deployment: &Deployment, name: &str) -> Result<Stop, Stop> {
+        let mut spec = self.service_spec(deployment)?;
+        let stable = self.status.stable.as_ref().filter(|_| self.status.flight.is_some() || self.status.past.is_some());
+        if let Some(stable) = stable {
+            spec["selector"][HASH_LABEL] = json!(stable.pod_template_hash);
+        }
+        Ok(Stop::Do(Effect::CreateService { name: name.to_owned(), spec, deployment: target(deployment) }))
+    }
+
+    /// What a Service of ours looks like: ports and affinity of its sibling, or of the one that the route names, and the
+    /// Deployment's selector.
+    fn service_spec(&self, deployment: &Deployment) -> Result<Value, Stop> {
+        let named: Vec<&str> = self
+            .seen
+            .routes
+            .iter()
+            .filter_map(|route| match &route.found {
+                Found::Object { backends, .. } => Some(backends.iter().map(String::as_str)),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let others = &self.seen.other_services;
+        let sibling = self.seen.stable_service.iter().chain(&self.seen.canary_service).find(|service| service.ours);
+        let source = sibling
+            .or_else(|| others.iter().find(|service| named.contains(&service.name.as_str())))
+            .or_else(|| others.first());
+        let wanted = self.traffic().and_then(|traffic| traffic.port);
+        let missing =
+            |message: String| self.wait(Phase::Waiting, Reason::ServiceSourceMissing, "Service", message, LATER);
+        let ports = match (source, wanted) {
+            (Some(source), wanted) => ports_of(source, wanted).map_err(missing)?,
+            (None, Some(port)) => {
+                let target = deployment.template.pointer("/spec/containers/0/ports/0/containerPort").cloned();
+                vec![json!({"name": "http", "port": port, "targetPort": target.unwrap_or_else(|| port.into())})]
+            }
+            (None, None) => {
+                return Err(missing(
+                    "spec.traffic.port: no Service selects the Deployment's pods, so say which port the stable and canary Services have".to_owned(),
+                ));
+            }
+        };
+        let selector = match deployment.match_labels() {
+            Some(labels) => Value::Object(labels.clone()),
+            None => source.map(|service| json!(service.selector)).ok_or_else(|| {
+                missing(
+                    "the Deployment's selector has no matchLabels, and no Service selects its pods to learn from"
+                        .to_owned(),
+                )
+            })?,
+        };
+        let mut spec = json!({"type": "ClusterIP", "selector": selector, "ports": ports});
+        for field in ["sessionAffinity", "sessionAffinityConfig", "internalTrafficPolicy", "ipFamilyPolicy"] {
+            if let Some(value) = source.and_then(|service| service.spec.get(field)) {
+                spec[field] = value.clone();
+            }
+        }
+        Ok(spec)
+    }
+
+    /// A Service selects the Deployment's pods: of this hash, or of all.
+    pub fn selects(&self, service: &Service, hash: Option<&str>) -> Holds {
+        let mut selector: Map = service.selector.clone();
+        if let Some(labels) = self.seen.deployment.as_ref().and_then(Deployment::match_labels) {
+            selector =
+                labels.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
+        }
+        selector.remove(HASH_LABEL);
+        if let Some(hash) = hash {
+            selector.insert(HASH_LABEL.to_owned(), hash.to_owned());
+        }
+        if service.selector == selector {
+            return Ok(());
+        }
+        Err(Stop::Do(Effect::Select { service: target(service), selector, from: service.selector.clone() }))
+    }
+
+    /// Both Services, as far as they are ours, select all the Deployment's pods.
+    pub fn widened(&self) -> Holds {
+        let Some(pair) = self.pair() else { return Ok(()) };
+        for (found, name) in [(&self.seen.stable_service, &pair.stable), (&self.seen.canary_service, &pair.canary)] {
+            if let Some(service) = found.as_ref().filter(|service| service.ours && service.name == *name) {
+                self.selects(service, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A Service's endpoints are exactly these pods.
+    pub fn reaches(&self, service: &Service, pods: &BTreeSet<String>, phase: Phase) -> Holds {
+        if service.endpoints == *pods && !pods.is_empty() {
+            return Ok(());
+        }
+        Err(self.wait(
+            phase,
+            Reason::EndpointsNotReady,
+            &format!("Service/{}", service.name),
+            format!(
+                "Service {} reaches {} pods and should reach {}",
+                service.name,
+                service.endpoints.len(),
+                pods.len()
+            ),
+            SOON,
+        ))
+    }
+
+    /// Nothing reaches the pods except through a router, or what the spec accepts by name.
+    pub fn routed_only(&self) -> Holds {
+        if self.pair().is_none() {
+            return Ok(());
+        }
+        let accepted = self.traffic().map_or(&[][..], |traffic| &traffic.unrouted);
+        let Some(service) = self.seen.other_services.iter().find(|service| !accepted.contains(&service.name)) else {
+            return Ok(());
+        };
+        let message = format!(
+            "Service {} selects the Deployment's pods without passing a route, so it would send requests to a candidate at weight 0; \
+             delete it, or accept that by name in spec.traffic.unrouted",
+            service.name
+        );
+        Err(self.wait(Phase::Blocked, Reason::UnroutedService, &format!("Service/{}", service.name), message, LATER))
+    }
+
+    // ---- routes --------------------------------------------------------------------------------------------------
+
+    /// Every route exists and names both Services; those that are ours to write are as their templates say.
+    pub fn prepared(&mut self) -> Holds {
+        let Some(pair) = self.pair() else { return Ok(()) };
+        for route in &self.seen.routes {
+            let reference = &route.reference;
+            let object = object_of(route);
+            let say = |reason, message: String| Err(self.wait(Phase::Waiting, reason, &object, message, SOON));
+            match &route.found {
+                Found::NotServed => {
+                    return say(
+                        Reason::RouteMissing,
+                        format!(
+                            "this cluster does not know {} of {}: install its definitions",
+                            reference.kind, reference.api_version
+                        ),
+                    );
+                }
+                Found::Unreadable(why) => return say(Reason::RouteUnreadable, why.clone()),
+                Found::Missing if reference.ownership == Ownership::Operator => {
+                    let (route, weight) = (reference.clone(), Weight::ZERO);
+                    return Err(Stop::Do(Effect::WriteRoute { route, pair, weight }));
+                }
+                Found::Missing => {
+                    return say(
+                        Reason::RouteMissing,
+                        format!("spec.traffic.routes: there is no {object} in this namespace"),
+                    );
+                }
+                Found::Object { claim: Claim::Foreign(other), .. } => {
+                    return Err(self.claimed_by(other, Reason::RouteClaimed, &object));
+                }
+                Found::Object { claim: Claim::Ours, drifted: true, .. } => {
+                    let (routes, weight) = (vec![reference.clone()], Weight::ZERO);
+                    return Err(Stop::Do(Effect::SetWeights { weight, pair, routes }));
+                }
+                Found::Object { seen: Err(why @ Unsteerable::NotPrepared { .. }), .. } => {
+                    return say(Reason::RouteNotPrepared, why.to_string());
+                }
+                Found::Object { seen: Err(why), .. } => {
+                    return Err(self.wait(Phase::Blocked, Reason::RouteUnsteerable, &object, why.to_string(), LATER));
+                }
+                Found::Object { seen: Ok(_), .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// An edit of the spec's traffic comes into force: what left it is let go first.
+    pub fn traffic_in_force(&mut self) -> Holds {
+        let wanted = self.spec().traffic.clone();
+        if self.status.traffic == wanted {
+            return Ok(());
+        }
+        let stays = |route: &Route| {
+            let names = |traffic: Option<&Traffic>| traffic.and_then(|traffic| traffic.services.clone());
+            names(self.status.traffic.as_ref()) == names(wanted.as_ref())
+                && wanted.iter().flat_map(|traffic| &traffic.routes).any(|other| {
+                    (&other.api_version, &other.kind, &other.name)
+                        == (&route.reference.api_version, &route.reference.kind, &route.reference.name)
+                })
+        };
+        if let Some(pair) = self.pair() {
+            for route in self.seen.routes.iter().filter(|route| !stays(route)) {
+                if let Found::Object { claim: Claim::Ours, .. } = &route.found {
+                    let route = route.reference.clone();
+                    return Err(Stop::Do(Effect::ClaimRoute { route, pair, claimed: false }));
+                }
+            }
+        }
+        self.status.traffic = wanted;
+        self.note(Reason::TrafficChanged, "the traffic of the spec is in force now", None);
+        Err(Stop::Again)
+    }
+
+    /// All routes carry this weight for the canary, and every gateway has accepted it.
+    pub fn weighs(&mut self, weight: Weight, phase: Phase) -> Holds {
+        match self.weighed(weight, phase)? {
+            Some(problem) => Err(problem),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Turn::weighs`], on the way down: what cannot be written, or is not accepted in time, holds up nothing else.
+    pub fn lowered(&mut self, weight: Weight, phase: Phase) -> Result<Unwilling, Stop> {
+        match self.weighed(weight, phase) {
+            Err(Stop::Wait(phase, wait)) if wait.reason == Reason::RouteNotAccepted => {
+                let since = self.status.waiting_for.iter().find(|old| old.reason == wait.reason).map(|old| old.since.0);
+                if since.is_some_and(|since| self.ago(since) >= PATIENCE) {
+                    return Ok(Some(Stop::Wait(phase, wait)));
+                }
+                Err(Stop::Wait(phase, wait))
+            }
+            other => other,
+        }
+    }
+
+    /// Writes all that can be written; then says what keeps the rest from it.
+    fn weighed(&mut self, weight: Weight, phase: Phase) -> Result<Unwilling, Stop> {
+        let Some(pair) = self.pair() else { return Ok(None) };
+        let accepted = self.accepted();
+        self.status.weights = Some(api::Weights { desired: weight, accepted, by: Some("Status".to_owned()) });
+        let (mut wrong, mut absent, mut problem, mut unaccepted) = (Vec::new(), None, None, None);
+        for route in &self.seen.routes {
+            let object = object_of(route);
+            let ours = route.reference.ownership == Ownership::Operator;
+            match &route.found {
+                Found::Missing if ours => drop(absent.get_or_insert(route.reference.clone())),
+                // What is not there sends nothing to a candidate.
+                Found::Missing | Found::NotServed if weight == Weight::ZERO => {}
+                Found::Missing | Found::NotServed => {
+                    let message = format!("{object} is gone; it carried the weights of this Rollout");
+                    problem.get_or_insert(self.wait(Phase::Waiting, Reason::RouteMissing, &object, message, SOON));
+                }
+                Found::Unreadable(why) => {
+                    problem.get_or_insert(self.wait(Phase::Waiting, Reason::RouteUnreadable, &object, why, SOON));
+                }
+                Found::Object { claim: Claim::Foreign(other), .. } => {
+                    problem.get_or_insert(self.claimed_by(other, Reason::RouteClaimed, &object));
+                }
+                Found::Object { seen: Ok(seen), drifted: false, .. } if seen.weight == Weights::At(weight) => {
+                    if let Acceptance::No(why) | Acceptance::Unknown(why) = &seen.accepted {
+                        unaccepted.get_or_insert((object, why.clone()));
+                    }
+                }
+                Found::Object { seen: Err(_), backends, .. }
+                    if weight == Weight::ZERO && !ours && !backends.contains(&pair.canary) => {}
+                Found::Object { seen: Err(why), .. } if !ours => {
+                    let message = why.to_string();
+                    problem.get_or_insert(self.wait(Phase::Blocked, Reason::RouteUnsteerable, &object, message, LATER));
+                }
+                Found::Object { .. } => match &route.refused {
+                    None => wrong.push(route.reference.clone()),
+                    Some(why) => {
+                        let message = format!("{object} cannot be written: {why}");
+                        problem.get_or_insert(self.wait(Phase::Blocked, Reason::WriteRefused, &object, message, SOON));
+                    }
+                },
+            }
+        }
+        if !wrong.is_empty() {
+            self.count_reverts(weight, accepted);
+            if let Some(flight) = &mut self.status.flight {
+                flight.settling = None;
+            }
+            return Err(Stop::Do(Effect::SetWeights { weight, pair, routes: wrong }));
+        }
+        if let Some(route) = absent {
+            return Err(Stop::Do(Effect::WriteRoute { route, pair, weight }));
+        }
+        if problem.is_some() {
+            return Ok(problem);
+        }
+        if let Some((object, why)) = unaccepted {
+            let message = format!("{object} says {weight} for the canary and is not accepted: {why}");
+            return Err(self.wait(phase, Reason::RouteNotAccepted, &object, message, SOON));
+        }
+        if let Some(weights) = &mut self.status.weights {
+            weights.accepted = weight;
+        }
+        Ok(None)
+    }
+
+    /// A weight that was accepted and is another now was undone by somebody.
+    fn count_reverts(&mut self, wanted: Weight, accepted: Weight) {
+        let now = self.seen.now;
+        // A weight that we are about to write and could not is not somebody's doing.
+        let writing = self.status.intent.as_ref().is_some_and(|intent| intent.action == "set-weights");
+        let Some(flight) = self.status.flight.as_mut().filter(|_| !writing) else { return };
+        if wanted == accepted && wanted != Weight::ZERO {
+            flight.reverted.push(Time(now));
+            let surplus = flight.reverted.len().saturating_sub(2);
+            flight.reverted.drain(..surplus);
+        }
+    }
+
+    /// A change was accepted, and the data plane has had its time to take it.
+    pub fn settled(&mut self, what: &str, settle: Duration, phase: Phase) -> Holds {
+        let now = self.seen.now;
+        let flight = self.flight()?;
+        let known = flight.settling.as_ref().filter(|settling| settling.what == what).map(|settling| settling.since.0);
+        let since = known.unwrap_or(now);
+        if known.is_none() {
+            flight.settling = Some(Settling { what: what.to_owned(), since: Time(now) });
+        }
+        let left = settle.signed() - now.duration_since(since);
+        if left <= SignedDuration::ZERO {
+            return Ok(());
+        }
+        Err(self.wait(
+            phase,
+            Reason::Settling,
+            what,
+            format!("the data plane is given {settle} to take: {what}"),
+            left.min(SOON),
+        ))
+    }
+}
+
+fn object_of(route: &Route) -> String {
+    format!("{}/{}", route.reference.kind, route.reference.name)
+}
+
+/// The ports that a Service of ours copies; `wanted` must be one of them.
+fn ports_of(source: &Service, wanted: Option<u16>) -> Result<Vec<Value>, String> {
+    let number = |port: &Value| port.get("port").and_then(Value::as_u64);
+    let mut ports: Vec<Value> = source.ports.clone();
+    for port in ports.iter_mut().filter_map(Value::as_object_mut) {
+        port.remove("nodePort");
+    }
+    match wanted {
+        Some(wanted) => {
+            let Some(at) = ports.iter().position(|port| number(port) == Some(u64::from(wanted))) else {
+                let have: Vec<_> = ports.iter().filter_map(number).map(|port| port.to_string()).collect();
+                return Err(format!(
+                    "spec.traffic.port: Service {} has no port {wanted}, but {}",
+                    source.name,
+                    have.join(", ")
+                ));
+            };
+            ports.swap(0, at);
+        }
+        None if ports.len() > 1 && source.ours => {}
+        None if ports.len() > 1 => {
+            return Err(format!(
+                "spec.traffic.port: Service {} has several ports; say which one the routes name",
+                source.name
+            ));
+        }
+        None => {}
+    }
+    Ok(ports)
+}

@@ -1,0 +1,348 @@
+//! What others do in the middle of it: each accident was an outage once, or would have been.
+use super::*;
+use crate::api::{ROLLOUT_UID_LABEL, Traffic};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// A release that has this weight.
+fn flying(at: u8, change: impl FnOnce(&mut Value)) -> World {
+    let mut world = adopted(rollout(change));
+    world.push("v2");
+    world.until(100, |world| world.weight.percent() == at);
+    world
+}
+
+fn candidate(world: &World) -> String {
+    world.status().flight.unwrap().candidate
+}
+
+fn replicas(world: &World, set: &str) -> i32 {
+    world.seen.replica_set(set).map_or(0, |set| set.replicas)
+}
+
+fn delete(world: &mut World) {
+    world.seen.rollout.metadata.deletion_timestamp = Some(Time(world.seen.now));
+}
+
+/// The route, as it is looked at; the world's own weight is not written to it any more.
+fn with_route(world: &mut World, found: Found) {
+    world.seen.routes[0].found = found;
+}
+
+/// One look with its effect, without the world's answer to routes.
+fn look_blind(world: &mut World, found: &Found) -> Plan {
+    with_route(world, found.clone());
+    let plan = world.look();
+    with_route(world, found.clone());
+    if plan.look_again != Some(SignedDuration::ZERO) {
+        world.seen.now += SignedDuration::from_secs(1);
+    }
+    plan
+}
+
+#[test]
+fn foreground_deletion_takes_the_owner_away_and_the_candidate_still_ends() {
+    let mut world = flying(20, |_| {});
+    let candidate = candidate(&world);
+    for set in world.seen.replica_sets.iter_mut().filter(|set| set.controller.as_deref() == Some(UID)) {
+        set.controller = None;
+        set.labels.insert(ROLLOUT_UID_LABEL.to_owned(), UID.to_owned());
+    }
+    delete(&mut world);
+    world.until(100, |world| world.seen.rollout.metadata.finalizers.is_none());
+    assert_eq!((replicas(&world, &candidate), world.weight), (0, Weight::ZERO));
+}
+
+#[test]
+fn stables_replica_set_deleted_by_hand_is_made_again_by_its_name_and_hash() {
+    for in_flight in [false, true] {
+        let mut world = if in_flight { flying(20, |_| {}) } else { adopted(rollout(|_| {})) };
+        world.seen.replica_sets.retain(|set| set.name != "shop-1");
+        world.seen.stable_service.as_mut().unwrap().endpoints.clear();
+        let restored = |world: &World| world.seen.controlled().any(|set| set.name == "shop-1" && set.replicas == 4);
+        for _ in 0..10 {
+            let plan = decide(&world.seen);
+            world.seen.rollout.status = Some(plan.status);
+            if let Some(effect) = plan.effect {
+                world.effects.push(effect.verb().to_owned());
+                // The world's checks need a stable pod; there is none until it is made again.
+                let weight = std::mem::replace(&mut world.weight, Weight::FULL);
+                let service = world.seen.stable_service.take();
+                world.apply(&effect);
+                world.seen.stable_service = service;
+                world.weight = weight;
+            }
+        }
+        assert!(restored(&world), "{in_flight}: {:?}", world.effects);
+        assert_eq!(world.seen.replica_set("shop-1").unwrap().hash, "1");
+        world.settle();
+        if in_flight {
+            world.until(200, |world| world.has(Reason::Promoted));
+            world.rests(Phase::Stable);
+            assert_eq!(world.serving(), "v2");
+        } else {
+            world.rests(Phase::Stable);
+            assert_eq!(world.serving(), "v1");
+        }
+    }
+}
+
+#[test]
+fn traffic_that_is_edited_in_flight_changes_nothing_until_the_flight_is_over() {
+    let mut world = flying(20, |_| {});
+    world.seen.rollout.spec.traffic = None;
+    world.until(200, |world| world.has(Reason::Promoted));
+    assert_eq!(world.weight, Weight::ZERO, "the routes that began it carry it to its end");
+    world.until(100, |world| world.has(Reason::TrafficChanged));
+    let Found::Object { claim, .. } = &world.seen.routes[0].found else { panic!("no route") };
+    assert_eq!(*claim, Claim::Free, "what left the spec is let go");
+    assert_eq!(world.status().traffic, None::<Traffic>);
+}
+
+#[test]
+fn a_route_that_is_gone_holds_up_no_abort_of_the_others() {
+    let mut world = flying(20, |_| {});
+    let mut gone = world.seen.routes[0].clone();
+    gone.reference.name = "other".to_owned();
+    gone.found = Found::Missing;
+    world.seen.routes.insert(0, gone);
+    world.command(Action::Abort, None);
+    let candidate = candidate(&world);
+    for _ in 0..100 {
+        let plan = decide(&world.seen);
+        world.seen.rollout.status = Some(plan.status.clone());
+        if let Some(effect) = &plan.effect {
+            world.apply(effect);
+            world.seen.routes[0].found = Found::Missing;
+        } else {
+            world.seen.now += SignedDuration::from_secs(1);
+        }
+    }
+    assert_eq!((world.weight, replicas(&world, &candidate)), (Weight::ZERO, 0), "{:?}", world.status().message);
+}
+
+#[test]
+fn a_route_that_is_out_of_reach_holds_up_no_abort_once_the_canary_service_is_home() {
+    let mut world = flying(20, |_| {});
+    let candidate = candidate(&world);
+    world.command(Action::Abort, None);
+    let found = Found::Unreadable("forbidden".to_owned());
+    // What it carries cannot be known, so the world does not hold the move of its Service against anybody.
+    world.weight = Weight::ZERO;
+    for _ in 0..60 {
+        look_blind(&mut world, &found);
+    }
+    assert!(world.effects.iter().filter(|effect| effect.contains("shop-canary")).count() >= 3, "{:?}", world.effects);
+    assert_eq!(replicas(&world, &candidate), 0, "{}", world.status().message);
+    assert_eq!(world.status().phase, Phase::Aborted);
+}
+
+#[test]
+fn a_route_that_names_the_old_service_again_does_not_hold_up_a_deletion() {
+    let mut world = flying(20, |_| {});
+    delete(&mut world);
+    let lines = "…".to_owned();
+    let why =
+        crate::traffic::Unsteerable::NotPrepared { route: "HTTPRoute/shop".to_owned(), seen: "shop".to_owned(), lines };
+    let found = Found::Object {
+        claim: Claim::Ours,
+        names_pair: true,
+        seen: Err(why),
+        drifted: false,
+        backends: vec!["shop".to_owned()],
+    };
+    world.weight = Weight::ZERO;
+    for _ in 0..100 {
+        if world.seen.rollout.metadata.finalizers.is_none() {
+            return;
+        }
+        let plan = decide(&world.seen);
+        let unclaims = matches!(plan.effect, Some(Effect::ClaimRoute { .. }));
+        let mut found = found.clone();
+        if let (true, Found::Object { claim, .. }) = (unclaims, &mut found) {
+            *claim = Claim::Free;
+        }
+        look_blind(&mut world, &found);
+    }
+    panic!("the finalizer stays: {:?}", world.status());
+}
+
+#[test]
+fn each_step_without_requests_waits_for_itself() {
+    let mut world = adopted(rollout(|value| {
+        judged(value);
+        value["spec"]["analysis"]["whenNoTraffic"] = json!({"then": "AdvanceAfter", "after": "60s"});
+    }));
+    world.push("v2");
+    let begun = world.seen.now;
+    let mut silent = seen_nothing();
+    silent.no_requests = true;
+    world.until(400, |world| world.weight.percent() == 20);
+    world.seen.measured = Measured::Read { at: world.seen.now, metrics: vec![("errors".to_owned(), silent)] };
+    world.until(400, |world| world.has(Reason::Promoting));
+    let took = world.seen.now.duration_since(begun).as_secs();
+    assert!(took >= 120, "two steps of a minute were left after {took}s");
+    let notes = world.status().decisions.iter().filter(|note| note.reason == Reason::Unjudged).count();
+    assert_eq!(notes, 2, "each is said once");
+}
+
+#[test]
+fn a_candidate_is_judged_until_the_stable_service_is_its_own() {
+    let mut world = adopted(rollout(judged));
+    world.push("v2");
+    world.measured(Verdict::Pass);
+    world.until(200, |world| world.has(Reason::Promoting));
+    world.measured(Verdict::Fail);
+    world.rests(Phase::Aborted);
+    assert_eq!(world.serving(), "v1");
+}
+
+#[test]
+fn a_contested_service_does_not_stop_the_judge() {
+    let mut world = adopted(rollout(judged));
+    world.push("v2");
+    world.measured(Verdict::Continue);
+    world.until(100, |world| world.weight.percent() == 20);
+    world.seen.stable_service.as_mut().unwrap().ours = false;
+    world.until(10, |world| world.status().phase == Phase::Blocked);
+    world.measured(Verdict::Fail);
+    world.until(30, |world| world.status().latch.is_some() && world.weight == Weight::ZERO);
+}
+
+#[test]
+fn a_stable_service_that_somebody_took_in_a_promotion_is_moved_back_before_requests_return() {
+    let mut world = adopted(rollout(|_| {}));
+    world.push("v2");
+    let home = |world: &World| world.status().flight.is_some_and(|it| it.promotion.is_some_and(|it| it.home));
+    world.until(300, home);
+    world.seen.stable_service.as_mut().unwrap().ours = false;
+    world.command(Action::Abort, None);
+    // The world's own checks see to it that no weight is without a pod.
+    world.until(100, |world| world.weight == Weight::ZERO && world.status().flight.is_none());
+    assert_eq!(world.seen.stable_service.as_ref().unwrap().hash(), Some("1"));
+}
+
+#[test]
+fn a_deployment_that_is_settled_is_not_left_paused() {
+    let mut world = flying(20, |_| {});
+    world.command(Action::Abort, None);
+    world.rests(Phase::Aborted);
+    // One commit reverts the image and removes the Rollout.
+    world.push("v1");
+    delete(&mut world);
+    world.until(100, |world| world.seen.rollout.metadata.finalizers.is_none());
+    assert!(!world.seen.deployment.as_ref().unwrap().paused);
+}
+
+#[test]
+fn an_abort_leaves_the_candidate_what_stable_cannot_carry() {
+    let mut world = flying(50, |_| {});
+    let evict = |world: &mut World, left: usize| {
+        for (index, pod) in world.seen.pods.iter_mut().filter(|pod| pod.hash == "1").enumerate() {
+            pod.ready = index < left;
+        }
+    };
+    world.command(Action::Abort, None);
+    for _ in 0..20 {
+        evict(&mut world, 2);
+        world.look();
+        world.seen.now += SignedDuration::from_secs(1);
+    }
+    assert_eq!(world.weight.percent(), 50, "two of four carry half");
+    assert_eq!(world.status().waiting_for[0].reason, Reason::StableShrunk);
+    evict(&mut world, 4);
+    world.rests(Phase::Aborted);
+    assert_eq!(world.weight, Weight::ZERO);
+}
+
+#[test]
+fn scaled_to_nothing_nothing_of_a_candidate_goes_on_and_the_flight_waits() {
+    let mut world = flying(20, |_| {});
+    let candidate = candidate(&world);
+    world.seen.deployment.as_mut().unwrap().replicas = 0;
+    world.weight = Weight::ZERO;
+    world.until(60, |world| replicas(world, &candidate) == 0);
+    assert_eq!(world.status().flight.unwrap().candidate, candidate);
+    world.seen.deployment.as_mut().unwrap().replicas = 4;
+    world.settle();
+    world.until(300, |world| world.has(Reason::Promoted));
+    assert_eq!(world.serving(), "v2");
+}
+
+#[test]
+fn a_name_that_somebody_else_has_is_not_waited_for() {
+    let mut world = adopted(rollout(|_| {}));
+    let taken = format!("shop-{}", revision_of(&template("v2"), |_| false));
+    world.seen.replica_sets.push(ReplicaSet {
+        name: taken.clone(),
+        uid: "foreign".to_owned(),
+        controller: Some("somebody".to_owned()),
+        template: template("v9"),
+        ..ReplicaSet::default()
+    });
+    world.push("v2");
+    world.until(300, |world| world.has(Reason::Promoted));
+    assert_eq!(world.serving(), "v2");
+    assert!(!world.has(Reason::Superseded), "{:?}", world.status().decisions);
+}
+
+#[test]
+fn what_a_revision_did_in_its_former_life_is_not_held_against_it() {
+    let mut world = adopted(rollout(|_| {}));
+    world.push("v2");
+    world.until(200, |world| world.has(Reason::Promoted));
+    let old = world.seen.now - SignedDuration::from_hours(5);
+    world.push("v1");
+    for _ in 0..120 {
+        for pod in world.seen.pods.iter_mut().filter(|pod| pod.hash == "1") {
+            (pod.restarts, pod.started, pod.ended) = (5, Some(old), Some(old));
+        }
+        let plan = world.look();
+        if plan.look_again != Some(SignedDuration::ZERO) {
+            world.seen.now += SignedDuration::from_secs(1);
+        }
+    }
+    assert_eq!(world.serving(), "v1");
+    assert!(!world.has(Reason::Aborted), "{:?}", world.status().decisions);
+}
+
+#[test]
+fn a_finalizer_that_was_dropped_is_put_back() {
+    let mut world = flying(20, |_| {});
+    world.seen.rollout.metadata.finalizers = None;
+    world.look();
+    assert!(world.seen.rollout.metadata.finalizers.is_some());
+}
+
+#[test]
+fn a_write_that_is_refused_is_said_and_tried_again() {
+    let mut world = adopted(rollout(|_| {}));
+    world.push("v2");
+    let doing = loop {
+        let plan = decide(&world.seen);
+        world.seen.rollout.status = Some(plan.status.clone());
+        if let Some(effect) = plan.effect {
+            break effect;
+        }
+    };
+    let (verb, object) = (doing.verb().to_owned(), doing.object());
+    world.seen.refused = Some(Refused { verb, object, why: "a webhook says no".to_owned() });
+    let plan = decide(&world.seen);
+    assert_eq!(plan.effect, Some(doing), "it is tried again");
+    assert_eq!((plan.status.phase, plan.status.waiting_for[0].reason), (Phase::Blocked, Reason::WriteRefused));
+    assert!(plan.status.message.contains("a webhook says no"), "{}", plan.status.message);
+    world.seen.refused = None;
+    world.until(200, |world| world.has(Reason::Promoted));
+    world.rests(Phase::Stable);
+}
+
+#[test]
+fn an_operators_own_route_that_is_deleted_at_rest_is_written_again() {
+    let mut world = adopted(rollout(|value| {
+        let route = &mut value["spec"]["traffic"]["routes"][0];
+        route["ownership"] = json!("Operator");
+        route["template"] = json!({"spec": {"rules": [{"backendRefs": [{"name": "shop-stable", "port": 80}, {"name": "shop-canary", "port": 80}]}]}});
+    }));
+    with_route(&mut world, Found::Missing);
+    let plan = decide(&world.seen);
+    assert!(matches!(plan.effect, Some(Effect::WriteRoute { weight: Weight::ZERO, .. })), "{:?}", plan.effect);
+}
