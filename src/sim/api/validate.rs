@@ -81,6 +81,20 @@ pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(),
     {
         return wrong("metadata.annotations", format!("Too long: may not be more than {ANNOTATIONS_CAP} bytes"));
     }
+    for key in new["metadata"]["annotations"].as_object().into_iter().flatten().map(|(key, _)| key) {
+        if !is_label_key(&key.to_ascii_lowercase()) {
+            return wrong(
+                "metadata.annotations",
+                format!("Invalid value: \"{key}\": name part must be a qualified name"),
+            );
+        }
+    }
+    for finalizer in new.finalizers() {
+        if !is_label_key(finalizer) {
+            let why = format!("Invalid value: \"{finalizer}\": name part must be a qualified name");
+            return wrong("metadata.finalizers", why);
+        }
+    }
     owners(kind, new)?;
     if let Some(old) = old {
         metadata_stays(kind, old, new)?;
@@ -97,10 +111,9 @@ fn owners(kind: &Kind, new: &Value) -> Result<(), Status> {
     for owner in new.owners() {
         for member in ["apiVersion", "kind", "name", "uid"] {
             if owner.text(member).is_empty() {
-                return wrong(
-                    "metadata.ownerReferences",
-                    format!("Invalid value: {owner}: {member} must not be empty"),
-                );
+                let field = format!("metadata.ownerReferences.{member}");
+                let what = if member == "apiVersion" { "version must not be empty" } else { "must not be empty" };
+                return wrong(&field, format!("Invalid value: \"\": {what}"));
             }
         }
         if owner["controller"] == true {

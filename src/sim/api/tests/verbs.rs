@@ -108,7 +108,7 @@ fn a_replacement_of_an_older_version_is_a_conflict() {
     let refused = server.replace("alice", "rollouts", "n", rollout("shop")).unwrap_err();
     assert_eq!(
         refused.message,
-        "Rollout.bellwether.dev \"shop\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+        "rollouts.bellwether.dev \"shop\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"
     );
 }
 
@@ -215,10 +215,16 @@ fn metadata_that_the_server_owns_stays() {
     let ending = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
     assert_eq!(why(server.merge("a", "configmaps", "n", "a", ending)).0, 422);
     let older = json!({"metadata": {"creationTimestamp": "2020-01-01T00:00:00Z"}});
-    assert_eq!(why(server.merge("a", "configmaps", "n", "a", older)).0, 422);
+    assert_eq!(server.merge("a", "configmaps", "n", "a", older).unwrap(), made, "what it says of its age is ignored");
     let renamed = json!({"metadata": {"name": "b"}});
     assert_eq!(why(server.merge("a", "configmaps", "n", "a", renamed)).0, 400);
     let of_another = json!({"metadata": {"uid": "x"}, "data": {"a": "2"}});
+    assert_eq!(
+        server.merge("a", "configmaps", "n", "a", of_another).unwrap_err().message,
+        "ConfigMap \"a\" is invalid: metadata.uid: Invalid value: \"x\": field is immutable",
+        "a patch has no preconditions"
+    );
+    let of_another = json!({"metadata": {"uid": "x", "resourceVersion": "1"}});
     assert_eq!(why(server.merge("a", "configmaps", "n", "a", of_another)), (409, "Conflict".to_owned()));
     let of_version = |version: &str| json!({"metadata": {"resourceVersion": version}, "data": {"a": "3"}});
     assert_eq!(why(server.merge("a", "configmaps", "n", "a", of_version("1"))).0, 409);
@@ -331,6 +337,9 @@ fn a_deletion_holds_to_its_preconditions() {
     let of_uid = |uid: &str| Options { uid: Some(uid.to_owned()), ..Options::default() };
     let refused = server.delete("a", "configmaps", "n", "a", of_uid("x")).unwrap_err();
     assert_eq!((refused.code, refused.reason.as_str()), (409, "Conflict"));
+    assert!(refused.message.starts_with(
+        "Operation cannot be fulfilled on ConfigMap \"a\": the UID in the precondition (x) does not match"
+    ));
     let of_version = Options { at_version: Some("1".to_owned()), ..Options::default() };
     assert_eq!(why(server.delete("a", "configmaps", "n", "a", of_version)).0, 409);
     let gone = server.delete("a", "configmaps", "n", "a", of_uid(made.uid())).unwrap();
@@ -376,8 +385,15 @@ fn a_pod_that_runs_ends_when_its_kubelet_says_so() {
     assert_eq!(ending["metadata"]["deletionGracePeriodSeconds"], 30);
     assert_eq!(ending["metadata"]["deletionTimestamp"], "2026-09-21T14:13:50Z");
     let now = Options { grace_seconds: Some(0), ..Options::default() };
+    let again = Options { grace_seconds: Some(60), ..Options::default() };
+    assert_eq!(server.delete("kcm", "pods", "n", "p", again).unwrap(), ending, "it may only go sooner");
+    assert!(
+        server.create("kcm", "pods", "n", pod("p", &set)).unwrap_err().message.starts_with("object is being deleted: ")
+    );
     server.delete("kubelet", "pods", "n", "p", now).unwrap();
     assert!(server.get("pods", "n", "p").is_none());
+    let last: Vec<_> = server.commits(server.commit_count() - 2).into_iter().map(|commit| commit.verb).collect();
+    assert_eq!(last, [Verb::Update, Verb::Delete]);
     let mut unscheduled = pod("q", &set);
     unscheduled["spec"].as_object_mut().unwrap().remove("nodeName");
     server.create("kcm", "pods", "n", unscheduled).unwrap();
