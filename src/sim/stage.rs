@@ -1,6 +1,6 @@
 //! Where stories begin: a shop that serves, an operator in two replicas, and a Rollout that has taken the shop over.
 use super::{
-    api::{Kind, Policies, Server},
+    api::{Policies, Server},
     dice::Dice,
     json::Read,
     operator::{HOME, Replica},
@@ -89,7 +89,6 @@ impl Stage {
         });
         let server = Server::new(clock.clone());
         server.register_ours();
-        server.register(Kind::new("apps", "v1", "controllerrevisions", "ControllerRevision"));
         let policies = Policies {
             belt: setting.policies != Policy::None,
             hold: setting.policies == Policy::All,

@@ -89,7 +89,8 @@ impl State {
 
     /// The Rollouts of a namespace as the policies know them.
     fn parameters(&self, ask: &Ask<'_>) -> Vec<Arc<Value>> {
-        let Some(table) = self.table_of("rollouts") else { return Vec::new() };
+        // Without its definition there is no parameter, and the policies say Ignore.
+        let Ok(table) = self.table_at("bellwether.dev/v1alpha1", "rollouts") else { return Vec::new() };
         if self.policies.lag.is_zero() {
             return self.tables[table].all(Some(ask.namespace())).cloned().collect();
         }
@@ -98,10 +99,10 @@ impl State {
         self.list_at(table, Some(ask.namespace()), version)
     }
 
-    /// What the mutating policies make of a write.
-    pub(super) fn mutate(&self, ask: &Ask<'_>, operation: Operation, old: Option<&Value>, new: &mut Value) {
+    /// Lets the mutating policies change a write; whether they did.
+    pub(super) fn mutate(&self, ask: &Ask<'_>, operation: Operation, old: Option<&Value>, new: &mut Value) -> bool {
         if !ask.call.part().is_empty() {
-            return;
+            return false;
         }
         let (kind, by_operator) = (&ask.kind, ask.user == self.policies.operator);
         match (kind.group.as_str(), kind.plural.as_str(), operation, old) {
@@ -109,21 +110,25 @@ impl State {
                 let changed = old["spec"]["template"] != new["spec"]["template"];
                 let paused = |object: &Value| object["spec"]["paused"] == true;
                 if paused(new) || !(changed || paused(old)) || !self.is_armed(MUTATING, "bellwether-hold") {
-                    return;
+                    return false;
                 }
                 let holds = |rollout: &Arc<Value>| rollout["status"]["workload"].text("uid") == old.uid();
-                if (changed || !by_operator) && self.parameters(ask).iter().any(holds) {
+                let holds_it = (changed || !by_operator) && self.parameters(ask).iter().any(holds);
+                if holds_it {
                     new["spec"]["paused"] = json!(true);
                 }
+                holds_it
             }
             ("gateway.networking.k8s.io", "httproutes" | "grpcroutes", Operation::Update, Some(old)) => {
                 let claim = old["metadata"]["labels"].text(crate::api::ROLLOUT_UID_LABEL);
                 if by_operator || claim.is_empty() || !self.is_armed(MUTATING, "bellwether-route-weights") {
-                    return;
+                    return false;
                 }
-                if self.parameters(ask).iter().any(|rollout| rollout.uid() == claim) {
+                let claimed = self.parameters(ask).iter().any(|rollout| rollout.uid() == claim);
+                if claimed {
                     weights::put_back(ask.namespace(), old, new);
                 }
+                claimed
             }
             (GROUP, "rolloutactions", Operation::Create, _) if self.is_armed(MUTATING, "bellwether-action-author") => {
                 if !new["metadata"]["annotations"].is_object() {
@@ -131,8 +136,9 @@ impl State {
                 }
                 new["metadata"]["annotations"]["bellwether.dev/by"] = json!(ask.user);
                 new["metadata"]["annotations"]["bellwether.dev/by-verified"] = json!("true");
+                true
             }
-            _ => {}
+            _ => false,
         }
     }
 

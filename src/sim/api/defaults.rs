@@ -1,6 +1,6 @@
 //! What the server fills in: the fields that clients leave out of built-in kinds and routes.
-use super::{Kind, store::Meta as _};
-use serde_json::{Map, Value, json};
+use super::{Kind, schema, store::Meta as _};
+use serde_json::{Value, json};
 
 /// Sets a member that is not there.
 fn or(value: &mut Value, member: &str, default: Value) {
@@ -23,6 +23,61 @@ pub(super) fn without_nulls(value: &mut Value) {
             members.values_mut().for_each(without_nulls);
         }
         Value::Array(items) => items.iter_mut().for_each(without_nulls),
+        _ => {}
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => members.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::String(text) => text.is_empty(),
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::Bool(set) => !set,
+        Value::Null => true,
+    }
+}
+
+/// Built-in kinds do not write what is empty, 0 or false, where leaving it out says the same.
+fn without_empties(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|name, member| {
+                let droppable = match name.as_str() {
+                    "labels"
+                    | "annotations"
+                    | "matchLabels"
+                    | "matchExpressions"
+                    | "nodeSelector"
+                    | "selector"
+                    | "limits"
+                    | "requests"
+                    | "data"
+                    | "stringData"
+                    | "hostNetwork"
+                    | "hostPID"
+                    | "hostIPC"
+                    | "tty"
+                    | "stdin"
+                    | "stdinOnce"
+                    | "readOnly"
+                    | "minReadySeconds"
+                    | "readyReplicas"
+                    | "availableReplicas"
+                    | "updatedReplicas"
+                    | "unavailableReplicas"
+                    | "fullyLabeledReplicas"
+                    | "observedGeneration"
+                    | "paused"
+                    | "publishNotReadyAddresses" => true,
+                    "endpoints" => false,
+                    _ => member.is_array(),
+                };
+                !(droppable && is_empty(member))
+            });
+            members.values_mut().for_each(without_empties);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_empties),
         _ => {}
     }
 }
@@ -52,12 +107,24 @@ pub(super) fn fill(kind: &Kind, object: &mut Value, extra: &[Value]) {
         ("autoscaling", "horizontalpodautoscalers") => or(&mut object["spec"], "minReplicas", json!(1)),
         _ => {}
     }
-    if let Some(custom) = &kind.custom
-        && custom.schema.is_object()
-    {
-        by_schema(object, &custom.schema);
-    }
     without_nulls(object);
+    match &kind.custom {
+        Some(custom) if custom.schema.is_object() => schema::complete(object, &custom.schema),
+        Some(_) => {}
+        // What it holds is nobody's business.
+        None if kind.plural == "controllerrevisions" => {}
+        None => {
+            let members = object.as_object_mut().into_iter().flatten();
+            members.filter(|(name, _)| *name != "metadata").for_each(|(_, member)| without_empties(member));
+        }
+    }
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        for member in ["labels", "annotations", "finalizers", "ownerReferences"] {
+            if metadata.get(member).is_some_and(is_empty) {
+                metadata.remove(member);
+            }
+        }
+    }
 }
 
 /// The status of a new object, and what else only the server says of it.
@@ -103,9 +170,6 @@ fn deployment(object: &mut Value) {
         or(strategy, "rollingUpdate", json!({}));
         or(&mut strategy["rollingUpdate"], "maxSurge", json!("25%"));
         or(&mut strategy["rollingUpdate"], "maxUnavailable", json!("25%"));
-    }
-    if spec["paused"] == false {
-        spec.as_object_mut().map(|spec| spec.remove("paused"));
     }
 }
 
@@ -265,30 +329,6 @@ fn fill_in(value: &mut Value, defaults: &Value) {
                 }
             }
         }
-        _ => {}
-    }
-}
-
-/// The defaults of a schema, as definitions of custom kinds carry them.
-fn by_schema(value: &mut Value, schema: &Value) {
-    match value {
-        Value::Object(members) => {
-            for (name, schema) in schema["properties"].as_object().unwrap_or(&Map::new()) {
-                if let Some(default) = schema.get("default")
-                    && !members.contains_key(name)
-                {
-                    members.insert(name.clone(), default.clone());
-                }
-                if let Some(member) = members.get_mut(name) {
-                    by_schema(member, schema);
-                }
-            }
-            let others = &schema["additionalProperties"];
-            if others.is_object() {
-                members.values_mut().for_each(|member| by_schema(member, others));
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| by_schema(item, &schema["items"])),
         _ => {}
     }
 }

@@ -1,6 +1,6 @@
 //! How objects go: at once, after their finalizers, or, for pods, when their time is over.
 use super::{
-    Status,
+    Kind, Status,
     serve::{Ask, time_text},
     store::{Meta as _, State},
     write::part_of,
@@ -29,22 +29,31 @@ impl State {
         if kind.is("", "namespaces") && matches!(name, "default" | "kube-system" | "kube-public") {
             return Err(Status::forbidden(kind, name, "this namespace may not be deleted"));
         }
-        if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != old.uid()) {
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid());
-            return Err(Status::conflict(kind, name, &why));
+        check_preconditions(ask, old)?;
+        let is_pod = kind.is("", "pods");
+        let before = old["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+        let grace = match options.grace_seconds {
+            _ if !is_pod => 0,
+            None if old.is_ending() => before,
+            Some(asked) if old.is_ending() => asked.max(0),
+            asked => grace_of(old, asked),
+        };
+        if is_pod && old.is_ending() && before > 0 && grace >= before {
+            return Ok((**old).clone());
         }
-        if let Some(version) = options.at_version.as_deref().filter(|version| *version != old.version()) {
-            let why = format!(
-                "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
-                old.version()
-            );
-            return Err(Status::conflict(kind, name, &why));
-        }
-        let mut new = (**old).clone();
+        let mut old = old.clone();
+        let mut new = (*old).clone();
         set_finalizers(&mut new, options.propagation.as_deref());
-        let grace = if kind.is("", "pods") { grace_of(old, options.grace_seconds) } else { 0 };
         let waits = grace > 0 || !new.finalizers().is_empty() || kind.is("", "namespaces");
+        let is_marked = old.is_ending() && before == 0;
+        if is_pod && !waits && !options.dry_run && !is_marked {
+            // A pod that goes at once is marked before it goes: watches see both.
+            mark(ask, &old, &mut new, 0);
+            let marked = self.commit(ask.user, None, ask.table, Some(old.clone()), Some(new.clone()));
+            old = marked.unwrap_or(old);
+        }
         if waits {
+            let old = &old;
             mark(ask, old, &mut new, grace);
             if new == **old || options.dry_run {
                 return Ok(new);
@@ -56,7 +65,7 @@ impl State {
             self.commit(ask.user, None, ask.table, Some(old.clone()), None);
         }
         if kind.answers_with_deleted() {
-            return Ok((**old).clone());
+            return Ok((*old).clone());
         }
         let mut details = json!({"name": name, "kind": kind.plural, "uid": old.uid()});
         if !kind.group.is_empty() {
@@ -64,6 +73,28 @@ impl State {
         }
         Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}))
     }
+}
+
+/// The real server names the kind here where it names the resource elsewhere.
+fn check_preconditions(ask: &Ask<'_>, old: &Value) -> Result<(), Status> {
+    let (kind, options) = (&ask.kind, &ask.call.options);
+    let conflict = |why: String| {
+        let named = Kind { plural: kind.kind.clone(), ..(**kind).clone() };
+        Err(Status::conflict(&named, old.name(), &why))
+    };
+    if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != old.uid()) {
+        return conflict(format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated",
+            old.uid()
+        ));
+    }
+    if let Some(version) = options.at_version.as_deref().filter(|version| *version != old.version()) {
+        return conflict(format!(
+            "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). The object might have been modified",
+            old.version()
+        ));
+    }
+    Ok(())
 }
 
 /// Marks an object as one that is to go; an earlier mark stays, but for a pod that is to go sooner.

@@ -315,8 +315,8 @@ impl Entry {
         let mut entry = json!({
             "manager": self.manager, "operation": if self.applies { "Apply" } else { "Update" },
             "apiVersion": self.api_version, "time": self.time, "fieldsType": "FieldsV1",
-            "fieldsV1": self.fields.to_value(),
         });
+        entry["fieldsV1"] = self.fields.to_value();
         if !self.subresource.is_empty() {
             entry["subresource"] = json!(self.subresource);
         }

@@ -161,6 +161,7 @@ pub fn built_in() -> Vec<Kind> {
         core("endpoints", "Endpoints"),
         Kind::new("apps", "v1", "deployments", "Deployment").with_status().with_scale(),
         Kind::new("apps", "v1", "replicasets", "ReplicaSet").with_status().with_scale(),
+        Kind::new("apps", "v1", "controllerrevisions", "ControllerRevision"),
         Kind::new("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler").with_status(),
         Kind::new("coordination.k8s.io", "v1", "leases", "Lease"),
         Kind::new("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),

@@ -13,6 +13,8 @@ mod delete;
 mod fields;
 pub mod kind;
 mod patch;
+mod rules;
+mod schema;
 mod select;
 mod serve;
 mod status;
@@ -79,7 +81,7 @@ impl Server {
         kind::ours().into_iter().chain(kind::routes()).for_each(|kind| self.register(kind));
     }
 
-    /// Serves a kind no longer; what was stored of it is out of reach.
+    /// Serves a kind no longer; what was stored of it is out of reach until it is registered again.
     pub fn unregister(&self, plural: &str) {
         let mut state = self.state();
         let Some(table) = state.table_of(plural) else { return };

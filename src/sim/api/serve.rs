@@ -58,7 +58,7 @@ impl State {
         let table = self.table_at(&call.api_version, &call.plural)?;
         let kind = self.tables[table].kind.clone();
         let ask = Ask { user, call, kind, table, at: self.now(), version };
-        self.authorize(&ask)?;
+        self.authorize(&ask, call.method.verb())?;
         match call.part() {
             "" => {}
             "status" if ask.kind.status => {}
@@ -81,8 +81,8 @@ impl State {
             })
     }
 
-    fn authorize(&self, ask: &Ask<'_>) -> Result<(), Status> {
-        let (verb, resource) = (ask.call.method.verb(), ask.call.resource());
+    pub(super) fn authorize(&self, ask: &Ask<'_>, verb: &str) -> Result<(), Status> {
+        let resource = ask.call.resource();
         if !self.is_denied(ask.user, verb, &resource) {
             return Ok(());
         }
@@ -194,7 +194,11 @@ impl State {
         } else {
             (ask.kind.api_version(), format!("{}List", ask.kind.kind))
         };
-        Ok(json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "items": items.collect::<Vec<_>>()}))
+        let items = Value::Array(items.collect());
+        let mut list = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata});
+        // Moved and not copied, as the macro would.
+        list["items"] = items;
+        Ok(list)
     }
 
     fn discover(&self, call: &Call) -> Result<Value, Status> {

@@ -181,12 +181,14 @@ impl State {
     }
 
     pub(super) fn register(&mut self, kind: Kind) {
-        let tables = self.paths.entry(kind.api_version()).or_default();
-        if let Some(known) = tables.get(&kind.plural) {
-            self.tables[*known].kind = Arc::new(kind);
+        let served = self.paths.entry(kind.api_version()).or_default();
+        let same = |table: &Table| table.kind.is(&kind.group, &kind.plural) && table.kind.version == kind.version;
+        if let Some(known) = self.tables.iter().position(same) {
+            served.insert(kind.plural.clone(), known);
+            self.tables[known].kind = Arc::new(kind);
             return;
         }
-        tables.insert(kind.plural.clone(), self.tables.len());
+        served.insert(kind.plural.clone(), self.tables.len());
         self.tables.push(Table {
             kind: Arc::new(kind),
             objects: BTreeMap::new(),

@@ -1,5 +1,5 @@
 //! What is refused for what it says: names, labels, owners, and the few fields of built-in kinds that matter here.
-use super::{Kind, Status, select, store::Meta as _};
+use super::{Kind, Status, schema, select, store::Meta as _};
 use serde_json::Value;
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
@@ -15,6 +15,16 @@ fn is_label(text: &str) -> bool {
     ends(text.chars().next())
         && ends(text.chars().next_back())
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+/// `example.com/name`, or only `name`.
+fn is_label_key(text: &str) -> bool {
+    let (prefix, name) = text.rsplit_once('/').unwrap_or(("prefix", text));
+    !name.is_empty()
+        && name.len() <= 63
+        && is_label_value(name)
+        && prefix.len() <= 253
+        && prefix.split('.').all(is_label)
 }
 
 fn is_label_value(text: &str) -> bool {
@@ -52,6 +62,12 @@ pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(),
         let Some(text) = value.as_str() else {
             return Err(Status::bad_request(format!("unrecognized type: label {key} is not a string")));
         };
+        if !is_label_key(key) {
+            return wrong(
+                "metadata.labels",
+                format!("Invalid value: \"{key}\": a valid label key must be a qualified name"),
+            );
+        }
         if text.len() > 63 {
             return wrong("metadata.labels", format!("Invalid value: \"{text}\": must be no more than 63 bytes"));
         }
@@ -65,12 +81,28 @@ pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(),
     {
         return wrong("metadata.annotations", format!("Too long: may not be more than {ANNOTATIONS_CAP} bytes"));
     }
+    for key in new["metadata"]["annotations"].as_object().into_iter().flatten().map(|(key, _)| key) {
+        if !is_label_key(&key.to_ascii_lowercase()) {
+            return wrong(
+                "metadata.annotations",
+                format!("Invalid value: \"{key}\": name part must be a qualified name"),
+            );
+        }
+    }
+    for finalizer in new.finalizers() {
+        if !is_label_key(finalizer) {
+            let why = format!("Invalid value: \"{finalizer}\": name part must be a qualified name");
+            return wrong("metadata.finalizers", why);
+        }
+    }
     owners(kind, new)?;
     if let Some(old) = old {
         metadata_stays(kind, old, new)?;
     }
+    schema::check(kind, old, new)?;
     workload(kind, old, new)?;
-    service(kind, old, new)
+    service(kind, old, new)?;
+    event(kind, new)
 }
 
 fn owners(kind: &Kind, new: &Value) -> Result<(), Status> {
@@ -79,10 +111,9 @@ fn owners(kind: &Kind, new: &Value) -> Result<(), Status> {
     for owner in new.owners() {
         for member in ["apiVersion", "kind", "name", "uid"] {
             if owner.text(member).is_empty() {
-                return wrong(
-                    "metadata.ownerReferences",
-                    format!("Invalid value: {owner}: {member} must not be empty"),
-                );
+                let field = format!("metadata.ownerReferences.{member}");
+                let what = if member == "apiVersion" { "version must not be empty" } else { "must not be empty" };
+                return wrong(&field, format!("Invalid value: \"\": {what}"));
             }
         }
         if owner["controller"] == true {
@@ -131,10 +162,19 @@ fn metadata_stays(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
 }
 
 fn workload(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Status> {
-    if kind.group != "apps" || kind.plural == "controllerrevisions" {
+    if kind.group != "apps" {
         return Ok(());
     }
     let wrong = |field: &str, why: &str| Err(Status::invalid(kind, new.name(), field, why));
+    if kind.plural == "controllerrevisions" {
+        if new["revision"].as_i64().is_none_or(|revision| revision < 0) {
+            return wrong("revision", "Invalid value: must be greater than or equal to 0");
+        }
+        if old.is_some_and(|old| old["data"] != new["data"]) {
+            return wrong("data", "Invalid value: field is immutable");
+        }
+        return Ok(());
+    }
     let spec = &new["spec"];
     if spec["replicas"].as_i64().is_none_or(|replicas| replicas < 0) {
         let why = format!("Invalid value: {}: must be greater than or equal to 0", spec["replicas"]);
@@ -187,6 +227,40 @@ fn service(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Status> 
     if old.is_some_and(|old| old["spec"]["clusterIP"] != spec["clusterIP"] && old["spec"]["type"] == spec["type"]) {
         let why = format!("Invalid value: [{}]: may not change once set", spec["clusterIP"]);
         return wrong("spec.clusterIPs[0]", &why);
+    }
+    Ok(())
+}
+
+fn event(kind: &Kind, new: &Value) -> Result<(), Status> {
+    if !kind.is("events.k8s.io", "events") {
+        return Ok(());
+    }
+    let wrong = |field: &str, why: &str| Err(Status::invalid(kind, new.name(), field, why));
+    if new.text("eventTime").parse::<jiff::Timestamp>().is_err() {
+        return wrong("eventTime", "Required value");
+    }
+    for (member, longest) in
+        [("reportingController", 253), ("reportingInstance", 128), ("action", 128), ("reason", 128)]
+    {
+        let text = new.text(member);
+        if text.is_empty() {
+            return wrong(member, "Required value");
+        }
+        if text.len() > longest {
+            return wrong(member, &format!("Invalid value: \"\": can have at most {longest} characters"));
+        }
+    }
+    if new.text("note").len() > 1024 {
+        return wrong("note", "Invalid value: \"\": can have at most 1024 characters");
+    }
+    if !is_label_key(new.text("reportingController")) {
+        return wrong("reportingController", "Invalid value: name part must consist of alphanumeric characters");
+    }
+    if !matches!(new.text("type"), "Normal" | "Warning") {
+        return wrong("type", "Invalid value: \"\": has invalid value");
+    }
+    if !new["regarding"].text("namespace").is_empty() && new["regarding"].text("namespace") != new.namespace() {
+        return wrong("involvedObject.namespace", "Invalid value: does not match event.namespace");
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What becomes of a write: create, replace and patch, in the order in which the real server checks, fills in and refuses.
 use super::{
-    Kind, Status,
+    Kind, Method, Status,
     admission::Operation,
     apply,
     call::PatchType,
@@ -53,12 +53,17 @@ impl State {
         if !applied {
             note(ask, Vec::new(), &json!({}), &mut object);
         }
-        self.mutate(ask, Operation::Create, None, &mut object);
-        self.fill(kind, None, &mut object);
+        if self.mutate(ask, Operation::Create, None, &mut object) {
+            self.fill(kind, None, &mut object);
+        }
         validate::check(kind, None, &object)?;
         self.review(ask, Operation::Create, None, &object)?;
-        if self.get(ask.table, ask.namespace(), object.name()).is_some() {
-            return Err(Status::exists(kind, object.name()));
+        if let Some(there) = self.get(ask.table, ask.namespace(), object.name()) {
+            let mut refused = Status::exists(kind, object.name());
+            if there.is_ending() {
+                refused.message = format!("object is being deleted: {}", refused.message);
+            }
+            return Err(refused);
         }
         if ask.call.options.dry_run {
             return Ok(object);
@@ -108,7 +113,7 @@ impl State {
         }
         let old = self.stored(ask)?;
         if ask.call.part() == "scale" {
-            let scale = patched(&ask.kind, PatchType::Merge, &scale_of(&old), &ask.call.body)?;
+            let scale = patched(&ask.kind, how, &scale_of(&old), &ask.call.body)?;
             return self.rescale(ask, &old, &scale);
         }
         let mut new = patched(&ask.kind, how, &old, &ask.call.body)?;
@@ -156,6 +161,13 @@ impl State {
             if !subresource.is_empty() {
                 return Err(Status::not_found(&ask.kind, ask.name()));
             }
+            self.authorize(ask, "create")?;
+            if !config.uid().is_empty() {
+                let uid = config.uid();
+                let why =
+                    format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+                return Err(Status::conflict(&ask.kind, ask.name(), &why));
+            }
             let mut object = apply::apply(&ask.kind, None, &config, options.force, writer)?;
             object["metadata"]["name"] = json!(ask.name());
             return self.create_object(ask, object, true);
@@ -167,13 +179,18 @@ impl State {
     /// Puts a new object in the place of the old one, as far as the request may.
     fn replace(&mut self, ask: &Ask<'_>, old: &Arc<Value>, mut new: Value, applied: bool) -> Result<Value, Status> {
         let kind = ask.kind.clone();
-        check_versions(&kind, old, &new)?;
+        check_versions(&kind, ask.call.method, old, &new)?;
         let base = managers(old, &new);
         carry_over(ask, old, &mut new);
         if ask.call.part() == "status" {
             let status = new.get_mut("status").map(Value::take);
             let managed = new["metadata"]["managedFields"].take();
+            let annotations = new["metadata"]["annotations"].take();
             new = (**old).clone();
+            // Of a built-in kind they go through: so the Deployment controller counts revisions without a new generation.
+            if !kind.is_custom() && annotations.is_object() {
+                new["metadata"]["annotations"] = annotations;
+            }
             if let Some(members) = new.as_object_mut() {
                 members.remove("status");
                 members.extend(status.filter(|status| !status.is_null()).map(|status| ("status".to_owned(), status)));
@@ -184,8 +201,9 @@ impl State {
         if !applied {
             note(ask, base, old, &mut new);
         }
-        self.mutate(ask, Operation::Update, Some(old), &mut new);
-        self.fill(&kind, Some(old), &mut new);
+        if self.mutate(ask, Operation::Update, Some(old), &mut new) {
+            self.fill(&kind, Some(old), &mut new);
+        }
         count_generation(&kind, ask.call.part(), old, &mut new);
         validate::check(&kind, Some(old), &new)?;
         self.review(ask, Operation::Update, Some(old), &new)?;
@@ -275,6 +293,7 @@ fn decode(ask: &Ask<'_>, object: &mut Value) -> Result<(), Status> {
         return Err(Status::bad_request(format!("the body is not a {}", kind.kind)));
     }
     defaults::without_nulls(object);
+    once_each(object);
     let (said, api_version) = (object.text("kind"), kind.api_version());
     if !said.is_empty() && said != kind.kind
         || !object.text("apiVersion").is_empty() && object.text("apiVersion") != api_version
@@ -316,15 +335,28 @@ fn decode(ask: &Ask<'_>, object: &mut Value) -> Result<(), Status> {
     Ok(())
 }
 
-fn check_versions(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
-    if !new.uid().is_empty() && new.uid() != old.uid() {
+/// An owner that is named twice is named once.
+fn once_each(object: &mut Value) {
+    let Some(owners) = object.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut) else { return };
+    for at in (1..owners.len()).rev() {
+        if owners[..at].contains(&owners[at]) {
+            owners.remove(at);
+        }
+    }
+}
+
+/// A replacement of another object is a conflict at once; a patch of another finds out later that uids never change.
+fn check_versions(kind: &Kind, method: Method, old: &Value, new: &Value) -> Result<(), Status> {
+    if method == Method::Update && !new.uid().is_empty() && new.uid() != old.uid() {
         let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.uid(), old.uid());
         return Err(Status::conflict(kind, old.name(), &why));
     }
     if new.version().is_empty() {
         if !kind.takes_unconditional_updates() {
-            let why = "Invalid value: 0: must be specified for an update";
-            return Err(Status::invalid(kind, old.name(), "metadata.resourceVersion", why));
+            // The real server puts the name of the resource where the kind belongs.
+            let resource = Kind { kind: kind.plural.clone(), ..kind.clone() };
+            let why = "Invalid value: 0x0: must be specified for an update";
+            return Err(Status::invalid(&resource, old.name(), "metadata.resourceVersion", why));
         }
     } else if new.version() != old.version() {
         return Err(Status::modified(kind, old.name()));
@@ -355,15 +387,14 @@ fn carry_over(ask: &Ask<'_>, old: &Value, new: &mut Value) {
     };
     keep("resourceVersion");
     keep("generation");
+    keep("creationTimestamp");
     keep("selfLink");
     if old.is_ending() {
         keep("deletionTimestamp");
         keep("deletionGracePeriodSeconds");
     }
-    for member in ["uid", "creationTimestamp"] {
-        if let Some(value) = stored.get(member) {
-            metadata.entry(member).or_insert_with(|| value.clone());
-        }
+    if let Some(uid) = stored.get("uid") {
+        metadata.entry("uid").or_insert_with(|| uid.clone());
     }
     let keeps_status = ask.kind.status && ask.call.part() != "status";
     if let Some(members) = new.as_object_mut().filter(|_| keeps_status) {

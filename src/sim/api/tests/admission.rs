@@ -66,6 +66,19 @@ fn the_belt_is_no_more_than_its_object() {
     assert!(server.get("mutatingadmissionpolicies", "", "bellwether-hold").is_none());
 }
 
+#[test]
+fn a_cluster_without_our_definitions_rolls_out_as_ever() {
+    let server = server();
+    server.set_policies(all());
+    let made = held(&server);
+    server.unregister("rollouts");
+    assert_eq!(why(server.read("alice", "rollouts", "n", "shop")).0, 404);
+    server.create("kcm", "replicasets", "n", replica_set("shop-1", &made)).unwrap();
+    server.register_ours();
+    assert!(server.read("alice", "rollouts", "n", "shop").is_ok());
+    assert_eq!(why(server.create("kcm", "replicasets", "n", replica_set("shop-2", &made))).0, 422);
+}
+
 #[tokio::test(start_paused = true)]
 async fn policies_see_rollouts_as_they_were() {
     let server = server();
@@ -190,7 +203,7 @@ fn a_route_of_a_rollout_that_is_gone_is_free() {
 }
 
 fn action(action: &str) -> Value {
-    json!({"metadata": {"name": "act"}, "spec": {"rollout": "shop", "action": action}})
+    json!({"metadata": {"name": "act"}, "spec": {"rollout": "shop", "action": action, "expect": {"revision": "1"}}})
 }
 
 #[test]
@@ -227,4 +240,28 @@ fn commands_rollouts_and_secrets_take_rights() {
     }}});
     let refused = server.create("bob", "metricproviders", "n", provider).unwrap_err();
     assert!(refused.message.contains("bob may not read Secret token in namespace n"), "{refused}");
+}
+
+/// The policies were translated by hand: who changes one there changes it here, and then writes its new sum down.
+#[test]
+fn the_policies_are_those_that_were_translated() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/bellwether/templates/policies");
+    let sum = |file: &str| {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        lines
+            .flat_map(str::bytes)
+            .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    };
+    let known = [
+        ("action-author.yaml", 0x6731_a5e0_242c_f555_u64),
+        ("action-rights.yaml", 0x3831_8969_90e5_bdee_u64),
+        ("belt.yaml", 0xca03_ebee_ef85_e684_u64),
+        ("hold.yaml", 0x6d89_6b3b_f7c0_d93b_u64),
+        ("rollout-rights.yaml", 0x70e1_3c54_a691_ca82_u64),
+        ("route-weights.yaml", 0x800b_7dce_ded6_5301_u64),
+        ("secret-rights.yaml", 0x31ea_b61b_7018_08f5_u64),
+    ];
+    let changed: Vec<_> = known.iter().filter(|(file, known)| sum(file) != *known).collect();
+    assert!(changed.is_empty(), "{:#?}", known.map(|(file, _)| (file, format!("{:#x}", sum(file)))));
 }

@@ -12,16 +12,10 @@ fn fields<'a>(object: &'a Value, manager: &str, operation: &str) -> &'a Value {
     &mine.next().unwrap()["fieldsV1"]
 }
 
-fn named(mut object: Value) -> Value {
-    let name = object.name().to_owned();
-    object["metadata"]["name"] = json!(name);
-    object
-}
-
 #[test]
 fn an_apply_makes_the_object_and_owns_what_it_says() {
     let server = server();
-    let made = server.apply("argo", ("argocd", false), "deployments", "n", named(deployment("shop"))).unwrap();
+    let made = server.apply("argo", ("argocd", false), "deployments", "n", deployment("shop")).unwrap();
     assert_eq!(managers(&made), [("argocd".to_owned(), "Apply".to_owned())]);
     let held = fields(&made, "argocd", "Apply");
     assert_eq!(held["f:metadata"], json!({"f:labels": {"f:app": {}}}));
@@ -31,7 +25,7 @@ fn an_apply_makes_the_object_and_owns_what_it_says() {
     assert_eq!(container.get("f:imagePullPolicy"), None, "what the server fills in belongs to nobody");
     assert_eq!(container["f:ports"]["k:{\"containerPort\":80,\"protocol\":\"TCP\"}"]["f:containerPort"], json!({}));
     let commits = server.commit_count();
-    let again = server.apply("argo", ("argocd", false), "deployments", "n", named(deployment("shop"))).unwrap();
+    let again = server.apply("argo", ("argocd", false), "deployments", "n", deployment("shop")).unwrap();
     assert_eq!((again, server.commit_count()), (made, commits), "nothing new");
 }
 
@@ -140,6 +134,8 @@ fn an_apply_needs_a_manager_and_no_list_of_them() {
     let call =
         server.call(Method::Patch(PatchType::Apply), "deployments", "n", Some("shop")).with_body(deployment("shop"));
     assert_eq!(why(server.request("argo", call)).0, 422);
+    server.deny("argo", "create", "deployments");
+    assert_eq!(why(server.apply("argo", ("argocd", false), "deployments", "n", deployment("shop"))).0, 403);
     let made = server.create("alice", "deployments", "n", deployment("shop")).unwrap();
     assert_eq!(managers(&made), [("alice".to_owned(), "Update".to_owned())]);
     assert_eq!(why(server.apply("argo", ("argocd", false), "deployments", "n", made)).0, 400);

@@ -1,6 +1,9 @@
 //! The real client of the operator over the wire: every verb, and every fault on the way.
 use super::*;
-use crate::api::{Rollout, RolloutAction};
+use crate::{
+    api::{Rollout, RolloutAction},
+    cluster::Clock,
+};
 use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::Pod};
 use kube::{
     Api, Client, ResourceExt as _,
@@ -119,10 +122,10 @@ async fn the_operators_own_lease_is_taken_and_held() {
         duration: Duration::from_secs(3),
         renew: Duration::from_secs(1),
     };
-    let mut one = crate::cluster::lease::Elector::new(client(&server), terms.clone(), crate::cluster::Clock::default());
+    let mut one = crate::cluster::lease::Elector::new(client(&server), terms.clone(), Clock::default());
     assert_eq!(one.acquire(|| {}).await, 1);
     let other = crate::cluster::lease::Terms { identity: "two".to_owned(), ..terms };
-    let mut two = crate::cluster::lease::Elector::new(client(&server), other, crate::cluster::Clock::default());
+    let mut two = crate::cluster::lease::Elector::new(client(&server), other, Clock::default());
     tokio::select! {
         () = one.hold() => panic!("it was lost"),
         _ = two.acquire(|| {}) => panic!("it was stolen"),

@@ -3,6 +3,8 @@ mod admission;
 mod apply;
 mod client;
 mod collect;
+mod operator;
+mod schema;
 mod verbs;
 mod watch;
 

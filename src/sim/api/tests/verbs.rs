@@ -108,7 +108,7 @@ fn a_replacement_of_an_older_version_is_a_conflict() {
     let refused = server.replace("alice", "rollouts", "n", rollout("shop")).unwrap_err();
     assert_eq!(
         refused.message,
-        "Rollout.bellwether.dev \"shop\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+        "rollouts.bellwether.dev \"shop\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"
     );
 }
 
@@ -159,6 +159,37 @@ fn spec_and_status_are_written_apart() {
 }
 
 #[test]
+fn annotations_of_a_built_in_kind_go_through_with_its_status() {
+    let server = server();
+    server.create("alice", "deployments", "n", deployment("shop")).unwrap();
+    let change =
+        json!({"metadata": {"labels": {"x": "y"}, "annotations": {"revision": "1"}}, "status": {"replicas": 1}});
+    let after = server.merge_status("kcm", "deployments", "n", "shop", change.clone()).unwrap();
+    assert_eq!(after["metadata"]["annotations"], json!({"revision": "1"}));
+    assert_eq!((&after["metadata"]["labels"], &after["metadata"]["generation"]), (&json!({"app": "shop"}), &json!(1)));
+    server.create("alice", "httproutes", "n", json!({"metadata": {"name": "r"}, "spec": {}})).unwrap();
+    let after = server.merge_status("kcm", "httproutes", "n", "r", change).unwrap();
+    assert_eq!(after["metadata"].get("annotations"), None);
+}
+
+#[test]
+fn an_event_has_to_say_who_reports_what() {
+    let server = server();
+    let event = |action: &str, note: &str| {
+        json!({
+            "metadata": {"name": "shop.1"}, "eventTime": "2026-01-01T00:00:00.000000Z", "action": action, "note": note,
+            "reportingController": "bellwether.dev/operator", "reportingInstance": "one", "reason": "Held", "type": "Normal",
+            "regarding": {"kind": "Rollout", "name": "shop", "namespace": "n"},
+        })
+    };
+    let events = "events.events.k8s.io";
+    assert_eq!(why(server.create("op", events, "n", event("", "x"))).0, 422);
+    assert_eq!(why(server.create("op", events, "n", event("Held", &"x".repeat(1025)))).0, 422);
+    server.create("op", events, "n", event("Held", &"x".repeat(1024))).unwrap();
+    assert_eq!((server.list(events, "n").len(), server.list("events", "n").len()), (1, 0));
+}
+
+#[test]
 fn a_size_is_read_and_written_as_a_scale() {
     let server = server();
     server.create("alice", "deployments", "n", deployment("shop")).unwrap();
@@ -184,10 +215,16 @@ fn metadata_that_the_server_owns_stays() {
     let ending = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
     assert_eq!(why(server.merge("a", "configmaps", "n", "a", ending)).0, 422);
     let older = json!({"metadata": {"creationTimestamp": "2020-01-01T00:00:00Z"}});
-    assert_eq!(why(server.merge("a", "configmaps", "n", "a", older)).0, 422);
+    assert_eq!(server.merge("a", "configmaps", "n", "a", older).unwrap(), made, "what it says of its age is ignored");
     let renamed = json!({"metadata": {"name": "b"}});
     assert_eq!(why(server.merge("a", "configmaps", "n", "a", renamed)).0, 400);
     let of_another = json!({"metadata": {"uid": "x"}, "data": {"a": "2"}});
+    assert_eq!(
+        server.merge("a", "configmaps", "n", "a", of_another).unwrap_err().message,
+        "ConfigMap \"a\" is invalid: metadata.uid: Invalid value: \"x\": field is immutable",
+        "a patch has no preconditions"
+    );
+    let of_another = json!({"metadata": {"uid": "x", "resourceVersion": "1"}});
     assert_eq!(why(server.merge("a", "configmaps", "n", "a", of_another)), (409, "Conflict".to_owned()));
     let of_version = |version: &str| json!({"metadata": {"resourceVersion": version}, "data": {"a": "3"}});
     assert_eq!(why(server.merge("a", "configmaps", "n", "a", of_version("1"))).0, 409);
@@ -223,6 +260,16 @@ fn a_selector_fits_its_template_and_never_changes() {
     assert!(refused.message.contains("field is immutable"), "{refused}");
     let negative = json!({"spec": {"replicas": -1}});
     assert_eq!(why(server.merge("alice", "deployments", "n", "shop", negative)).0, 422);
+}
+
+#[test]
+fn a_kept_template_is_kept_as_it_is() {
+    let server = server();
+    let kept = json!({"metadata": {"name": "k"}, "revision": 1, "data": {"template": {"spec": {"volumes": [], "tty": false}}}});
+    let made = server.create("op", "controllerrevisions", "n", kept.clone()).unwrap();
+    assert_eq!(made["data"], kept["data"]);
+    let change = json!({"data": {"template": {"spec": {"tty": true}}}});
+    assert_eq!(why(server.merge("op", "controllerrevisions", "n", "k", change)).0, 422);
 }
 
 #[test]
@@ -290,6 +337,9 @@ fn a_deletion_holds_to_its_preconditions() {
     let of_uid = |uid: &str| Options { uid: Some(uid.to_owned()), ..Options::default() };
     let refused = server.delete("a", "configmaps", "n", "a", of_uid("x")).unwrap_err();
     assert_eq!((refused.code, refused.reason.as_str()), (409, "Conflict"));
+    assert!(refused.message.starts_with(
+        "Operation cannot be fulfilled on ConfigMap \"a\": the UID in the precondition (x) does not match"
+    ));
     let of_version = Options { at_version: Some("1".to_owned()), ..Options::default() };
     assert_eq!(why(server.delete("a", "configmaps", "n", "a", of_version)).0, 409);
     let gone = server.delete("a", "configmaps", "n", "a", of_uid(made.uid())).unwrap();
@@ -335,8 +385,15 @@ fn a_pod_that_runs_ends_when_its_kubelet_says_so() {
     assert_eq!(ending["metadata"]["deletionGracePeriodSeconds"], 30);
     assert_eq!(ending["metadata"]["deletionTimestamp"], "2026-09-21T14:13:50Z");
     let now = Options { grace_seconds: Some(0), ..Options::default() };
+    let again = Options { grace_seconds: Some(60), ..Options::default() };
+    assert_eq!(server.delete("kcm", "pods", "n", "p", again).unwrap(), ending, "it may only go sooner");
+    assert!(
+        server.create("kcm", "pods", "n", pod("p", &set)).unwrap_err().message.starts_with("object is being deleted: ")
+    );
     server.delete("kubelet", "pods", "n", "p", now).unwrap();
     assert!(server.get("pods", "n", "p").is_none());
+    let last: Vec<_> = server.commits(server.commit_count() - 2).into_iter().map(|commit| commit.verb).collect();
+    assert_eq!(last, [Verb::Update, Verb::Delete]);
     let mut unscheduled = pod("q", &set);
     unscheduled["spec"].as_object_mut().unwrap().remove("nodeName");
     server.create("kcm", "pods", "n", unscheduled).unwrap();
@@ -442,7 +499,7 @@ fn discovery_tells_what_is_served() {
     let page = |path: &str| server.request("a", Call::new(Method::Discover, path, "", None, None));
     let apps = page("apis/apps/v1").unwrap();
     let names: Vec<_> = apps["resources"].as_array().unwrap().iter().map(|kind| kind.text("name")).collect();
-    assert_eq!(names[..3], ["deployments", "deployments/status", "deployments/scale"]);
+    assert_eq!(names[1..4], ["deployments", "deployments/status", "deployments/scale"]);
     assert_eq!(page("apis").unwrap().text("kind"), "APIGroupList");
     assert_eq!(page("version").unwrap()["minor"], "36");
     assert_eq!(page("apis/nobody.dev/v1").unwrap_err().code, 404);

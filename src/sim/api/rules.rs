@@ -1,0 +1,65 @@
+//! The rules that our definitions write in CEL, one by one, in Rust. A rule that is not here fails loudly.
+use super::store::Meta as _;
+use serde_json::Value;
+
+/// Whether a rule holds for a value, and for what it was before.
+///
+/// # Panics
+/// When the rule is not known here: whoever writes a new one into a definition writes it down here too.
+pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
+    let has = |member: &str| new.get(member).is_some();
+    let items = |member: &str| new[member].as_array().map_or(&[][..], Vec::as_slice);
+    let names_differ = |member: &str| {
+        let items = items(member);
+        items.iter().all(|one| items.iter().filter(|other| other["name"] == one["name"]).count() == 1)
+    };
+    let routes = new["traffic"]["routes"].as_array().map_or(0, Vec::len);
+    match rule {
+        "self == oldSelf" => old.is_none_or(|old| old == new),
+        "duration(self) >= duration('1s') && duration(self) <= duration('30s')" => {
+            let parsed = new.as_str().and_then(|text| text.parse::<crate::duration::Duration>().ok());
+            parsed.is_some_and(|duration| (1_000..=30_000).contains(&duration.as_millis()))
+        }
+        "[false, has(self.prometheus)].exists_one(one, one)" => has("prometheus"),
+        "has(self.bearer) != has(self.basic)" => has("bearer") != has("basic"),
+        "self.action in ['Abort', 'Pause'] || (has(self.expect) && has(self.expect.revision))" => {
+            matches!(new.text("action"), "Abort" | "Pause") || new["expect"].get("revision").is_some()
+        }
+        "has(self.traffic) && has(self.traffic.routes) && self.traffic.routes.size() > 0 || self.steps.all(s, s.weight <= 50)" => {
+            routes > 0 || items("steps").iter().all(|step| step["weight"].as_i64() <= Some(50))
+        }
+        "!has(self.traffic) || !has(self.traffic.routes) || self.traffic.routes.size() == 0 || has(self.traffic.services)" => {
+            routes == 0 || new["traffic"].get("services").is_some()
+        }
+        "self.steps.all(s, self.steps.exists_one(t, t.name == s.name))" => names_differ("steps"),
+        "has(self.mode) && self.mode == 'None' ? (!has(self.metrics) || self.metrics.size() == 0) : (has(self.metrics) && self.metrics.size() > 0 && has(self.provider))" =>
+        {
+            let judged = !items("metrics").is_empty();
+            if new["mode"] == "None" { !judged } else { judged && has("provider") }
+        }
+        "!has(self.metrics) || self.metrics.all(m, self.metrics.exists_one(n, n.name == m.name))" => {
+            names_differ("metrics")
+        }
+        "has(self.preset) != has(self.query)" => has("preset") != has("query"),
+        "!has(self.query) || has(self.limit)" => !has("query") || has("limit"),
+        "!has(self.query) || !has(self.compare)" => !has("query") || !has("compare"),
+        "!has(self.preset) || !(has(self.arm) || has(self.shared))" => !has("preset") || !(has("arm") || has("shared")),
+        "!has(self.limit) || !has(self.limit.quantile) || (has(self.preset) && self.preset.endsWith('/latency'))" => {
+            new["limit"].get("quantile").is_none() || new.text("preset").ends_with("/latency")
+        }
+        "!has(self.compare) || self.compare != 'None' || has(self.limit)" => new["compare"] != "None" || has("limit"),
+        "!has(self.then) || self.then != 'AdvanceAfter' || has(self.after)" => {
+            new["then"] != "AdvanceAfter" || has("after")
+        }
+        "has(self.observe) || has(self.approval)" => has("observe") || has("approval"),
+        "(has(self.ownership) && self.ownership == 'Operator') == has(self.template)" => {
+            (new["ownership"] == "Operator") == has("template")
+        }
+        "self.metadata.name.size() <= 63" => new.name().len() <= 63,
+        "self.stable != self.canary" => new["stable"] != new["canary"],
+        "self.apiVersion == 'apps/v1' && self.kind == 'Deployment'" => {
+            new["apiVersion"] == "apps/v1" && new["kind"] == "Deployment"
+        }
+        unknown => panic!("a definition has a rule that sim/api/rules.rs does not know: {unknown}"),
+    }
+}

@@ -1,0 +1,207 @@
+//! Custom kinds by their schema: what is dropped, what is filled in, what is refused.
+use super::{Kind, Status, rules, store::Meta as _};
+use serde_json::{Map, Value, json};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Drops what the schema does not know, and fills in what it has a default for.
+pub(super) fn complete(object: &mut Value, schema: &Value) {
+    let Some(members) = object.as_object_mut() else { return };
+    let properties = &schema["properties"];
+    members
+        .retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata") || !properties[name].is_null());
+    for (name, schema) in properties.as_object().into_iter().flatten().filter(|(name, _)| *name != "metadata") {
+        below(members, name, schema);
+    }
+}
+
+fn below(members: &mut Map<String, Value>, name: &str, schema: &Value) {
+    if let Some(default) = schema.get("default")
+        && !members.contains_key(name)
+    {
+        members.insert(name.to_owned(), default.clone());
+    }
+    if let Some(member) = members.get_mut(name) {
+        walk(member, schema);
+    }
+}
+
+fn walk(value: &mut Value, schema: &Value) {
+    match value {
+        Value::Object(members) => {
+            let (properties, others) = (&schema["properties"], &schema["additionalProperties"]);
+            let keeps = schema["x-kubernetes-preserve-unknown-fields"] == true || others.is_object() || *others == true;
+            if !keeps {
+                members.retain(|name, _| !properties[name].is_null());
+            }
+            for (name, schema) in properties.as_object().into_iter().flatten() {
+                below(members, name, schema);
+            }
+            if others.is_object() {
+                members.values_mut().for_each(|member| walk(member, others));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| walk(item, &schema["items"])),
+        _ => {}
+    }
+}
+
+/// Refuses what the schema does not allow. What was stored already and did not change is not asked again.
+pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Status> {
+    let Some(schema) = kind.custom.as_ref().map(|custom| &custom.schema).filter(|schema| schema.is_object()) else {
+        return Ok(());
+    };
+    let refuse = |(path, why): (String, String)| Status::invalid(kind, new.name(), &path, &why);
+    for member in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if new.get(member).is_none() {
+            return Err(refuse((member.to_owned(), "Required value".to_owned())));
+        }
+    }
+    for (member, schema) in schema["properties"].as_object().into_iter().flatten() {
+        if let Some(value) = new.get(member).filter(|_| member != "metadata") {
+            fits(member, old.and_then(|old| old.get(member)), value, schema).map_err(refuse)?;
+        }
+    }
+    for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+        if !rules::holds(rule.text("rule"), old, new) {
+            return Err(refuse(("<nil>".to_owned(), format!("Invalid value: {}", rule.text("message")))));
+        }
+    }
+    Ok(())
+}
+
+type Wrong = (String, String);
+
+fn fits(path: &str, old: Option<&Value>, new: &Value, schema: &Value) -> Result<(), Wrong> {
+    if old == Some(new) {
+        return Ok(());
+    }
+    let wrong = |why: String| Err((path.to_owned(), why));
+    if !has_type(new, schema) {
+        let (is, wanted) = (type_of(new), schema.text("type"));
+        return wrong(format!("Invalid value: \"{is}\": {path} in body must be of type {wanted}: \"{is}\""));
+    }
+    if let Some(values) = schema["enum"].as_array()
+        && !values.contains(new)
+    {
+        let values: Vec<_> = values.iter().filter(|value| !value.is_null()).map(ToString::to_string).collect();
+        return wrong(format!("Unsupported value: {new}: supported values: {}", values.join(", ")));
+    }
+    match new {
+        Value::String(text) => text_fits(path, text, schema)?,
+        Value::Number(number) => {
+            let limit = |name: &str| schema[name].as_f64();
+            if limit("minimum").is_some_and(|least| number.as_f64() < Some(least)) {
+                let least = &schema["minimum"];
+                return wrong(format!(
+                    "Invalid value: {new}: {path} in body should be greater than or equal to {least}"
+                ));
+            }
+            if limit("maximum").is_some_and(|most| number.as_f64() > Some(most)) {
+                let most = &schema["maximum"];
+                return wrong(format!("Invalid value: {new}: {path} in body should be less than or equal to {most}"));
+            }
+        }
+        Value::Array(items) => {
+            let limit = |name: &str| schema[name].as_u64().and_then(|limit| usize::try_from(limit).ok());
+            if let Some(most) = limit("maxItems").filter(|most| items.len() > *most) {
+                return wrong(format!("Too many: {}: must have at most {most} items", items.len()));
+            }
+            if let Some(least) = limit("minItems").filter(|least| items.len() < *least) {
+                return wrong(format!(
+                    "Invalid value: {}: {path} in body should have at least {least} items",
+                    items.len()
+                ));
+            }
+            for (at, item) in items.iter().enumerate() {
+                fits(&format!("{path}[{at}]"), None, item, &schema["items"])?;
+            }
+        }
+        Value::Object(members) => {
+            for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                if !members.contains_key(name) {
+                    return Err((format!("{path}.{name}"), "Required value".to_owned()));
+                }
+            }
+            for (name, value) in members {
+                let known = schema["properties"].get(name).unwrap_or(&schema["additionalProperties"]);
+                fits(&format!("{path}.{name}"), old.and_then(|old| old.get(name)), value, known)?;
+            }
+            let alternatives = schema["oneOf"].as_array();
+            if let Some(alternatives) = alternatives
+                && alternatives.iter().filter(|one| has_all(members, one)).count() != 1
+            {
+                return wrong(format!("Invalid value: {path} must validate one and only one schema (oneOf)"));
+            }
+        }
+        _ => {}
+    }
+    for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+        if !rules::holds(rule.text("rule"), old, new) {
+            return wrong(format!("Invalid value: {}", rule.text("message")));
+        }
+    }
+    Ok(())
+}
+
+fn has_all(members: &Map<String, Value>, schema: &Value) -> bool {
+    let mut required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    required.all(|name| members.contains_key(name))
+}
+
+fn has_type(value: &Value, schema: &Value) -> bool {
+    match schema.text("type") {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        _ => true,
+    }
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Object(_) => "object",
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::Null => "null",
+    }
+}
+
+fn text_fits(path: &str, text: &str, schema: &Value) -> Result<(), Wrong> {
+    let wrong = |why: String| Err((path.to_owned(), why));
+    let limit = |name: &str| schema[name].as_u64().and_then(|limit| usize::try_from(limit).ok());
+    let length = text.chars().count();
+    if let Some(most) = limit("maxLength").filter(|most| length > *most) {
+        return wrong(format!("Too long: may not be more than {most} bytes"));
+    }
+    if let Some(least) = limit("minLength").filter(|least| length < *least) {
+        return wrong(format!("Invalid value: \"{text}\": {path} in body should be at least {least} chars long"));
+    }
+    if let Some(pattern) = schema["pattern"].as_str()
+        && !matches(pattern, text)
+    {
+        return wrong(format!("Invalid value: \"{text}\": {path} in body should match '{pattern}'"));
+    }
+    if schema["format"] == json!("date-time") && text.parse::<jiff::Timestamp>().is_err() {
+        return wrong(format!("Invalid value: \"{text}\": {path} in body must be of type date-time: \"{text}\""));
+    }
+    Ok(())
+}
+
+/// Whether a text matches a pattern; each pattern is read once.
+fn matches(pattern: &str, text: &str) -> bool {
+    static KNOWN: Mutex<BTreeMap<String, Arc<regex::Regex>>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let regex = known.entry(pattern.to_owned()).or_insert_with(|| {
+        Arc::new(regex::Regex::new(pattern).unwrap_or_else(|error| panic!("{pattern} is no pattern: {error}")))
+    });
+    regex.is_match(text)
+}
