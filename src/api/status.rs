@@ -8,7 +8,7 @@ use crate::{
     notify::AlertEvent,
     vocab::{Verdict, Weight},
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -178,10 +178,10 @@ pub struct StepStatus {
     pub observed_seconds: u64,
     /// When seconds were last added; none while there is nothing to see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_at: Option<Time>,
+    pub observed_at: Option<MicroTime>,
     /// When `observe` was full, for what happens some time after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub full_at: Option<Time>,
+    pub full_at: Option<MicroTime>,
     /// Whether a `Promote` was given for this step.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub approved: bool,
@@ -309,10 +309,10 @@ pub struct Flight {
     pub promotion: Option<Promotion>,
     /// Since when the canary Service points at this candidate and has settled; evidence begins here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evidence_since: Option<Time>,
+    pub evidence_since: Option<MicroTime>,
     /// Since when there has been nothing usable to judge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dark_since: Option<Time>,
+    pub dark_since: Option<MicroTime>,
     /// Whether a person said `Pause`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
@@ -346,7 +346,7 @@ pub struct Settling {
     /// Which change.
     pub what: String,
     /// Since when it has been accepted.
-    pub since: Time,
+    pub since: MicroTime,
 }
 
 /// The candidate that was given up.

@@ -12,7 +12,7 @@ use crate::{
     vocab::Weight,
 };
 use jiff::SignedDuration;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 /// So many ends of a candidate's containers by themselves are one too many: a single one may be the node's fault.
 const CRASHES: i32 = 2;
@@ -391,7 +391,7 @@ impl<'a> Turn<'a> {
 
     /// The canary Service selects the candidate; it moved there while it carried no weight, and evidence begins when that has settled.
     fn canary_on(&mut self, candidate: &ReplicaSet) -> Holds {
-        let now = Time(self.seen.now);
+        let now = MicroTime(self.seen.now);
         let Some(pair) = self.pair() else {
             let flight = self.flight()?;
             if flight.evidence_since.is_none() {

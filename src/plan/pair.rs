@@ -12,7 +12,7 @@ use crate::{
     vocab::{Pair, Weight},
 };
 use jiff::SignedDuration;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -186,6 +186,18 @@ impl<'a> Turn<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Both Services have endpoints, so that a route may name them without losing a request.
+    pub fn reachable(&self, deployment: &Deployment) -> Holds {
+        if self.pair().is_none() || deployment.available == 0 {
+            return Ok(());
+        }
+        let mut services = self.seen.stable_service.iter().chain(&self.seen.canary_service);
+        let Some(service) = services.find(|service| service.endpoints.is_empty()) else { return Ok(()) };
+        let object = format!("Service/{}", service.name);
+        let message = format!("Service {} has no endpoints yet, so no route should name it", service.name);
+        Err(self.wait(Phase::Initializing, Reason::EndpointsNotReady, &object, message, SOON))
     }
 
     /// A Service's endpoints are exactly these pods.
@@ -408,7 +420,7 @@ impl<'a> Turn<'a> {
         let known = flight.settling.as_ref().filter(|settling| settling.what == what).map(|settling| settling.since.0);
         let since = known.unwrap_or(now);
         if known.is_none() {
-            flight.settling = Some(Settling { what: what.to_owned(), since: Time(now) });
+            flight.settling = Some(Settling { what: what.to_owned(), since: MicroTime(now) });
         }
         let left = settle.signed() - now.duration_since(since);
         if left <= SignedDuration::ZERO {

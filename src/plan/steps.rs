@@ -10,7 +10,7 @@ use crate::{
     vocab::{Verdict, Weight},
 };
 use jiff::SignedDuration;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 /// Observed time is written this often at the most, and a look after a longer gap counts no more: nobody was watching.
 const TICK: SignedDuration = SignedDuration::from_secs(5);
@@ -79,7 +79,7 @@ impl Turn<'_> {
         let step = self.status.step.as_mut().ok_or(Stop::Again)?;
         let Some(since) = step.observed_at.as_ref().map(|at| at.0) else {
             if lit {
-                step.observed_at = Some(Time(now));
+                step.observed_at = Some(MicroTime(now));
             }
             return Ok(());
         };
@@ -90,11 +90,11 @@ impl Turn<'_> {
             // What was seen until a look ago was seen; the look itself is what went dark.
             step.observed_at = None;
         } else if passed > GAP {
-            step.observed_at = Some(Time(now));
+            step.observed_at = Some(MicroTime(now));
         } else if passed >= TICK || (full && total < wanted.signed()) {
             let seconds = u64::try_from(passed.as_secs()).unwrap_or(0);
             step.observed_seconds = step.observed_seconds.saturating_add(seconds);
-            step.observed_at = Some(Time(since + SignedDuration::from_secs(passed.as_secs())));
+            step.observed_at = Some(MicroTime(since + SignedDuration::from_secs(passed.as_secs())));
         }
         Ok(())
     }
@@ -107,7 +107,7 @@ impl Turn<'_> {
             return Err(self.wait(Phase::Progressing, Reason::Observing, "", message, SOON));
         }
         if held.full_at.is_none() {
-            let now = Time(self.seen.now);
+            let now = MicroTime(self.seen.now);
             self.status.step.as_mut().ok_or(Stop::Again)?.full_at = Some(now);
         }
         Ok(())
@@ -116,7 +116,7 @@ impl Turn<'_> {
     /// There is nothing usable to see: wait, say so, alert in time; never a pass and never a failure by itself. Holds when
     /// the spec says to go on without a request after so long.
     fn in_the_dark(&mut self, dark: &Dark) -> Holds {
-        let now = Time(self.seen.now);
+        let now = MicroTime(self.seen.now);
         let flight = self.flight()?;
         let since = flight.dark_since.get_or_insert(now).0;
         let analysis = &self.spec().analysis;

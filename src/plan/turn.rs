@@ -50,6 +50,8 @@ pub struct Turn<'a> {
 pub const SOON: SignedDuration = SignedDuration::from_secs(1);
 /// How soon to look again at what a person or another controller must change, beside the watches.
 pub const LATER: SignedDuration = SignedDuration::from_secs(10);
+/// How soon to look again at what is at rest.
+const AT_REST: SignedDuration = SignedDuration::from_mins(30);
 
 impl<'a> Turn<'a> {
     /// A look at this.
@@ -119,9 +121,9 @@ impl<'a> Turn<'a> {
                 self.status.message = message;
             }
         }
-        if look_again.is_none() && !self.status.alerts.is_empty() {
-            look_again = Some(LATER);
-        }
+        // A watch may be silent without anybody noticing.
+        let longest = if self.status.alerts.is_empty() { AT_REST } else { LATER };
+        look_again = Some(look_again.unwrap_or(longest).min(longest.max(LATER)));
         super::report::conditions(&mut self.status, &self.seen.rollout, self.seen.now);
         Plan { status: self.status, effect, look_again, news: self.news }
     }

@@ -9,7 +9,7 @@ use crate::{
     vocab::{Verdict, Weight},
 };
 use jiff::SignedDuration;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 /// Numbers older than this are not the present; it is longer than a provider's time-out and some looks.
 const STALE: SignedDuration = SignedDuration::from_secs(45);
@@ -53,7 +53,7 @@ impl Turn<'_> {
         let history = metrics.iter().filter_map(|(_, seen)| seen.history_from).max();
         let since = self.flight()?.evidence_since.as_ref().map(|since| since.0);
         if let Some(history) = history.filter(|history| since.is_some_and(|since| *history > since)) {
-            self.flight()?.evidence_since = Some(Time(history));
+            self.flight()?.evidence_since = Some(MicroTime(history));
             let message = "the provider's history begins later than the evidence, which begins anew there; the time observed stays";
             self.note(Reason::EvidenceRestarted, message, None);
             return Err(Stop::Again);

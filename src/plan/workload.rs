@@ -49,6 +49,7 @@ impl<'a> Turn<'a> {
         let deployment = self.deployment()?;
         supported(self, deployment)?;
         self.services(deployment)?;
+        self.reachable(deployment)?;
         self.prepared()?;
         self.routed_only()?;
         self.provided()?;

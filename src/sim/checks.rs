@@ -51,6 +51,8 @@ pub struct Checks {
     endings: BTreeMap<String, Cause>,
     trials: BTreeMap<(String, String, i64), Trial>,
     epoch: i64,
+    /// The selectors that the operator wrote last.
+    selectors: BTreeMap<String, Value>,
     /// When each set had how many ready pods, most lately.
     ready: BTreeMap<String, Vec<(u64, i64)>>,
     /// How many replicas the Deployment wanted, and since when.
@@ -105,9 +107,9 @@ impl Checks {
         match kind.as_str() {
             "rollouts" => self.rollout(commit, at),
             "replicasets" => {
-                self.remember_ready(commit, at);
                 self.ownership(at);
             }
+            "pods" => self.remember_ready(commit, at),
             "deployments" => {
                 let wanted = commit.after.as_ref().map_or(0, |it| it.maybe("/spec/replicas").unwrap_or(1));
                 // What was wanted until now counts until now.
@@ -185,13 +187,22 @@ impl Checks {
     }
 
     fn remember_ready(&mut self, commit: &Commit, at: u64) {
-        let Some(set) = &commit.after else { return };
-        let hash = set.text(&format!("/spec/template/metadata/labels/{HASH}")).to_owned();
+        let Some(pod) = commit.after.as_ref().or(commit.before.as_ref()) else { return };
+        let hash = pod.label(HASH).unwrap_or_default().to_owned();
+        let of_hash = |pod: &&Arc<Value>| pod.label(HASH) == Some(&hash) && pods::is_ready(pod) && !pod.is_ending();
+        let ready = i64::try_from(self.of_kind("pods").filter(of_hash).count()).unwrap_or(0);
         let known = self.ready.entry(hash).or_default();
-        known.push((at, set.number("/status/readyReplicas")));
+        known.push((at, ready));
         if known.len() > 64 {
             known.remove(0);
         }
+    }
+
+    /// Whether the Deployment was made smaller a moment ago.
+    pub fn shrank(&self, at: u64) -> bool {
+        let lately = self.wanted.iter().filter(|(time, _)| at.saturating_sub(*time) <= 20_000);
+        let most = lately.map(|(_, wanted)| *wanted).max();
+        self.wanted.last().is_some_and(|(_, now)| most.is_some_and(|most| most > *now))
     }
 
     /// The most ready pods that a hash had within the last seconds.
@@ -329,7 +340,9 @@ impl Checks {
         if changed && controlled_by_deployment && after.is_some() {
             self.wrong("I7 replicas of the Deployment's ReplicaSet are never written", at, commit.name.clone());
         }
-        if size(after) < size(before) {
+        // Behind one ordinary Service pods end as those of any Deployment do.
+        let routed = self.of_kind("httproutes").next().is_some();
+        if size(after) < size(before) && routed {
             let hash = before
                 .as_ref()
                 .map(|set| set.text(&format!("/spec/template/metadata/labels/{HASH}")).to_owned())
@@ -362,8 +375,13 @@ impl Checks {
 
     /// A selector moves only while its Service carries no weight, or gains pods.
     fn wrote_service(&mut self, commit: &Commit, plane: &Plane, at: u64) {
-        let (Some(before), Some(after)) = (&commit.before, &commit.after) else { return };
-        let (from, to) = (&before["spec"]["selector"], &after["spec"]["selector"]);
+        let Some(after) = &commit.after else { return };
+        let to = &after["spec"]["selector"];
+        let Some(before) = &commit.before else {
+            self.selectors.insert(commit.name.clone(), to.clone());
+            return;
+        };
+        let from = &before["spec"]["selector"];
         if from == to {
             return;
         }
@@ -375,7 +393,9 @@ impl Checks {
         };
         let lost: Vec<_> = ready(from).difference(&ready(to)).cloned().collect();
         let weight = plane.weight(&commit.name);
-        if weight > 0 && !lost.is_empty() {
+        // To put back what somebody else changed is no move.
+        let restored = self.selectors.insert(commit.name.clone(), to.clone()).is_some_and(|last| last == *to);
+        if weight > 0 && !lost.is_empty() && !restored {
             self.wrong(
                 "S16 a selector moves only at weight 0",
                 at,
@@ -467,7 +487,8 @@ impl Checks {
         if revision.is_empty() {
             return;
         }
-        let key = (after.uid().to_owned(), revision.clone(), attempt);
+        let flight = format!("{revision} {}", status.text("/flight/startedAt"));
+        let key = (after.uid().to_owned(), flight.clone(), attempt);
         let judged: Vec<String> = status
             .list("/metrics")
             .iter()
@@ -523,7 +544,7 @@ impl Checks {
             trial.entered.entry(index).or_insert(at);
             trial.step = index;
         }
-        let key = (after.uid().to_owned(), revision, attempt);
+        let key = (after.uid().to_owned(), flight, attempt);
         self.trials.insert(key, trial);
     }
 

@@ -147,6 +147,9 @@ impl Stage {
         })
         .await;
         self.pass(3_000).await;
+        if !self.setting.routed {
+            self.world.plane.route("direct/0", Some(vec![(NAME.to_owned(), 100)]));
+        }
         self.world.plane.rate = self.setting.weather.rate;
     }
 

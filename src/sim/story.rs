@@ -241,6 +241,7 @@ impl Stage {
                     let _ = self.git.create("rollouts", NAMESPACE, self.rollout());
                 }
             }
+            Deed::ApplyRoute { .. } | Deed::CreateRoute if !self.setting.routed => {}
             Deed::ApplyRoute { server_side } => {
                 let route = self.route(&[("checkout-stable", 100), ("checkout-canary", 0)]);
                 if *server_side {

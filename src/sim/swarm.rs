@@ -77,9 +77,6 @@ fn setting(dice: &mut Dice) -> Setting {
     setting.judged = dice.permille(750);
     setting.on_delete = *dice.pick(&["Hold", "Hold", "Continue"]);
     setting.scale_down_delay = *dice.pick(&["0s", "3s", "20s"]);
-    if dice.permille(120) {
-        setting.routed = false;
-    }
     if dice.permille(250) {
         setting.steps = json!([{"name": "all", "weight": 50, "replicas": 2, "observe": "4s"}]);
     }
@@ -94,6 +91,11 @@ fn setting(dice: &mut Dice) -> Setting {
             collect: (50, dice.range(500, 5_000)),
             ..Weather::default()
         };
+    }
+    if dice.permille(120) {
+        setting.routed = false;
+        // Without a gateway between, an application has to drain, as with any Deployment.
+        setting.weather = Weather { end: (8_000, 9_000), ..Weather::default() };
     }
     setting
 }
@@ -111,7 +113,7 @@ fn script(plot: &str, dice: &mut Dice) -> Vec<(u64, Deed)> {
                     [usize::try_from(at(0, 5)).unwrap_or(0)];
                 script.push((time, Deed::Act(action, at(0, 1) == 1)));
             }
-            script.push((120_000, Deed::Act("Resume", false)));
+            script.push((120_000, Deed::Act("Resume", true)));
             script
         }
         "deleted" => {
@@ -252,7 +254,7 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
                 let action = *dice.pick(&["Promote", "Abort", "Retry", "Pause", "Resume", "PromoteFull"]);
                 push(at + dice.range(0, 2_000), Deed::Act(action, dice.permille(500)));
             }
-            push(at + 30_000, Deed::Act("Resume", false));
+            push(at + 30_000, Deed::Act("Resume", true));
         }
         "F25" => {
             let deed = match dice.range(0, 4) {

@@ -211,7 +211,11 @@ impl Sync<'_> {
                 }
                 Err(Again)
             }
-            Err(_) => Err(Again),
+            Err(_) => {
+                // It says so in its status, and tries again.
+                self.status(None)?;
+                Err(Again)
+            }
         }
     }
 

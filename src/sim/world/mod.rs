@@ -295,6 +295,8 @@ impl World {
             return;
         }
         let cause = match commit.user.as_str() {
+            // It follows the Deployment, as the Deployment's own would.
+            OPERATOR if after.is_some_and(|after| after > 0) && self.checks.shrank(self.now()) => Cause::Others,
             OPERATOR => Cause::Machinery,
             // It follows a number that somebody wrote, or rolls; only the first is nobody's fault.
             deployments::USER => {
@@ -304,7 +306,7 @@ impl World {
                     all.iter().find(|it| Some(it.uid()) == owner.as_deref()).and_then(|it| it.maybe("/spec/replicas"));
                 if wanted == after { Cause::Others } else { Cause::Machinery }
             }
-            COLLECTOR => Cause::Machinery,
+            COLLECTOR => return,
             _ => Cause::Others,
         };
         self.scalers.insert(uid, cause);
@@ -322,7 +324,7 @@ impl World {
                 let owner = after.controller().unwrap_or_default().to_owned();
                 let cause = match commit.user.as_str() {
                     pods::REPLICA_SETS => self.scalers.get(&owner).copied().unwrap_or(Cause::Others),
-                    COLLECTOR => Cause::Machinery,
+                    COLLECTOR => self.scalers.get(&owner).copied().unwrap_or(Cause::Machinery),
                     _ => Cause::Others,
                 };
                 self.checks.ending(&name, cause);
