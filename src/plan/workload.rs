@@ -4,10 +4,13 @@
 //! swap. Two, and its controller scales one of them to nothing; history with it, and a scale event brings an old version back.
 use super::{
     Belt, Claim, Deployment, Effect, Found, ReplicaSet,
-    observed::Map,
+    observed::{AlertEvent, Map},
     turn::{Holds, LATER, SOON, Stop, Turn, target},
 };
-use crate::api::{GROUP, HASH_LABEL, HeldBy, Phase, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Reason, WorkloadStatus};
+use crate::{
+    api::{GROUP, HASH_LABEL, HeldBy, Phase, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Reason, WorkloadStatus},
+    vocab::Weight,
+};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
@@ -238,16 +241,46 @@ impl<'a> Turn<'a> {
                 {
                     return Err(self.take_out(surplus, deployment));
                 }
-                let names: Vec<_> = sets.iter().map(|set| set.name.as_str()).collect();
-                let message = format!(
-                    "the Deployment controls {} where only {} was expected; nothing is moved until that is cleared",
-                    names.join(", "),
-                    known.as_deref().unwrap_or("none")
-                );
-                let object = format!("Deployment/{}", deployment.name);
-                Err(self.wait(Phase::Blocked, Reason::WorkloadContested, &object, message, SOON))
+                let names: Vec<_> = sets.iter().map(|set| set.name.clone()).collect();
+                Err(self.outrun(&names))
             }
         }
+    }
+
+    /// Without a policy that forbids it, somebody's write has let the Deployment roll by itself. Nobody can stop that any
+    /// more, so its update finishes, through Services that reach all its pods, and then it is taken over again.
+    fn outrun(&mut self, names: &[String]) -> Stop {
+        let mut step_aside = || {
+            self.widened()?;
+            if self.status.flight.is_some() {
+                self.lowered(Weight::ZERO, Phase::Waiting)?;
+                let settle = self.settle();
+                self.settled(
+                    "no requests to the canary Service, for the Deployment rolls by itself",
+                    settle,
+                    Phase::Waiting,
+                )?;
+            }
+            for set in self.seen.ours() {
+                self.scaled(set, 0)?;
+            }
+            Ok(())
+        };
+        if let Err(stop) = step_aside() {
+            return stop;
+        }
+        let message = format!(
+            "somebody's write let the Deployment roll by itself, and it controls {}; it is taken over again when that is done",
+            names.join(", ")
+        );
+        self.note(Reason::WorkloadContested, message.clone(), None);
+        self.alert(AlertEvent::Blocked, Reason::WorkloadContested, &message, None);
+        self.status.workload = None;
+        self.status.flight = None;
+        self.status.latch = None;
+        self.status.past = None;
+        self.status.step = None;
+        Stop::Again
     }
 
     /// Somebody deleted the ReplicaSet that serves. Under the policy its Deployment cannot make it again, so we do, by the

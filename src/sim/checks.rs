@@ -342,6 +342,8 @@ impl Checks {
         }
         // Behind one ordinary Service pods end as those of any Deployment do.
         let routed = self.of_kind("httproutes").next().is_some();
+        // What nobody can reach any more may end.
+        let routed = routed && self.of_kind("deployments").next().is_some();
         if size(after) < size(before) && routed {
             let hash = before
                 .as_ref()
@@ -568,8 +570,8 @@ impl Checks {
         if !commanded && stayed + 1_000 < wanted {
             self.wrong("S07 a step has its time", at, format!("step {left} was left after {stayed} ms of {wanted}"));
         }
-        let unknown: Vec<_> = old
-            .list("/metrics")
+        let unknown: Vec<_> = rollout
+            .list("/status/metrics")
             .iter()
             .filter(|metric| metric.text("/verdict") == "Unknown")
             .map(|metric| metric.text("/name").to_owned())

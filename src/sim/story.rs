@@ -176,7 +176,8 @@ impl Story {
                 what: format!("it was not taken over: {phase} {message}"),
             });
         }
-        if !settled {
+        let flaps = script.iter().any(|(_, deed)| matches!(deed, Deed::Image(image) if image.contains("flaps")));
+        if !settled && !flaps {
             let words =
                 ending.told.iter().rev().take(3).map(|(_, words)| words.clone()).collect::<Vec<_>>().join(" <- ");
             ending.violations.push(Violation {
@@ -526,6 +527,12 @@ impl Stage {
             }
             "Waiting" | "Blocked"
                 if did(|deed| matches!(deed, Deed::DeleteRoute | Deed::Scale(0) | Deed::DeleteDeployment)) => {}
+            "Initializing"
+                if did(|deed| matches!(deed, Deed::DeleteRollout(_)))
+                    && did(|deed| matches!(deed, Deed::ApplyRollout)) =>
+            {
+                return;
+            }
             "Paused" if did(|deed| matches!(deed, Deed::Act("Pause", _))) => return,
             "AwaitingApproval" => return,
             phase => wrong("L01 it comes to rest", format!("it rests in {phase}: {}", ending.message)),

@@ -93,6 +93,10 @@ pub fn plain(template: &Value) -> Value {
     if let Some(labels) = plain.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
         labels.remove(HASH);
     }
+    // What a newer API server fills in is no difference.
+    if let Some(spec) = plain.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.remove("brandNew");
+    }
     plain
 }
 

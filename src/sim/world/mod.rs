@@ -295,6 +295,7 @@ impl World {
             return;
         }
         let cause = match commit.user.as_str() {
+            _ if !self.is_held() => Cause::Others,
             // It follows the Deployment, as the Deployment's own would.
             OPERATOR if after.is_some_and(|after| after > 0) && self.checks.shrank(self.now()) => Cause::Others,
             OPERATOR => Cause::Machinery,
@@ -387,9 +388,11 @@ impl World {
             Event::PodReady(name, ready) => self.pod_ready(&name, ready),
             Event::PodCrashes(name) => self.pod_crashes(&name),
             Event::PodEnds(name) => {
+                let now = self.now();
                 let cause = self.checks.cause_of(&name);
                 if let Some(process) = self.plane.processes.get_mut(&name) {
                     process.dead = process.dead.or(Some(cause));
+                    process.died = Some((now, cause));
                 }
                 if let Some(pod) = self.server.get("pods", NAMESPACE, &name) {
                     let _ = self.hands.kubelet.delete_now("pods", &pod);
@@ -408,13 +411,31 @@ impl World {
         }
     }
 
-    /// By whose doing a Service has no endpoint: others', when the last of its pods ended or failed by itself.
+    /// By whose doing a Service has no endpoint: its pods are there and not ready, which is the release's own, or they are
+    /// gone by the doing of who ended the last of them.
     fn whose_doing(&self, service: &str) -> Option<Cause> {
+        if !self.is_held() {
+            return Some(Cause::Others);
+        }
         let service = self.server.get("services", NAMESPACE, service)?;
+        let selector = service.pointer("/spec/selector");
+        if self.server.list("pods", NAMESPACE).iter().any(|pod| pod.matches(selector)) {
+            return Some(Cause::Others);
+        }
         let hash = service.text(&format!("/spec/selector/{HASH}")).to_owned();
         let of_hash = |process: &&Process| hash.is_empty() || process.hash == hash;
-        let dead: Vec<_> = self.plane.processes.values().filter(of_hash).filter_map(|process| process.dead).collect();
-        if dead.contains(&Cause::Machinery) { Some(Cause::Machinery) } else { Some(Cause::Others) }
+        let last =
+            self.plane.processes.values().filter(of_hash).filter_map(|process| process.died).max_by_key(|(at, _)| *at);
+        Some(last.map_or(Cause::Others, |(_, cause)| cause))
+    }
+
+    /// Whether the operator answers for the Deployment.
+    fn is_held(&self) -> bool {
+        let namespace = self.server.get("namespaces", "", NAMESPACE);
+        let rollout = self.server.get("rollouts", NAMESPACE, super::stage::NAME);
+        let deployment = self.server.get("deployments", NAMESPACE, super::stage::NAME);
+        let held = rollout.as_ref().map(|it| it.text("/status/workload/uid").to_owned()).unwrap_or_default();
+        namespace.is_some_and(|it| !it.is_ending()) && deployment.is_some_and(|it| !it.is_ending() && it.uid() == held)
     }
 
     fn accept(&mut self, name: &str) {
@@ -493,6 +514,7 @@ impl World {
             answered: 0,
             failed: 0,
             dead: None,
+            died: None,
         });
         if ready {
             process.dead = None;

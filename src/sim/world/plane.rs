@@ -24,6 +24,8 @@ pub struct Process {
     pub failed: u64,
     /// Since when it does not answer, and by whose doing.
     pub dead: Option<Cause>,
+    /// When its pod ended, in milliseconds of the story, and by whose doing.
+    pub died: Option<(u64, Cause)>,
 }
 
 /// Requests that got no answer.
