@@ -234,11 +234,18 @@ impl<'a> Turn<'a> {
 
     /// Both Services name one revision's hash; before the first candidate pod that changes no endpoint.
     fn narrowed(&self, stable: &ReplicaSet) -> Holds {
-        let Some(pair) = self.pair() else { return Ok(()) };
-        for (found, name) in [(&self.seen.stable_service, &pair.stable), (&self.seen.canary_service, &pair.canary)] {
+        let (Some(pair), Some(flight)) = (self.pair(), &self.status.flight) else { return Ok(()) };
+        // One that somebody widened in the middle of it goes back to where it had pointed.
+        let candidate = self.seen.replica_set(&flight.candidate).unwrap_or(stable);
+        let moved = flight.promotion.as_ref().is_some_and(|promotion| promotion.moved);
+        let home = if moved { candidate } else { stable };
+        let trial = if flight.evidence_since.is_some() { candidate } else { stable };
+        let services =
+            [(&self.seen.stable_service, &pair.stable, home), (&self.seen.canary_service, &pair.canary, trial)];
+        for (found, name, set) in services {
             let service = self.service(found.as_ref(), name)?;
             if service.hash().is_none() {
-                self.selects(service, Some(&stable.hash))?;
+                self.selects(service, Some(&set.hash))?;
             }
         }
         Ok(())

@@ -47,6 +47,8 @@ struct Trial {
 #[derive(Default)]
 pub struct Checks {
     objects: Objects,
+    /// Nothing keeps the Deployment controller from acting by itself.
+    pub unguarded: bool,
     /// By whose doing a pod is ending.
     endings: BTreeMap<String, Cause>,
     trials: BTreeMap<(String, String, i64), Trial>,
@@ -227,7 +229,7 @@ impl Checks {
                 continue;
             }
             let sets: Vec<Arc<Value>> = self.of_kind("replicasets").filter(|set| !set.is_ending()).cloned().collect();
-            if !rollout.is_ending() {
+            if !rollout.is_ending() && !self.unguarded {
                 let controlled: Vec<_> = sets
                     .iter()
                     .filter(|set| set.controller() == Some(deployment.uid()))
@@ -343,7 +345,7 @@ impl Checks {
         // Behind one ordinary Service pods end as those of any Deployment do.
         let routed = self.of_kind("httproutes").next().is_some();
         // What nobody can reach any more may end.
-        let routed = routed && self.of_kind("deployments").next().is_some();
+        let routed = routed && !self.unguarded && self.of_kind("deployments").next().is_some();
         if size(after) < size(before) && routed {
             let hash = before
                 .as_ref()

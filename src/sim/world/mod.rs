@@ -78,8 +78,8 @@ enum Event {
     Set(String),
     Endpoints(String),
     Accept(String),
-    PlaneRoute(String, Vec<(String, Vec<(String, u64)>)>),
-    PlaneEndpoints(String, BTreeSet<String>),
+    PlaneRoute(String, u64, Vec<(String, Vec<(String, u64)>)>),
+    PlaneEndpoints(String, u64, BTreeSet<String>),
     PodStarts(String),
     PodReady(String, bool),
     PodCrashes(String),
@@ -119,6 +119,10 @@ pub struct World {
     /// Who scaled a ReplicaSet last, by uid.
     scalers: BTreeMap<String, Cause>,
     restarts: BTreeMap<String, i64>,
+    /// The version of each object that the gateway acts on.
+    heard: BTreeMap<String, u64>,
+    /// Nothing keeps the Deployment controller from acting by itself.
+    pub unguarded: bool,
 }
 
 struct Hands {
@@ -158,6 +162,8 @@ impl World {
             server,
             scalers: BTreeMap::new(),
             restarts: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            unguarded: false,
         };
         world.after(SCRAPE, Event::Scrape);
         world
@@ -269,7 +275,7 @@ impl World {
                     .after
                     .as_ref()
                     .map_or_else(BTreeSet::new, |slice| pods::endpoints_of(slice).into_iter().collect());
-                self.soon(weather.plane, Event::PlaneEndpoints(service, pods));
+                self.soon(weather.plane, Event::PlaneEndpoints(service, commit.rv, pods));
             }
             "httproutes" => {
                 let spec = |object: Option<&Arc<Value>>| object.map(|object| object["spec"].clone());
@@ -295,7 +301,7 @@ impl World {
             return;
         }
         let cause = match commit.user.as_str() {
-            _ if !self.is_held() => Cause::Others,
+            _ if self.unguarded || !self.is_held() => Cause::Others,
             // It follows the Deployment, as the Deployment's own would.
             OPERATOR if after.is_some_and(|after| after > 0) && self.checks.shrank(self.now()) => Cause::Others,
             OPERATOR => Cause::Machinery,
@@ -368,7 +374,10 @@ impl World {
                 }
             }
             Event::Accept(name) => self.accept(&name),
-            Event::PlaneRoute(route, rules) => {
+            Event::PlaneRoute(route, version, rules) => {
+                if !self.is_news(&format!("route {route}"), version) {
+                    return;
+                }
                 for old in self.plane.rules_of(&format!("{route}/")) {
                     self.plane.route(&old, None);
                 }
@@ -376,7 +385,10 @@ impl World {
                     self.plane.route(&format!("{route}/{rule}"), Some(backends));
                 }
             }
-            Event::PlaneEndpoints(service, pods) => {
+            Event::PlaneEndpoints(service, version, pods) => {
+                if !self.is_news(&format!("endpoints of {service}"), version) {
+                    return;
+                }
                 let cause = if pods.is_empty() { self.whose_doing(&service) } else { None };
                 match cause {
                     Some(cause) => drop(self.plane.bereft.insert(service.clone(), cause)),
@@ -411,6 +423,14 @@ impl World {
         }
     }
 
+    /// A gateway hears of one object's changes in their order.
+    fn is_news(&mut self, object: &str, version: u64) -> bool {
+        let known = self.heard.entry(object.to_owned()).or_default();
+        let news = version >= *known;
+        *known = version.max(*known);
+        news
+    }
+
     /// By whose doing a Service has no endpoint: its pods are there and not ready, which is the release's own, or they are
     /// gone by the doing of who ended the last of them.
     fn whose_doing(&self, service: &str) -> Option<Cause> {
@@ -440,7 +460,7 @@ impl World {
 
     fn accept(&mut self, name: &str) {
         let Some(route) = self.server.get("httproutes", NAMESPACE, name) else {
-            self.happen(Event::PlaneRoute(name.to_owned(), Vec::new()));
+            self.happen(Event::PlaneRoute(name.to_owned(), self.server.version(), Vec::new()));
             return;
         };
         let rules: Vec<_> = route
@@ -457,7 +477,7 @@ impl World {
             })
             .collect();
         let range = self.weather.plane;
-        self.soon(range, Event::PlaneRoute(name.to_owned(), rules));
+        self.soon(range, Event::PlaneRoute(name.to_owned(), self.server.version(), rules));
         if !self.gateway_writes {
             return;
         }
