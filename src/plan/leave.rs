@@ -67,9 +67,16 @@ impl<'a> Turn<'a> {
         if self.status.flight.is_some() {
             self.home(stable, Phase::Waiting, continues)?;
         }
-        self.widened()?;
         let candidate = self.status.flight.as_ref().map(|flight| flight.candidate.clone());
         let candidate = candidate.and_then(|name| self.seen.replica_set(&name)).filter(|_| continues);
+        // What else has pods ends while no Service selects them.
+        for set in self.seen.ours().filter(|set| Some(&set.name) != candidate.map(|candidate| &candidate.name)) {
+            self.scaled(set, 0)?;
+            if set.status_replicas > 0 {
+                return Err(self.wait(Phase::Waiting, Reason::PodsNotReady, &set.name, "old pods are ending", SOON));
+            }
+        }
+        self.widened()?;
         if let Some(candidate) = candidate {
             if deployment.paused && self.seen.belt == Belt::Armed {
                 return Err(Stop::Do(Effect::Pause { deployment: target(deployment), paused: false }));
@@ -82,13 +89,7 @@ impl<'a> Turn<'a> {
                 return Err(self.hand_in(candidate, deployment));
             }
         }
-        for set in self.seen.ours() {
-            self.scaled(set, 0)?;
-        }
         let Some(set) = self.seen.ours().next() else { return Ok(()) };
-        if set.status_replicas > 0 {
-            return Err(self.wait(Phase::Waiting, Reason::PodsNotReady, &set.name, "old pods are ending", SOON));
-        }
         let untested =
             same_template(&set.template, &deployment.template) && !same_template(&set.template, &stable.template);
         if untested {

@@ -439,7 +439,9 @@ impl World {
         }
         let service = self.server.get("services", NAMESPACE, service)?;
         let selector = service.pointer("/spec/selector");
-        if self.server.list("pods", NAMESPACE).iter().any(|pod| pod.matches(selector)) {
+        let deployment = self.server.get("deployments", NAMESPACE, super::stage::NAME)?;
+        let wanted = deployment.maybe("/spec/replicas") != Some(0);
+        if !wanted || self.server.list("pods", NAMESPACE).iter().any(|pod| pod.matches(selector)) {
             return Some(Cause::Others);
         }
         let hash = service.text(&format!("/spec/selector/{HASH}")).to_owned();
