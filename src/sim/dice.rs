@@ -45,12 +45,7 @@ impl Dice {
 
     /// How many of `n` come to pass, each by itself with this chance. Exact for small `n`, close for others.
     pub fn of_many(&mut self, n: u64, chance: f64) -> u64 {
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "chances"
-        )]
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "chances")]
         let often = (chance.clamp(0.0, 1.0) * 1_000_000.0) as u64;
         (0..n).filter(|_| self.next() % 1_000_000 < often).count() as u64
     }

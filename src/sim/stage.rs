@@ -134,9 +134,9 @@ impl Stage {
         });
         admin.create("alertreceivers", NAMESPACE, receiver).unwrap();
         self.git.create("deployments", NAMESPACE, self.deployment("app:v1")).unwrap();
-        self.git.create("services", NAMESPACE, self.service()).unwrap();
+        self.git.create("services", NAMESPACE, Self::service()).unwrap();
         if self.setting.routed {
-            self.git.create("httproutes", NAMESPACE, self.route(&[(NAME, 100)])).unwrap();
+            self.git.create("httproutes", NAMESPACE, Self::route(&[(NAME, 100)])).unwrap();
         }
         self.world.plane.rate = 0.0;
         self.until(60_000, |world| {
@@ -162,7 +162,7 @@ impl Stage {
         if self.setting.routed {
             self.until(120_000, |world| phase(world).1.contains("backendRefs") || phase(world).1.contains("route"))
                 .await;
-            let route = self.route(&[("checkout-stable", 100), ("checkout-canary", 0)]);
+            let route = Self::route(&[("checkout-stable", 100), ("checkout-canary", 0)]);
             let stored = self.world.server.get("httproutes", NAMESPACE, NAME).unwrap();
             self.pass(3_000).await;
             self.git.merge("httproutes", &stored, json!({"spec": route["spec"]})).unwrap();
@@ -179,7 +179,7 @@ impl Stage {
         })
     }
 
-    fn service(&self) -> Value {
+    fn service() -> Value {
         json!({
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME, "namespace": NAMESPACE},
             "spec": {"selector": {"app": NAME}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
@@ -187,7 +187,7 @@ impl Stage {
     }
 
     /// The route as it is in Git, with these backends.
-    pub fn route(&self, backends: &[(&str, u64)]) -> Value {
+    pub fn route(backends: &[(&str, u64)]) -> Value {
         let backends: Vec<_> =
             backends.iter().map(|(name, weight)| json!({"name": name, "port": 80, "weight": weight})).collect();
         json!({

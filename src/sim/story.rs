@@ -1,11 +1,10 @@
 //! Stories: what people, machines and accidents do to a shop with an operator, and what must be true at the end.
 use super::{
     checks::Violation,
-    dice::Dice,
     faults::Crash,
     json::Read,
     stage::{NAME, Policy, Setting, Stage, phase, template},
-    world::{NAMESPACE, OPERATOR, Weather, deployments, plane::Cause, pods, prometheus::Mood},
+    world::{NAMESPACE, OPERATOR, deployments, plane::Cause, pods, prometheus::Mood},
 };
 use crate::cluster::Tamper;
 use serde_json::{Value, json};
@@ -119,21 +118,15 @@ pub struct Ending {
     /// Virtual seconds.
     pub seconds: u64,
     pub commits: usize,
-    /// The operator's writes after the Deployment was taken over.
-    pub writes: u64,
     /// The first process's writes until it was over.
     pub first_process: u64,
     pub phase: String,
     pub message: String,
-    /// What the Deployment runs.
-    pub serving: String,
     /// Requests lost by the operator's doing, and by others'.
     pub lost: f64,
     pub harm: f64,
     /// What was decided and written, with its time in milliseconds.
     pub told: Vec<(u64, String)>,
-    /// Creations, deletions and updates by kind, for comparison with the story without faults.
-    pub counts: std::collections::BTreeMap<String, u64>,
     /// A number that tells whether two runs were the same, bit for bit.
     pub print: u64,
 }
@@ -249,7 +242,7 @@ impl Stage {
             }
             Deed::ApplyRoute { .. } | Deed::CreateRoute if !self.setting.routed => {}
             Deed::ApplyRoute { server_side } => {
-                let route = self.route(&[("checkout-stable", 100), ("checkout-canary", 0)]);
+                let route = Self::route(&[("checkout-stable", 100), ("checkout-canary", 0)]);
                 if *server_side {
                     let _ = server.apply("git", ("git", true), "httproutes", NAMESPACE, route);
                 } else if let Some(stored) = get("httproutes", NAME) {
@@ -269,7 +262,7 @@ impl Stage {
                 }
             }
             Deed::CreateRoute => {
-                let route = self.route(&[("checkout-stable", 100), ("checkout-canary", 0)]);
+                let route = Self::route(&[("checkout-stable", 100), ("checkout-canary", 0)]);
                 let _ = self.git.create("httproutes", NAMESPACE, route);
             }
             Deed::Evict { stable, count } => {
@@ -431,7 +424,6 @@ impl Stage {
         let lost = |cause: Cause| {
             self.world.plane.losses.iter().filter(|loss| loss.cause == cause).map(|loss| loss.requests).sum()
         };
-        let deployment = self.world.server.get("deployments", NAMESPACE, NAME);
         let checks = &self.world.checks;
         let mut told = checks.told.clone();
         for loss in &self.world.plane.losses {
@@ -445,20 +437,18 @@ impl Stage {
             violations: checks.violations.clone(),
             seconds: self.world.now() / 1_000,
             commits: self.world.server.commit_count(),
-            writes: checks.writes.values().sum(),
             first_process: self.replicas[0].first_writes(),
             phase,
             message,
-            serving: deployment.map(|it| pods::image_of(&it).to_owned()).unwrap_or_default(),
             lost: lost(Cause::Machinery),
             harm: lost(Cause::Others),
-            counts: checks.writes.clone(),
             print: checks.print,
             told,
         }
     }
 
     /// What must be true when everything has come to rest.
+    #[expect(clippy::too_many_lines, reason = "one block for each thing that must be true")]
     fn at_the_end(&self, ending: &mut Ending, script: &[(u64, Deed)]) {
         let at = self.world.now();
         let mut wrong = |rule: &'static str, what: String| ending.violations.push(Violation { rule, at, what });

@@ -236,7 +236,10 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
             push(at, Deed::Gateway { writes: false });
             push(at + long, Deed::Gateway { writes: true });
         }
-        "F21" => push(at, Deed::Image(*dice.pick(&["app:v4-never", "app:v4-crash", "app:v4-missing"]))),
+        "F21" => {
+            let image: &&'static str = dice.pick(&["app:v4-never", "app:v4-crash", "app:v4-missing"]);
+            push(at, Deed::Image(image));
+        }
         "F22" => {
             push(at, Deed::Evict { stable: true, count: usize::try_from(dice.range(1, 4)).unwrap_or(1) });
             push(at + long, Deed::Evict { stable: false, count: 2 });
@@ -306,34 +309,33 @@ mod tests {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(or)
     }
 
-    /// `hack/simulate` runs this with other numbers.
-    #[test]
-    fn stories_of_all_kinds_violate_nothing() {
-        let (from, count) = (number("BELLWETHER_FIRST_SEED", 1), number("BELLWETHER_SEEDS", 40));
-        let show = number("BELLWETHER_SHOW", 2);
+    /// What went wrong in stories that are told side by side, in the order of their numbers.
+    fn tell_all(count: u64, story: impl Fn(u64) -> Story + Sync) -> Vec<String> {
+        let show = usize::try_from(number("BELLWETHER_SHOW", 2)).unwrap_or(2);
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let (next, wrong) = (AtomicU64::new(from), Mutex::new(Vec::new()));
+        let (next, wrong) = (AtomicU64::new(0), Mutex::new(Vec::new()));
         let rules: Mutex<BTreeMap<&'static str, Vec<u64>>> = Mutex::default();
         let begun = Instant::now();
         std::thread::scope(|scope| {
             for _ in 0..cores {
                 scope.spawn(|| {
                     loop {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= from + count {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        if at >= count {
                             return;
                         }
-                        let story = story(seed);
-                        let ending = std::panic::catch_unwind(|| story.tell(None));
-                        match ending {
+                        let story = story(at);
+                        let title =
+                            format!("{} of seed {}: {:?} {:?}", story.name, story.seed, story.script, story.crashes);
+                        match std::panic::catch_unwind(|| story.tell(None)) {
                             Ok(ending) if ending.violations.is_empty() => {}
                             Ok(ending) => {
                                 for violation in &ending.violations {
-                                    rules.lock().unwrap().entry(violation.rule).or_default().push(seed);
+                                    rules.lock().unwrap().entry(violation.rule).or_default().push(story.seed);
                                 }
-                                wrong.lock().unwrap().push((seed, format!("{:?}\n{ending}", story.script)));
+                                wrong.lock().unwrap().push((at, format!("{title}\n{ending}")));
                             }
-                            Err(_) => wrong.lock().unwrap().push((seed, format!("it panicked: {:?}", story.script))),
+                            Err(_) => wrong.lock().unwrap().push((at, format!("{title}\nit panicked"))),
                         }
                     }
                 });
@@ -342,8 +344,8 @@ mod tests {
         let took = begun.elapsed().as_secs_f64();
         let mut wrong = wrong.into_inner().unwrap();
         wrong.sort();
-        for (seed, text) in wrong.iter().take(usize::try_from(show).unwrap_or(2)) {
-            println!("\n======== seed {seed}\n{text}");
+        for (_, text) in wrong.iter().take(show) {
+            println!("\n======== {text}");
         }
         for (rule, seeds) in rules.into_inner().unwrap() {
             println!("{rule}: {} ({:?})", seeds.len(), &seeds[..seeds.len().min(12)]);
@@ -351,6 +353,54 @@ mod tests {
         #[expect(clippy::cast_precision_loss, reason = "counts")]
         let rate = count as f64 / took;
         println!("{count} stories, {} with violations, {took:.1} s, {rate:.1} stories a second", wrong.len());
+        wrong.into_iter().map(|(_, text)| text).collect()
+    }
+
+    /// `hack/simulate` runs this with other numbers.
+    #[test]
+    fn stories_of_all_kinds_violate_nothing() {
+        let (from, count) = (number("BELLWETHER_FIRST_SEED", 1), number("BELLWETHER_SEEDS", 60));
+        println!("seeds {from} to {}", from + count - 1);
+        assert!(tell_all(count, |at| story(from + at)).is_empty());
+    }
+
+    #[test]
+    fn each_fault_alone_violates_nothing() {
+        let all: Vec<(&str, &str)> =
+            ["good", "bad"].iter().flat_map(|plot| FAULTS.iter().map(|fault| (*plot, *fault))).collect();
+        let count = u64::try_from(all.len()).unwrap();
+        let wrong = tell_all(count, |at| {
+            let (plot, fault) = all[usize::try_from(at).unwrap()];
+            with_fault(plot, fault, 7_000 + at)
+        });
         assert!(wrong.is_empty());
+    }
+
+    /// Every write of a story, and each way in which a process can end at it; `cargo test` takes some of them.
+    #[test]
+    fn a_crash_at_any_write_violates_nothing() {
+        let every = number("BELLWETHER_CRASH_EVERY", 11);
+        let mut all = Vec::new();
+        for (plot, seed) in [("good", 11), ("bad", 12), ("revert", 13), ("deleted", 14)] {
+            let writes = plotted(plot, seed).tell(None).first_process;
+            assert!(writes > 10, "{plot} has {writes} writes");
+            let points = (1..=writes)
+                .flat_map(|at| [Crash::Before, Crash::Unanswered, Crash::After].map(|how| (plot, seed, at, how)));
+            all.extend(points);
+        }
+        let all: Vec<_> = all.into_iter().step_by(usize::try_from(every).unwrap()).collect();
+        let wrong = tell_all(u64::try_from(all.len()).unwrap(), |at| {
+            let (plot, seed, write, how) = all[usize::try_from(at).unwrap()];
+            Story { crashes: vec![(write, how)], ..plotted(plot, seed) }
+        });
+        assert!(wrong.is_empty());
+    }
+
+    #[test]
+    fn one_seed_is_one_story() {
+        for seed in [3, 17] {
+            let (one, other) = (story(seed).tell(None), story(seed).tell(None));
+            assert_eq!((one.print, one.commits, one.told), (other.print, other.commits, other.told), "seed {seed}");
+        }
     }
 }

@@ -41,7 +41,7 @@ pub fn sync(hand: &Hand, namespace: &str, name: &str) -> Result<(), Again> {
         if look.deployment.is("/spec/paused") {
             look.clean_up(new.as_ref())?;
         }
-        let new = look.refreshed(new)?;
+        let new = look.refreshed(new);
         return look.status(new.as_ref());
     }
     look.roll()
@@ -100,11 +100,12 @@ pub fn plain(template: &Value) -> Value {
     plain
 }
 
+const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
 /// A name for a template, as stable as the text it is made of.
 fn hash_of(template: &Value, collisions: i64) -> String {
     let text = format!("{}{collisions}", plain(template));
     let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut rest = u64::from(hash) | 1 << 33;
     let mut name = String::new();
     for _ in 0..9 {
@@ -171,7 +172,7 @@ impl Sync<'_> {
         let old = self.old(existing.as_ref());
         let newest = old.iter().filter_map(|set| annotated(set, REVISION)).max().unwrap_or(0);
         if let Some(set) = existing {
-            if annotated(&set, REVISION).unwrap_or(0) >= newest + 1 {
+            if annotated(&set, REVISION).unwrap_or(0) > newest {
                 return Ok(Some(set));
             }
             let change = json!({"metadata": {"annotations": {REVISION: (newest + 1).to_string()}}});
@@ -233,9 +234,9 @@ impl Sync<'_> {
         set
     }
 
-    fn refreshed(&mut self, new: Option<Set>) -> Result<Option<Set>, Again> {
+    fn refreshed(&self, new: Option<Set>) -> Option<Set> {
         let uid = new.map(|set| set.uid().to_owned());
-        Ok(self.sets.iter().find(|set| Some(set.uid()) == uid.as_deref()).cloned())
+        self.sets.iter().find(|set| Some(set.uid()) == uid.as_deref()).cloned()
     }
 
     fn scale_to(&mut self, set: &Set, replicas: i64) -> Result<Set, Again> {
@@ -344,7 +345,7 @@ impl Sync<'_> {
             }
         }
         if self.scale_old_down(&set)? {
-            let new = self.refreshed(new)?;
+            let new = self.refreshed(new);
             return self.status(new.as_ref());
         }
         let complete = ["/status/updatedReplicas", "/status/replicas", "/status/availableReplicas"]
@@ -353,7 +354,7 @@ impl Sync<'_> {
         if complete {
             self.clean_up(Some(&set))?;
         }
-        let new = self.refreshed(new)?;
+        let new = self.refreshed(new);
         self.status(new.as_ref())
     }
 

@@ -19,11 +19,6 @@ impl Hand {
         Self { server, user: user.to_owned() }
     }
 
-    /// The API server.
-    pub fn server(&self) -> &Server {
-        &self.server
-    }
-
     /// One object as it is now.
     pub fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
         self.server.get(plural, namespace, name)

@@ -93,13 +93,11 @@ pub fn sync_set(
                 },
                 "spec": template["spec"],
             });
-            match hand.create("pods", namespace, pod) {
-                Ok(pod) => pods.push(Arc::new(pod)),
-                Err(_) => {
-                    failed = true;
-                    break;
-                }
-            }
+            let Ok(pod) = hand.create("pods", namespace, pod) else {
+                failed = true;
+                break;
+            };
+            pods.push(Arc::new(pod));
         }
         // Those that are not ready go first, then the youngest.
         pods.sort_by_key(|pod| (is_ready(pod), std::cmp::Reverse(pod.text("/metadata/creationTimestamp").to_owned())));
