@@ -155,6 +155,8 @@ reasons! {
     EvidenceOverdue Block,
     /// The spec says something that cannot be carried out.
     InvalidSpec Block,
+    /// The operator cannot read what a decision needs.
+    Unreadable Block,
     /// The API server refuses a write, and will until somebody changes something.
     WriteRefused Block,
 }

@@ -88,6 +88,7 @@ impl Cluster {
             expired,
             ..Observed::of(rollout, self.now())
         };
+        self.refusals.looked(key);
         seen.measured = self.measured(&seen);
         seen.delivered = self.delivered(&key_of(&seen.rollout));
         Ok(Some(seen))

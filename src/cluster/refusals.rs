@@ -19,6 +19,7 @@ struct Slot {
     last: Option<Refused>,
     routes: HashMap<String, (Instant, String)>,
     answers: HashMap<String, Instant>,
+    said: Option<String>,
 }
 
 fn route_name(route: &RouteRef) -> String {
@@ -67,6 +68,16 @@ impl Refusals {
             slot.answers.retain(|_, at| now.duration_since(*at) < AGAIN);
             slot.answers.insert(action.to_owned(), now).is_none()
         })
+    }
+
+    /// Whether this was not said already.
+    pub fn may_say(&self, key: &Key, words: &str) -> bool {
+        self.with(key, |slot| slot.said.replace(words.to_owned()).as_deref() != Some(words))
+    }
+
+    /// What was said of a look that failed is true no longer.
+    pub fn looked(&self, key: &Key) {
+        self.with(key, |slot| slot.said = None);
     }
 
     /// The last effect of this Rollout, if it was refused for good.

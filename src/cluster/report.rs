@@ -1,7 +1,7 @@
 //! Writes what was decided where people look: the status, and events.
-use super::{Cluster, Error, key_of, kinds};
+use super::{Cluster, Error, Key, key_of, kinds};
 use crate::{
-    api::{Decision, Handled, Rollout, RolloutStatus, Sort},
+    api::{Decision, Handled, Reason, Rollout, RolloutStatus, Sort},
     plan::PendingAction,
     telemetry::WriteLabels,
 };
@@ -34,27 +34,53 @@ impl Cluster {
         })
     }
 
+    /// Says on a Rollout what keeps the operator from looking at it, as long as it does. The next look that succeeds
+    /// writes the rest of the status anew.
+    pub async fn say_unreadable(&self, key: &Key, error: &Error) {
+        let Error::Read { what, source } = error else { return };
+        let kube::Error::Api(answer) = source.as_ref() else { return };
+        let api = self.api(&kinds::rollouts(), key.namespace.as_deref().unwrap_or_default());
+        let words = format!("the operator cannot read {what}: {}", answer.message);
+        let message: String = words.chars().take(1_000).collect();
+        if !(400..500).contains(&answer.code) || !self.refusals.may_say(key, &message) {
+            return;
+        }
+        let (now, reason) = (self.now(), Reason::Unreadable);
+        let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": now});
+        let status = json!({"status": {
+            "phase": "Blocked", "message": message,
+            "waitingFor": [{"reason": reason, "since": now, "message": message}],
+            "conditions": [condition("Ready", "False"), condition("Reconciling", "False"), condition("Stalled", "True")],
+        }});
+        let done = api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(status)).await;
+        let outcome = if done.is_ok() { "ok" } else { "error" };
+        self.telemetry.api_writes.get_or_create(&WriteLabels { effect: "status", outcome }).inc();
+    }
+
     /// Answers the actions that were decided on, beside the looks: the decision itself stands in the Rollout's status.
-    pub async fn answer(&self, rollout: &Rollout, open: &[PendingAction], decided: &[Handled]) {
+    pub fn answer(&self, rollout: &Rollout, open: &[PendingAction], decided: &[Handled]) {
         let key = key_of(rollout);
-        let api = self.api(&kinds::actions(), &rollout.namespace().unwrap_or_default());
         for action in open {
             let Some(handled) = decided.iter().find(|handled| handled.uid == action.uid) else { continue };
             if !self.refusals.may_answer(&key, &action.uid) {
                 continue;
             }
             let status = json!({"status": {"outcome": handled.outcome, "message": handled.message}});
-            let done = api.patch_status(&action.name, &PatchParams::default(), &Patch::Merge(status)).await;
-            let outcome = if done.is_ok() { "ok" } else { "error" };
-            self.telemetry.api_writes.get_or_create(&WriteLabels { effect: "answer", outcome }).inc();
-            if let Err(error) = done {
-                tracing::warn!(rollout = %key, action = action.name, %error, "an action could not be answered");
-            }
+            let (cluster, key, name) = (self.clone(), key.clone(), action.name.clone());
+            tokio::spawn(async move {
+                let api = cluster.api(&kinds::actions(), key.namespace.as_deref().unwrap_or_default());
+                let done = api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await;
+                let outcome = if done.is_ok() { "ok" } else { "error" };
+                cluster.telemetry.api_writes.get_or_create(&WriteLabels { effect: "answer", outcome }).inc();
+                if let Err(error) = done {
+                    tracing::warn!(rollout = %key, action = name, %error, "an action could not be answered");
+                }
+            });
         }
     }
 
-    /// Publishes a decision as an event. That it cannot be published changes nothing.
-    pub async fn publish(&self, rollout: &Rollout, decision: &Decision) {
+    /// Publishes a decision as an event, beside the looks. That it cannot be published changes nothing.
+    pub fn publish(&self, rollout: &Rollout, decision: &Decision) {
         let namespace = rollout.namespace().unwrap_or_default();
         let kind = match decision.reason.kind() {
             Sort::News | Sort::Wait => "Normal",
@@ -76,8 +102,11 @@ impl Cluster {
         });
         let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.client.clone(), &namespace);
         let Ok(event) = serde_json::from_value(event) else { return };
-        if let Err(error) = events.create(&PostParams::default(), &event).await {
-            tracing::debug!(rollout = %rollout.name_any(), %error, "an event could not be published");
-        }
+        let name = rollout.name_any();
+        tokio::spawn(async move {
+            if let Err(error) = events.create(&PostParams::default(), &event).await {
+                tracing::debug!(rollout = name, %error, "an event could not be published");
+            }
+        });
     }
 }

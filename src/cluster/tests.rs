@@ -222,8 +222,11 @@ async fn an_answer_goes_to_the_actions_status() {
         by: None,
     };
     let decided = [Handled { uid: "u".to_owned(), outcome: ActionOutcome::Refused, message: "no".to_owned() }];
-    cluster.answer(&rollout(), std::slice::from_ref(&action), &decided).await;
-    cluster.answer(&rollout(), &[action], &decided).await;
+    cluster.answer(&rollout(), std::slice::from_ref(&action), &decided);
+    cluster.answer(&rollout(), &[action], &decided);
+    while calls.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
     let calls = calls.lock().unwrap();
     assert_eq!(calls.len(), 1, "one that is not taken up is not repeated at once");
     let (call, body) = calls[0].clone();

@@ -43,7 +43,10 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Action, Error> {
             forget_numbers(cluster, key);
             return Ok(Action::await_change());
         }
-        Err(error) => return Err(error),
+        Err(error) => {
+            cluster.say_unreadable(key, &error).await;
+            return Err(error);
+        }
     };
     #[cfg(test)]
     let mut seen = seen;
@@ -65,9 +68,9 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Action, Error> {
     for decision in &plan.news {
         tracing::info!(rollout = %key, reason = %decision.reason, message = decision.message, by = decision.by, "decided");
         cluster.telemetry().decisions.get_or_create(&ReasonLabels { reason: decision.reason.as_str() }).inc();
-        cluster.publish(&rollout, decision).await;
+        cluster.publish(&rollout, decision);
     }
-    cluster.answer(&rollout, &seen.actions, &plan.status.handled).await;
+    cluster.answer(&rollout, &seen.actions, &plan.status.handled);
     let pods = &seen.pods;
     let started = || pods.iter().filter_map(|pod| Some((pod.name.clone(), pod.started?))).collect();
     cluster.measure(&rollout, port, started);
