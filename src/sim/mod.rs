@@ -2,6 +2,7 @@
 //!
 //! Everything here is a test. It may import everything; nothing may import it.
 pub mod api;
+mod bugs;
 mod checks;
 mod dice;
 mod faults;
