@@ -441,12 +441,11 @@ fn every_planted_mistake_is_found() {
         for _ in 0..cores {
             scope.spawn(|| {
                 while let Some((name, plots, tamper)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match found(plots, tamper) {
-                        Some(stories) => println!("{name}: found with {stories} stories"),
-                        None => {
-                            println!("{name}: NOT FOUND");
-                            missed.lock().unwrap().push(*name);
-                        }
+                    if let Some(stories) = found(plots, tamper) {
+                        println!("{name}: found with {stories} stories");
+                    } else {
+                        println!("{name}: NOT FOUND");
+                        missed.lock().unwrap().push(*name);
                     }
                 }
             });
