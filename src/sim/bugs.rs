@@ -323,13 +323,10 @@ const MISTAKES: &[Mistake] = &[
         name: "a Service stays where it was",
         plots: &["bad", "revert"],
         seen: |seen| {
-            let stable = seen.rollout.status.as_ref().and_then(|status| status.stable.as_ref());
-            let Some(hash) = stable.map(|stable| stable.pod_template_hash.clone()) else { return };
             let latched = seen.rollout.status.as_ref().is_some_and(|status| status.latch.is_some());
             if let Some(service) = seen.canary_service.as_mut().filter(|_| latched) {
                 service.selector.remove(HASH_LABEL);
             }
-            let _ = hash;
         },
         decided: as_decided,
     },

@@ -64,8 +64,6 @@ pub struct Checks {
     /// Commands that were given: promotions excuse a step's short time.
     commands: BTreeSet<String>,
     pub violations: Vec<Violation>,
-    /// Writes of the operator, by kind and verb, without the Lease and events.
-    pub writes: BTreeMap<String, u64>,
     /// How much was committed beside Leases and Events.
     pub busy: usize,
     /// A sum over everything that was committed, in order.
@@ -139,14 +137,6 @@ impl Checks {
         if matches!(kind, "leases" | "events") {
             return;
         }
-        *self
-            .writes
-            .entry(format!(
-                "{:?} {kind}{}",
-                commit.verb,
-                commit.subresource.map(|it| format!("/{it}")).unwrap_or_default()
-            ))
-            .or_default() += 1;
         let words = match (kind, &commit.after) {
             ("rollouts", Some(rollout)) => {
                 let status = &rollout["status"];

@@ -319,6 +319,16 @@ impl World {
         plan
     }
 
+    /// So many looks; a second passes after each that asks for no other at once.
+    fn looks(&mut self, count: usize) {
+        for _ in 0..count {
+            let plan = self.look();
+            if plan.look_again != Some(SignedDuration::ZERO) {
+                self.seen.now += SignedDuration::from_secs(1);
+            }
+        }
+    }
+
     /// Looks for so many seconds, or until this holds.
     fn until(&mut self, seconds: i64, holds: impl Fn(&Self) -> bool) {
         let end = self.seen.now + SignedDuration::from_secs(seconds);
@@ -613,12 +623,7 @@ fn an_abort_is_taken_at_every_moment_before_the_point_of_return() {
     loop {
         let mut world = adopted(rollout(|_| {}));
         world.push("v2");
-        for _ in 0..at {
-            let plan = world.look();
-            if plan.look_again != Some(SignedDuration::ZERO) {
-                world.seen.now += SignedDuration::from_secs(1);
-            }
-        }
+        world.looks(at);
         if world.has(Reason::Promoted) {
             break;
         }
@@ -645,12 +650,7 @@ fn a_new_template_at_every_moment_ends_in_that_template() {
     loop {
         let mut world = adopted(rollout(|_| {}));
         world.push("v2");
-        for _ in 0..at {
-            let plan = world.look();
-            if plan.look_again != Some(SignedDuration::ZERO) {
-                world.seen.now += SignedDuration::from_secs(1);
-            }
-        }
+        world.looks(at);
         let done = world.has(Reason::Promoted) && world.status().past.is_none();
         world.push("v3");
         world.until(400, |world| world.serving() == "v3" && world.has(Reason::Promoted));
@@ -669,12 +669,7 @@ fn deletion_at_every_moment_leaves_plain_kubernetes_serving() {
         for at in 0..120 {
             let mut world = adopted(rollout(|value| value["spec"]["onDelete"] = json!(on_delete)));
             world.push("v2");
-            for _ in 0..at {
-                let plan = world.look();
-                if plan.look_again != Some(SignedDuration::ZERO) {
-                    world.seen.now += SignedDuration::from_secs(1);
-                }
-            }
+            world.looks(at);
             world.seen.rollout.metadata.deletion_timestamp =
                 Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.seen.now));
             world.seen.rollout.spec.scale_down_delay = crate::duration::Duration::ZERO;
