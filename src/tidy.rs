@@ -249,6 +249,8 @@ fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
     for router in traffic::ROUTERS {
         let can = |capability: &traffic::Capability| match capability {
             traffic::Capability::Weight => "give the canary a share of the requests",
+            traffic::Capability::Match => "`match` requests, where the route is the operator's to write",
+            traffic::Capability::Mirror => "`mirror` requests, likewise",
         };
         let can = router.capabilities().iter().map(can).collect::<Vec<_>>().join("; ");
         for kind in router.resources() {

@@ -14,13 +14,13 @@ pub use alert::AlertReceiver;
 pub use provider::{ClusterMetricProvider, MetricProvider};
 pub use reason::{Reason, Sort};
 pub use rollout::{
-    AlertRule, Analysis, AnalysisMode, Approval, Named, NoTraffic, OnDelete, OnInconclusive, OnStuck, OnUnknown,
-    ProgressRule, ProviderKind, ProviderRef, Rollout, RolloutSpec, Services, Step, Then, ThenNoTraffic, ThenUnknown,
-    Traffic, WorkloadRef,
+    AlertRule, Analysis, AnalysisMode, Approval, Capacity, Floor, Named, NoTraffic, OnDelete, OnInconclusive, OnStuck,
+    OnUnknown, ProgressRule, ProviderKind, ProviderRef, RollbackWindow, Rollout, RolloutSpec, Services, Step, Then,
+    ThenNoTraffic, ThenUnknown, Traffic, WorkloadRef,
 };
 pub use status::{
     ArmStatus, Decision, Flight, Handled, HeldBy, Intent, Latch, MetricStatus, Past, PendingAlert, Phase, Progress,
-    Promotion, RolloutStatus, Settling, StepStatus, Waiting, Weights, WorkloadStatus,
+    Promotion, RolloutStatus, Settling, StepStatus, Undo, Waiting, Weights, WorkloadStatus,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, ValidationRule};

@@ -61,6 +61,10 @@ reasons! {
     Unproven News,
     /// A step was left although the canary had no requests, as the spec says.
     Unjudged News,
+    /// A former stable revision returns, without steps.
+    Returning News,
+    /// Something in the Deployment or its namespace may stand in the way of a second revision's pods.
+    Preflight News,
     /// Git went back to stable's template.
     Reverted News,
     /// A newer revision replaces the one on trial.
@@ -109,6 +113,16 @@ reasons! {
     ServiceSourceMissing Wait,
     /// Pods are not ready yet.
     PodsNotReady Wait,
+    /// The candidate's image cannot be pulled.
+    ImageNotPulled Wait,
+    /// No node takes the candidate's pods.
+    Unschedulable Wait,
+    /// The namespace's quota leaves no room for the candidate's pods.
+    QuotaExceeded Wait,
+    /// The API server or an admission webhook refuses the candidate's pods.
+    PodsRefused Wait,
+    /// The candidate's containers cannot be made: a `ConfigMap`, a Secret or a volume is missing.
+    ContainersNotMade Wait,
     /// A Service's endpoints are not the ready pods of the revision it selects yet.
     EndpointsNotReady Wait,
     /// The data plane is given time to take a change.

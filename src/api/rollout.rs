@@ -3,9 +3,10 @@ use crate::{
     duration::Duration,
     metrics::Metric,
     notify::AlertEvent,
-    traffic::RouteRef,
+    traffic::{Apart, Mirror, RequestMatch, RouteRef, Split},
     vocab::{Pair, Weight},
 };
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,7 @@ use super::status::RolloutStatus;
 )]
 #[x_kube(validation = Rule::new("has(self.traffic) && has(self.traffic.routes) && self.traffic.routes.size() > 0 || self.steps.all(s, s.weight <= 50)").message("without traffic.routes the share of pods is the share of traffic, and stable keeps all its pods: no step can be above weight 50; name a route, or keep steps at 50 and below"))]
 #[x_kube(validation = Rule::new("!has(self.traffic) || !has(self.traffic.routes) || self.traffic.routes.size() == 0 || has(self.traffic.services)").message("traffic.routes needs traffic.services: name the stable and the canary Service that the routes weigh"))]
+#[x_kube(validation = Rule::new("self.steps.all(s, !has(s.match) && !has(s.mirror)) || has(self.traffic) && has(self.traffic.routes) && self.traffic.routes.size() > 0 && self.traffic.routes.all(r, has(r.ownership) && r.ownership == 'Operator')").message("match and mirror need rules of their own, so every route must be the operator's to write: say ownership: Operator and give its template"))]
 #[x_kube(validation = Rule::new("self.steps.all(s, self.steps.exists_one(t, t.name == s.name))").message("every step needs a name of its own"))]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutSpec {
@@ -52,6 +54,12 @@ pub struct RolloutSpec {
     /// How long the old pods are kept after a promotion. Default 30s.
     #[serde(default = "half_a_minute")]
     pub scale_down_delay: Duration,
+    /// Which former revisions may return without steps.
+    #[serde(default)]
+    pub rollback_window: RollbackWindow,
+    /// How the candidate's pods come.
+    #[serde(default)]
+    pub capacity: Capacity,
     /// What becomes of an unfinished release when the Rollout is deleted.
     #[serde(default)]
     pub on_delete: OnDelete,
@@ -126,6 +134,13 @@ pub struct Step {
     pub name: String,
     /// The canary's share of the requests in percent, 0 to 100.
     pub weight: Weight,
+    /// Requests that go to the candidate wholly, beside its weight: those that match one of these. Needs routes with `ownership: Operator`.
+    #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub matches: Vec<RequestMatch>,
+    /// Copies of stable's requests for the candidate, whose answers are thrown away. Needs routes with `ownership: Operator`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Mirror>,
     /// At least so many candidate pods, whatever the weight needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
@@ -175,6 +190,57 @@ pub enum OnStuck {
     Abort,
     /// It is paused, for a person to look at.
     Pause,
+}
+
+/// Which former revisions may return without steps: their template in Git again, and they take over as soon as their pods
+/// carry everything; at once while those still run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RollbackWindow {
+    /// The last so many that served before this one; 0 lets none return without steps. Default 3.
+    #[serde(default = "three")]
+    #[schemars(range(max = 10))]
+    pub revisions: u32,
+    /// That were replaced at most so long ago. Default 24h.
+    #[serde(default = "a_day")]
+    pub duration: Duration,
+}
+
+fn three() -> u32 {
+    3
+}
+
+fn a_day() -> Duration {
+    Duration::seconds(86_400)
+}
+
+impl Default for RollbackWindow {
+    fn default() -> Self {
+        Self { revisions: three(), duration: a_day() }
+    }
+}
+
+/// How the candidate's pods come. Stable stays whole until the promotion, so at its peak a release has twice the Deployment's pods.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Capacity {
+    /// At most so many of the candidate's pods are starting at once: a number, or a share of the Deployment's replicas like
+    /// `25%`, rounded up. Default: all that a step needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_starting: Option<IntOrString>,
+    /// Whether the Deployment may be scaled below what it had when the release began, where the admission policy is served.
+    #[serde(default)]
+    pub floor: Floor,
+}
+
+/// Whether the Deployment may shrink while a release is on trial.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Floor {
+    /// Not below its replicas at the start: the candidate's pods dilute the load that an autoscaler sees, and stable must be
+    /// able to take everything back. Scaling to 0 is let through.
+    #[default]
+    FlightStart,
+    /// It may.
+    None,
 }
 
 /// What becomes of an unfinished release when the Rollout is deleted.
@@ -361,6 +427,13 @@ impl Traffic {
             canary: services.canary.clone(),
             port: self.port.unwrap_or(default_port),
         })
+    }
+}
+
+impl Step {
+    /// What reaches the candidate in this step.
+    pub fn split(&self) -> Split {
+        Split { weight: self.weight, apart: Apart { matches: self.matches.clone(), mirror: self.mirror } }
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     notify::AlertEvent,
+    traffic::Apart,
     vocab::{Verdict, Weight},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
@@ -65,6 +66,9 @@ pub struct RolloutStatus {
     /// The former stable revision while its pods are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub past: Option<Past>,
+    /// Revisions that served before, newest last; at most 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<Past>,
     /// How often the current candidate has been tried.
     #[serde(default)]
     pub attempt: u32,
@@ -211,6 +215,9 @@ pub struct Weights {
     pub desired: Weight,
     /// The canary's share that the routers have accepted, in percent.
     pub accepted: Weight,
+    /// What the routers have accepted that reaches the canary beside its share.
+    #[serde(default, skip_serializing_if = "Apart::is_empty")]
+    pub apart: Apart,
     /// How that is known: `Status` of the route and a delay, or the ratio of `Pods`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
@@ -307,6 +314,9 @@ pub struct Flight {
     /// Whether anything but the last step's state is still to be shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<Promotion>,
+    /// Whether it served before and returns without steps.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub returns: bool,
     /// Since when the canary Service points at this candidate and has settled; evidence begins here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence_since: Option<MicroTime>,
@@ -338,6 +348,19 @@ pub struct Promotion {
     /// Whether requests have returned to the stable Service, which selects the candidate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub home: bool,
+    /// An abort that came when there was only forward: it is carried out as a return.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Undo>,
+}
+
+/// An abort that came too late for the way back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Undo {
+    /// Why.
+    pub message: String,
+    /// Who said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// A change that the data plane is given time for.
@@ -373,7 +396,7 @@ pub struct Latch {
     pub by: Option<String>,
 }
 
-/// The former stable revision while its pods are kept.
+/// A former stable revision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Past {

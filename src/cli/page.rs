@@ -8,6 +8,7 @@ use super::{
 use crate::{
     api::{ActionOutcome, ArmStatus, HeldBy, Phase, Rollout, RolloutStatus, Sort, Step},
     duration::Duration,
+    traffic::Split,
     vocab::Verdict,
 };
 use jiff::Timestamp;
@@ -160,10 +161,11 @@ impl Page<'_> {
                 Some("Pods") => ", by the ratio of pods",
                 _ => "",
             };
+            let accepted = Split { weight: weights.accepted, apart: weights.apart.clone() };
             let text = if weights.desired == weights.accepted {
-                format!("canary {}{by}", weights.accepted)
+                format!("canary {accepted}{by}")
             } else {
-                format!("canary {}{by}; {} is wanted", weights.accepted, weights.desired)
+                format!("canary {accepted}{by}; {} is wanted", weights.desired)
             };
             self.field("Traffic", &text);
         }

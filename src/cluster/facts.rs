@@ -1,7 +1,7 @@
 //! Objects as the API server has them, read down to the facts that decisions need.
 use crate::{
-    api::{ActionOutcome, GROUP, HASH_LABEL, ROLLOUT_UID_LABEL, RolloutAction},
-    plan::{Claim, Deployment, Kept, Map, PendingAction, Pod, ReplicaSet, Service, UNVERIFIED},
+    api::{ActionOutcome, GROUP, HASH_LABEL, ROLLOUT_UID_LABEL, Reason, RolloutAction},
+    plan::{Claim, Crowd, Deployment, Kept, Map, PendingAction, Pod, ReplicaSet, Service, Stuck, UNVERIFIED},
 };
 use jiff::Timestamp;
 use kube::{ResourceExt, api::DynamicObject};
@@ -136,9 +136,60 @@ pub(super) fn replica_set_of(object: &DynamicObject) -> ReplicaSet {
         status_replicas: number(&status["replicas"]),
         ready: number(&status["readyReplicas"]),
         available: number(&status["availableReplicas"]),
+        refused: refused_of(status),
         template,
         hash: hash.unwrap_or_default(),
     }
+}
+
+/// Why the pods of a ReplicaSet are not even made.
+fn refused_of(status: &Value) -> Option<Stuck> {
+    let conditions = status["conditions"].as_array()?;
+    let failure =
+        conditions.iter().find(|condition| condition["type"] == "ReplicaFailure" && condition["status"] == "True")?;
+    let message = failure["message"].as_str().unwrap_or_default();
+    let cause = if message.contains("exceeded quota") { Reason::QuotaExceeded } else { Reason::PodsRefused };
+    Some(stuck(cause, message))
+}
+
+fn stuck(cause: Reason, text: &str) -> Stuck {
+    Stuck { cause, text: text.trim().chars().take(200).collect() }
+}
+
+/// What a container that waits is waiting for, by the kubelet's word.
+fn cause_of(reason: &str) -> Reason {
+    match reason {
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "ImageInspectError"
+        | "RegistryUnavailable"
+        | "SignatureValidationFailed" => Reason::ImageNotPulled,
+        "CrashLoopBackOff" | "RunContainerError" | "StartError" => Reason::CandidateCrashing,
+        "CreateContainerConfigError" | "CreateContainerError" => Reason::ContainersNotMade,
+        _ => Reason::PodsNotReady,
+    }
+}
+
+/// What a quota leaves room for, in pods.
+pub(super) fn quota_of(object: &DynamicObject) -> Vec<Crowd> {
+    let number = |part: &str, resource: &str| object.data["status"][part][resource].as_str()?.parse::<i64>().ok();
+    ["pods", "count/pods"]
+        .into_iter()
+        .filter_map(|resource| {
+            let (hard, used) = (number("hard", resource)?, number("used", resource).unwrap_or(0));
+            Some(Crowd::Quota { name: object.name_any(), resource: resource.to_owned(), hard, used })
+        })
+        .collect()
+}
+
+/// A budget for disruptions.
+pub(super) fn budget_of(object: &DynamicObject) -> Crowd {
+    let spec = &object.data["spec"];
+    let says = |field: &str, number: i64, share: &str| spec[field] == number || spec[field] == share;
+    let strict = says("maxUnavailable", 0, "0%") || spec["minAvailable"] == "100%";
+    Crowd::Budget { name: object.name_any(), selector: spec["selector"].clone(), strict }
 }
 
 pub(super) fn pod_of(object: &DynamicObject) -> Pod {
@@ -154,15 +205,13 @@ pub(super) fn pod_of(object: &DynamicObject) -> Pod {
         let waiting = &container["state"]["waiting"];
         let reason = waiting["reason"].as_str()?;
         let harmless = matches!(reason, "ContainerCreating" | "PodInitializing");
-        (!harmless).then(|| format!("{reason} {}", waiting["message"].as_str().unwrap_or_default()).trim().to_owned())
+        let text = || format!("{reason} {}", waiting["message"].as_str().unwrap_or_default());
+        (!harmless).then(|| stuck(cause_of(reason), &text()))
     });
     let scheduled = condition("PodScheduled");
     let unscheduled = (scheduled["status"] == "False").then(|| {
-        format!(
-            "{} {}",
-            scheduled["reason"].as_str().unwrap_or_default(),
-            scheduled["message"].as_str().unwrap_or_default()
-        )
+        let text = |field: &str| scheduled[field].as_str().unwrap_or_default().to_owned();
+        stuck(Reason::Unschedulable, &format!("{} {}", text("reason"), text("message")))
     });
     Pod {
         name: object.name_any(),
@@ -173,7 +222,7 @@ pub(super) fn pod_of(object: &DynamicObject) -> Pod {
             .filter_map(|container| container["lastState"]["terminated"]["finishedAt"].as_str()?.parse().ok())
             .max(),
         restarts: containers().map(|container| number(&container["restartCount"])).sum(),
-        stuck: waiting.or(unscheduled).map(|text| text.chars().take(200).collect()),
+        stuck: waiting.or(unscheduled),
     }
 }
 

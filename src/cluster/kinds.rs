@@ -56,6 +56,16 @@ pub fn slices() -> ApiResource {
     resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
 }
 
+/// Quotas.
+pub fn quotas() -> ApiResource {
+    resource("", "v1", "ResourceQuota", "resourcequotas")
+}
+
+/// Budgets for disruptions.
+pub fn budgets() -> ApiResource {
+    resource("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+}
+
 /// A kind of route.
 pub fn resource_named(known: &Resource) -> ApiResource {
     resource(known.group, known.version, known.kind, known.plural)

@@ -2,8 +2,8 @@
 use super::{
     Cluster, Error, Key,
     facts::{
-        backends_of, deployment_of, endpoints_of, is_applied, kept_of, outcome_of, pending, pod_of, replica_set_of,
-        selector_text, service_of, strings,
+        backends_of, budget_of, deployment_of, endpoints_of, is_applied, kept_of, outcome_of, pending, pod_of,
+        quota_of, replica_set_of, selector_text, service_of, strings,
     },
     key_of, kinds, lenient,
     policies::AUTHOR_POLICY,
@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     api::{GROUP, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout, RolloutAction},
-    plan::{Claim, Found, Kept, Observed, PendingAction, Pod, ReplicaSet, Route, Service},
-    traffic::{self, Ownership, RouteRef, Weights},
-    vocab::{Pair, Weight},
+    plan::{Claim, Crowd, Found, Kept, Observed, PendingAction, Pod, ReplicaSet, Route, Service, same_template},
+    traffic::{self, Ownership, RouteRef},
+    vocab::Pair,
 };
 use futures::future::{join_all, try_join_all};
 use jiff::{SignedDuration, Timestamp};
@@ -63,6 +63,7 @@ impl Cluster {
         let routes = traffic.into_iter().flat_map(|traffic| &traffic.routes);
         let routes = join_all(routes.map(|route| self.route(key, route, pair.as_ref(), &uid)));
         let routes = routes.await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let crowd = self.crowd(&rollout, deployment.as_ref(), &replica_sets).await;
         let mut deployment = deployment.map(|object| deployment_of(&object, &uid));
         if let Some(deployment) = &mut deployment {
             deployment.claim = self.living(&namespace, std::mem::take(&mut deployment.claim)).await?;
@@ -79,6 +80,7 @@ impl Cluster {
             other_services,
             routes,
             kept,
+            crowd,
             belt,
             probe,
             refused: self.refusals.of(key),
@@ -177,6 +179,25 @@ impl Cluster {
         let namespace = rollout.namespace().unwrap_or_default();
         let copies = self.list(&kinds::controller_revisions(), &namespace, Some(&ours)).await?;
         Ok(copies.iter().map(kept_of).collect())
+    }
+
+    /// What in the namespace counts pods of both revisions together, read once, when a flight may begin. What is not told, or
+    /// may not be read, is no reason to hold anything up.
+    async fn crowd(&self, rollout: &Rollout, deployment: Option<&DynamicObject>, sets: &[ReplicaSet]) -> Vec<Crowd> {
+        let (Some(status), Some(deployment)) = (&rollout.status, deployment) else { return Vec::new() };
+        let workload = status.workload.as_ref().and_then(|workload| workload.stable_replica_set.as_ref());
+        let Some(stable) = sets.iter().find(|set| Some(&set.name) == workload) else { return Vec::new() };
+        let at_rest = status.flight.is_none() && status.latch.is_none();
+        if !at_rest || same_template(&deployment.data["spec"]["template"], &stable.template) {
+            return Vec::new();
+        }
+        let namespace = rollout.namespace().unwrap_or_default();
+        let (quotas, budgets) = (kinds::quotas(), kinds::budgets());
+        let (quotas, budgets) =
+            futures::join!(self.list(&quotas, &namespace, None), self.list(&budgets, &namespace, None));
+        let quotas = quotas.unwrap_or_default();
+        let budgets = budgets.unwrap_or_default();
+        quotas.iter().flat_map(quota_of).chain(budgets.iter().map(budget_of)).collect()
     }
 
     async fn pods(&self, namespace: &str, selector: Option<&str>) -> Result<Vec<Pod>, Error> {
@@ -295,14 +316,9 @@ impl Cluster {
         let claim = Claim::of(object.labels(), uid);
         let claim = self.living(namespace, claim).await?;
         let value = serde_json::to_value(&object).unwrap_or_default();
-        let seen = router.read(&value, pair);
-        let drifted = reference.ownership == Ownership::Operator && {
-            let weight = match seen.as_ref().map(|seen| &seen.weight) {
-                Ok(Weights::At(weight)) => *weight,
-                Ok(Weights::Mixed(_)) | Err(_) => Weight::ZERO,
-            };
-            let whole = router.whole(reference, namespace, pair, weight);
-            whole.is_ok_and(|wanted| traffic::renew(&value, &wanted).is_some())
+        let (seen, drifted) = match reference.ownership {
+            Ownership::Fields => (router.read(&value, pair), false),
+            Ownership::Operator => traffic::read_whole(router, reference, &value, pair),
         };
         let noted = |name: &str| object.annotations().get(&format!("{GROUP}/{name}"));
         let names_pair = noted("stable-service") == Some(&pair.stable) && noted("canary-service") == Some(&pair.canary);

@@ -4,8 +4,8 @@ use crate::{
     api::{FINALIZER, GROUP, HASH_LABEL, REVISION_LABEL, Rollout},
     plan::{Effect, Map, Target, claim_labels},
     telemetry::WriteLabels,
-    traffic::{self, Ownership, RouteRef, Unsteerable},
-    vocab::{Pair, Weight},
+    traffic::{self, Ownership, RouteRef, Split, Unsteerable},
+    vocab::Pair,
 };
 use futures::future::join_all;
 use kube::{
@@ -129,8 +129,8 @@ impl Cluster {
                     other => other.map(|_| ()),
                 }
             }
-            Effect::SetWeights { weight, pair, routes } => {
-                let all = join_all(routes.iter().map(|route| self.weigh(&namespace, route, pair, *weight))).await;
+            Effect::SetWeights { split, pair, routes } => {
+                let all = join_all(routes.iter().map(|route| self.weigh(&namespace, route, pair, split))).await;
                 for (route, written) in routes.iter().zip(all) {
                     match written {
                         Err(kube::Error::Api(status)) if status.code == 409 => return Err(kube::Error::Api(status)),
@@ -141,10 +141,10 @@ impl Cluster {
                 }
                 Ok(())
             }
-            Effect::WriteRoute { route, pair, weight } => {
+            Effect::WriteRoute { route, pair, split } => {
                 let kind = kind_of(route)?;
                 let router = route.router().map_err(unsteerable)?;
-                let whole = router.whole(route, &namespace, pair, *weight).map_err(unsteerable)?;
+                let whole = router.whole(route, &namespace, pair, split).map_err(unsteerable)?;
                 let path = DynamicObject::url_path(&kind, Some(&namespace));
                 let body = serde_json::to_vec(&whole).map_err(kube::Error::SerdeError)?;
                 let request = kube::core::Request::new(path).create(&PostParams::default(), body);
@@ -230,16 +230,16 @@ impl Cluster {
     }
 
     /// Reads the route, edits our weights where they stand, and sends it all back at the version that was read.
-    async fn weigh(&self, namespace: &str, route: &RouteRef, pair: &Pair, weight: Weight) -> Result<(), kube::Error> {
+    async fn weigh(&self, namespace: &str, route: &RouteRef, pair: &Pair, split: &Split) -> Result<(), kube::Error> {
         let api = self.api(&kind_of(route)?, namespace);
         let router = route.router().map_err(unsteerable)?;
         let mut tries = 0;
         loop {
             let stored = serde_json::to_value(api.get(&route.name).await?).map_err(kube::Error::SerdeError)?;
             let edited = match route.ownership {
-                Ownership::Fields => router.steer(&stored, pair, weight),
+                Ownership::Fields => router.steer(&stored, pair, split.weight),
                 Ownership::Operator => {
-                    router.whole(route, namespace, pair, weight).map(|wanted| traffic::renew(&stored, &wanted))
+                    router.whole(route, namespace, pair, split).map(|wanted| traffic::renew(&stored, &wanted))
                 }
             };
             let Some(edited) = edited.map_err(unsteerable)? else { return Ok(()) };

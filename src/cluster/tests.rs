@@ -159,7 +159,7 @@ fn weigh() -> Effect {
     )
     .unwrap();
     let pair = Pair { stable: "s".to_owned(), canary: "c".to_owned(), port: 80 };
-    Effect::SetWeights { weight: Weight::new(20).unwrap(), pair, routes: vec![route] }
+    Effect::SetWeights { split: Weight::new(20).unwrap().into(), pair, routes: vec![route] }
 }
 
 #[tokio::test]

@@ -129,6 +129,14 @@ impl Metric {
         self.preset.is_some() && self.compare.unwrap_or_default() == Compare::Stable
     }
 
+    /// Whether its numbers come from the pods themselves, which also see requests whose answers reach nobody.
+    pub fn is_of_pods(&self) -> bool {
+        match &self.preset {
+            Some(name) => presets::find(name).is_none_or(|preset| preset.place == presets::Place::Pods),
+            None => self.arm != Some(ArmLabel::Service),
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), Complaint> {
         let value = |field, cure: &str| Err(Complaint::Value { field, cure: cure.into() });
         if self.name.is_empty() || self.name.len() > 63 {

@@ -1,5 +1,6 @@
 //! How many pods the candidate needs for a weight, and how much weight its ready pods can carry.
 use crate::{api::Step, vocab::Weight};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 /// Pods that a step wants of the candidate when the Deployment has `replicas`.
 ///
@@ -13,6 +14,23 @@ pub fn pods_for(step: &Step, replicas: i32, routed: bool) -> i32 {
 fn beside(weight: Weight, replicas: i32) -> i32 {
     let (own, rest) = (i64::from(weight.percent()), i64::from(weight.rest().percent()).max(1));
     i32::try_from((i64::from(replicas) * own + rest - 1) / rest).unwrap_or(i32::MAX)
+}
+
+/// So many pods may be starting at once.
+pub fn starting_at_once(limit: Option<&IntOrString>, replicas: i32) -> i32 {
+    let pods = match limit {
+        None => return i32::MAX,
+        Some(IntOrString::Int(pods)) => *pods,
+        Some(IntOrString::String(text)) => {
+            percent(text).and_then(Weight::new).map_or(i32::MAX, |share| share.of(replicas))
+        }
+    };
+    pods.max(1)
+}
+
+/// The number of a text like `25%`, from 1 to 100.
+pub fn percent(text: &str) -> Option<u8> {
+    text.strip_suffix('%')?.parse().ok().filter(|percent| (1..=100).contains(percent))
 }
 
 /// The most weight that `ready` pods can carry when `replicas` carry everything.
@@ -31,7 +49,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn step(weight: u8, replicas: Option<i32>) -> Step {
-        Step { name: "s".to_owned(), weight: Weight::new(weight).unwrap(), replicas, observe: None, approval: None }
+        let mut step: Step = serde_json::from_value(serde_json::json!({"name": "s", "weight": weight})).unwrap();
+        step.replicas = replicas;
+        step
     }
 
     #[test]
@@ -48,6 +68,16 @@ mod tests {
         assert_eq!(pods_for(&step(50, None), 4, false), 4);
         assert_eq!(pods_for(&step(20, None), 4, false), 1);
         assert_eq!(pods_for(&step(25, None), 4, false), 2);
+    }
+
+    #[test]
+    fn at_least_one_pod_may_start() {
+        let of = |limit: &IntOrString, replicas| starting_at_once(Some(limit), replicas);
+        assert_eq!(of(&IntOrString::String("25%".to_owned()), 10), 3);
+        assert_eq!(of(&IntOrString::String("1%".to_owned()), 10), 1);
+        assert_eq!(of(&IntOrString::Int(2), 10), 2);
+        assert_eq!(of(&IntOrString::Int(0), 10), 1);
+        assert_eq!(starting_at_once(None, 10), i32::MAX);
     }
 
     proptest! {

@@ -1,4 +1,5 @@
 //! What a spec must say beyond its schema, in words that name the field and the cure.
+use super::capacity::percent;
 use crate::{
     api::{RolloutSpec, Step},
     duration::Duration,
@@ -6,6 +7,7 @@ use crate::{
     traffic::{self, Ownership},
     vocab::Weight,
 };
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeSet;
 
 /// Something in a spec that cannot be carried out.
@@ -34,7 +36,19 @@ impl Complaint {
 pub fn check(spec: &RolloutSpec) -> Result<(), Complaint> {
     steps(&spec.steps)?;
     routes(spec)?;
+    apart(spec)?;
     analysis(spec)?;
+    let bad_share = match &spec.capacity.max_starting {
+        Some(IntOrString::Int(pods)) => *pods < 1,
+        Some(IntOrString::String(text)) => percent(text).is_none(),
+        None => false,
+    };
+    if bad_share {
+        return Err(Complaint::new(
+            "spec.capacity.maxStarting",
+            "write a number of pods from 1 on, or a share like 25%",
+        ));
+    }
     if spec.progress.deadline < Duration::seconds(1) {
         return Err(Complaint::new("spec.progress.deadline", "must be at least 1s"));
     }
@@ -110,13 +124,39 @@ fn routes(spec: &RolloutSpec) -> Result<(), Complaint> {
     Ok(())
 }
 
-/// Whether a metric tells the arms apart by their Services.
-fn needs_services(metric: &metrics::Metric) -> bool {
-    let at_proxy = |name: &String| {
-        let preset = metrics::presets::ALL.iter().find(|preset| preset.name == name);
-        preset.is_some_and(|preset| preset.place == metrics::presets::Place::Traefik)
-    };
-    metric.preset.as_ref().is_some_and(at_proxy) || metric.arm == Some(metrics::ArmLabel::Service)
+/// Matches and mirrors need rules of their own, which only a route that is ours to write can have.
+fn apart(spec: &RolloutSpec) -> Result<(), Complaint> {
+    for (index, step) in spec.steps.iter().enumerate() {
+        let asked = [("match", !step.matches.is_empty()), ("mirror", step.mirror.is_some())];
+        let Some((name, _)) = asked.iter().find(|(_, asked)| *asked) else { continue };
+        let field = format!("spec.steps[{index}].{name}");
+        let routes = spec.routes();
+        if routes.is_empty() || routes.iter().any(|route| route.ownership != Ownership::Operator) {
+            return Err(Complaint::new(
+                field,
+                "needs rules of its own, so every route must be the operator's to write: say ownership: Operator and give its template",
+            ));
+        }
+        if step.mirror.is_some_and(|mirror| mirror.percent == 0 || mirror.percent > 100) {
+            return Err(Complaint::new(format!("{field}.percent"), "write a share of requests from 1 to 100"));
+        }
+        for route in routes {
+            let port = route.template.as_ref().and_then(|template| port_of(&template.spec));
+            let pair = spec.traffic.as_ref().and_then(|traffic| traffic.pair(port.unwrap_or(80)));
+            let (Ok(steers), Some(pair)) = (route.router(), pair) else { continue };
+            if let Err(why @ traffic::Unsteerable::CannotMatch { .. }) = steers.whole(route, "", &pair, &step.split()) {
+                return Err(Complaint::new(field, why.to_string()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first port that a route's template names.
+fn port_of(spec: &serde_json::Map<String, serde_json::Value>) -> Option<u16> {
+    let rules = spec.get("rules")?.as_array()?;
+    let backends = rules.iter().filter_map(|rule| rule["backendRefs"].as_array()).flatten();
+    backends.filter_map(|backend| backend["port"].as_u64()).find_map(|port| u16::try_from(port).ok())
 }
 
 fn analysis(spec: &RolloutSpec) -> Result<(), Complaint> {
@@ -149,8 +189,7 @@ fn analysis(spec: &RolloutSpec) -> Result<(), Complaint> {
             ));
         }
         metrics::check(metric).map_err(|complaint| Complaint::new(field, complaint.to_string()))?;
-        let of_routes_only = spec.routes().is_empty() && needs_services(metric);
-        if of_routes_only {
+        if spec.routes().is_empty() && !metric.is_of_pods() {
             return Err(Complaint::new(
                 format!("spec.analysis.metrics[{index}]"),
                 "tells the revisions apart by Service, and without traffic.routes both share one: use a metric of the pods",

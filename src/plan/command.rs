@@ -3,7 +3,7 @@ use super::{
     PendingAction,
     turn::{Holds, Stop, Turn},
 };
-use crate::api::{Action, ActionOutcome, Handled, Reason};
+use crate::api::{Action, ActionOutcome, Handled, Reason, Undo};
 
 impl<'a> Turn<'a> {
     /// The oldest action is taken or refused. What was decided is in the status before the action itself is answered, and
@@ -64,7 +64,7 @@ impl<'a> Turn<'a> {
     }
 
     fn obey(&mut self, action: &PendingAction) -> Result<String, String> {
-        let nothing = || "no revision is on trial".to_owned();
+        let nothing = || "no revision is on trial; `kubectl bellwether undo` brings the former one back".to_owned();
         if action.action == Action::Retry {
             let latch = self.status.latch.take().ok_or("nothing was given up, so there is nothing to retry")?;
             if self.status.flight.is_some() {
@@ -81,10 +81,7 @@ impl<'a> Turn<'a> {
             };
         }
         if self.past_the_point() {
-            return Err(
-                "the promotion is past the point of return; to go back, put the former template into the Deployment"
-                    .to_owned(),
-            );
+            return self.undone(action);
         }
         let promoting = self.status.flight.as_ref().ok_or_else(nothing)?.promotion.is_some();
         match action.action {
@@ -119,6 +116,20 @@ impl<'a> Turn<'a> {
                 Ok("all steps are left; the candidate takes over as soon as its pods carry everything".to_owned())
             }
             Action::Retry => Err("nothing was given up".to_owned()),
+        }
+    }
+
+    /// What is half handed over is handed over, and then the former revision returns.
+    fn undone(&mut self, action: &PendingAction) -> Result<String, String> {
+        let promotion = self.status.flight.as_mut().and_then(|flight| flight.promotion.as_mut());
+        match (action.action, promotion) {
+            (Action::Abort, Some(promotion)) => {
+                let message = action.reason.clone().unwrap_or_else(|| "somebody said Abort".to_owned());
+                promotion.undo = Some(Undo { message, by: action.by.clone() });
+                Ok("the ReplicaSets are changing hands; as soon as they have, the former revision returns".to_owned())
+            }
+            _ => Err("the candidate is taking over and past the point of return; Abort brings the former one back"
+                .to_owned()),
         }
     }
 

@@ -3,8 +3,8 @@
 //! Every effect that could be wrong a moment later carries the uid and resourceVersion of what was read: a lost race is a conflict, and the next look decides anew.
 use super::observed::Map;
 use crate::{
-    traffic::RouteRef,
-    vocab::{Pair, Weight},
+    traffic::{RouteRef, Split},
+    vocab::Pair,
 };
 use serde_json::Value;
 
@@ -124,8 +124,8 @@ pub enum Effect {
     },
     /// Set the canary's weight in all routes, side by side.
     SetWeights {
-        /// The canary's share.
-        weight: Weight,
+        /// What reaches the canary.
+        split: Split,
         /// The Services.
         pair: Pair,
         /// The routes.
@@ -137,8 +137,8 @@ pub enum Effect {
         route: RouteRef,
         /// The Services.
         pair: Pair,
-        /// The canary's share.
-        weight: Weight,
+        /// What reaches the canary.
+        split: Split,
     },
     /// Keep a copy of stable's template apart from its ReplicaSet.
     KeepTemplate {
@@ -201,9 +201,9 @@ impl Effect {
                 format!("ReplicaSet/{}", set.name)
             }
             Self::CreateCandidate { name, .. } => format!("ReplicaSet/{name}"),
-            Self::SetWeights { weight, routes, .. } => {
+            Self::SetWeights { split, routes, .. } => {
                 let names: Vec<_> = routes.iter().map(|route| format!("{}/{}", route.kind, route.name)).collect();
-                format!("{} at {weight}", names.join(", "))
+                format!("{} at {split}", names.join(", "))
             }
             Self::KeepTemplate { name, .. } | Self::ForgetTemplate { name } => format!("ControllerRevision/{name}"),
             Self::Expire { name } => format!("RolloutAction/{name}"),

@@ -1,7 +1,7 @@
 //! A revision on trial: from the first difference between the templates to its promotion, or the way back.
 use super::{
     Deployment, Pod, ReplicaSet,
-    capacity::{carried_by, pods_for},
+    capacity::{carried_by, pods_for, starting_at_once},
     effect::Effect,
     observed::AlertEvent,
     turn::{Holds, LATER, SOON, Stop, Turn, revision_of, target},
@@ -34,6 +34,12 @@ impl<'a> Turn<'a> {
         }
         let deployment = self.deployment()?;
         let stable = self.stable()?;
+        if self.goes_back() {
+            self.held(deployment)?;
+            self.crashes()?;
+            self.services(deployment)?;
+            return self.fly(deployment, stable);
+        }
         // A Service that is gone is made again whatever follows; one that is contested holds up a release, and never the way home.
         let services = self.services(deployment);
         if let Err(doing @ Stop::Do(_)) = services {
@@ -137,10 +143,13 @@ impl<'a> Turn<'a> {
         self.traffic_in_force()?;
         self.prepared()?;
         self.routed_only()?;
-        self.provided()?;
+        let known = self.seen.ours().find(|set| same_template(&set.template, &deployment.template));
+        let returns = known.is_some_and(|set| self.may_return(set));
+        if !returns {
+            self.provided()?;
+        }
         self.claims(deployment)?;
         self.kept(stable, deployment)?;
-        let known = self.seen.ours().find(|set| same_template(&set.template, &deployment.template));
         // The pods of former revisions end first, but those that are tried again.
         for set in self.seen.ours().filter(|set| Some(&set.name) != known.map(|known| &known.name)) {
             self.scaled(set, 0)?;
@@ -157,6 +166,7 @@ impl<'a> Turn<'a> {
             started_at: Time(self.seen.now),
             steps: self.spec().steps.clone(),
             promotion: None,
+            returns,
             evidence_since: None,
             dark_since: None,
             paused: false,
@@ -166,7 +176,14 @@ impl<'a> Turn<'a> {
         self.status.step = None;
         self.status.metrics.clear();
         self.enter(0)?;
+        if returns {
+            let message = format!("this revision served before {} and takes over again, without steps", stable.name);
+            self.note(Reason::Returning, message, None);
+            self.start_promotion(stable)?;
+            return Err(Stop::Again);
+        }
         self.note(Reason::FlightStarted, format!("a new revision goes on trial against {}", stable.name), None);
+        self.preflight(deployment);
         Err(Stop::Again)
     }
 
@@ -210,13 +227,14 @@ impl<'a> Turn<'a> {
         self.status.weights.get_or_insert_default().desired = step.weight;
         if let Some(pair) = self.pair() {
             let trial = self.service(self.seen.canary_service.as_ref(), &pair.canary)?;
-            if step.weight > self.accepted() {
+            let (split, accepted) = (step.split(), self.accepted_split());
+            if split.weight > accepted.weight || (split.apart != accepted.apart && !split.apart.is_empty()) {
                 self.reaches(trial, &self.seen.ready_pods(&candidate.hash), Phase::Progressing)?;
             }
-            self.weighs(step.weight, Phase::Progressing)?;
-            if step.weight > Weight::ZERO || candidate.replicas > want {
+            self.weighs(split.clone(), Phase::Progressing)?;
+            if !split.is_none() || candidate.replicas > want {
                 let settle = self.settle();
-                self.settled(&format!("weight {}", step.weight), settle, Phase::Progressing)?;
+                self.settled(&format!("weight {split}"), settle, Phase::Progressing)?;
             }
         } else {
             let ready = self.seen.ready_pods(&candidate.hash).len();
@@ -257,6 +275,10 @@ impl<'a> Turn<'a> {
         if let Some(set) = self.seen.ours().find(|set| set.name == flight.candidate) {
             return Ok(set);
         }
+        if self.goes_back() {
+            let message = format!("ReplicaSet {}, which should have taken over again, is gone", flight.candidate);
+            return Err(self.give_up(Reason::StableMissing, &message, None));
+        }
         if self.seen.replica_set(&flight.candidate).is_some() {
             // Somebody else's has this name.
             let (revision, candidate) = self.new_name(deployment);
@@ -287,10 +309,12 @@ impl<'a> Turn<'a> {
         candidate: &ReplicaSet,
         want: i32,
     ) -> Holds {
-        if candidate.replicas < want {
-            self.scaled(candidate, want)?;
-        }
         let ready = self.seen.ready_pods(&candidate.hash).len();
+        if candidate.replicas < want {
+            let at_once = starting_at_once(self.spec().capacity.max_starting.as_ref(), deployment.replicas);
+            let next = i32::try_from(ready).unwrap_or(i32::MAX).saturating_add(at_once).min(want);
+            self.scaled(candidate, next.max(candidate.replicas))?;
+        }
         let needed = usize::try_from(want).unwrap_or(0);
         if ready >= needed {
             return self.progressed(ready, Enough::Yes);
@@ -298,23 +322,22 @@ impl<'a> Turn<'a> {
         self.progressed(ready, Enough::No)?;
         let carried = carried_by(ready, deployment.replicas);
         let home = self.seen.stable_service.as_ref().is_some_and(|service| service.hash() == Some(&stable.hash));
+        if self.pair().is_some() && home && ready == 0 && self.carries_apart() {
+            self.lowered(Weight::ZERO, Phase::Progressing)?;
+        }
         if self.pair().is_some() && home && self.carried() > carried {
             // A share that cannot be had beside other backends is no reason to go on sending requests to nobody.
             if self.lowered(carried, Phase::Progressing)?.is_some() {
                 self.lowered(Weight::ZERO, Phase::Progressing)?;
             }
         }
-        let stuck = self.seen.pods.iter().filter(|pod| pod.hash == candidate.hash).find_map(|pod| pod.stuck.clone());
-        let why = stuck.map_or_else(String::new, |stuck| format!(": {stuck}"));
+        let mut theirs = self.seen.pods.iter().filter(|pod| pod.hash == candidate.hash);
+        let stuck = theirs.find_map(|pod| pod.stuck.as_ref()).or(candidate.refused.as_ref());
+        let why = stuck.map_or_else(String::new, |stuck| format!(": {}", stuck.text));
         let message = format!("{ready} of {want} candidate pods are ready{why}");
         self.stuck(&message)?;
-        Err(self.wait(
-            Phase::Progressing,
-            Reason::PodsNotReady,
-            &format!("ReplicaSet/{}", candidate.name),
-            message,
-            SOON,
-        ))
+        let reason = stuck.map_or(Reason::PodsNotReady, |stuck| stuck.cause);
+        Err(self.wait(Phase::Progressing, reason, &format!("ReplicaSet/{}", candidate.name), message, SOON))
     }
 
     /// Remembers the most pods that were ever ready in this step, and for how long they have fallen short since.
@@ -370,7 +393,7 @@ impl<'a> Turn<'a> {
         let lately = |pod: &&Pod| pod.started.is_none_or(|at| at >= began) || pod.ended.is_some_and(|at| at >= began);
         let worst = self.seen.pods.iter().filter(|pod| pod.hash == hash).filter(lately).max_by_key(|pod| pod.restarts);
         let Some(pod) = worst.filter(|pod| pod.restarts >= CRASHES) else { return Ok(()) };
-        let why = pod.stuck.as_deref().map_or_else(String::new, |stuck| format!(" ({stuck})"));
+        let why = pod.stuck.as_ref().map_or_else(String::new, |stuck| format!(" ({})", stuck.text));
         let message = format!("containers of pod {} ended {} times by themselves{why}", pod.name, pod.restarts);
         Err(self.give_up(Reason::CandidateCrashing, &message, None))
     }
@@ -504,10 +527,18 @@ impl<'a> Turn<'a> {
         if let Some(workload) = &mut self.status.workload {
             workload.stable_replica_set = Some(candidate.name.clone());
         }
-        self.status.past = Some(Past { replica_set: from, since: Time(self.seen.now) });
+        let went_back = self.goes_back();
+        self.served(&from, &candidate.name, flight.returns);
+        self.status.past = Some(Past { replica_set: from.clone(), since: Time(self.seen.now) });
         self.status.flight = None;
-        self.status.latch = None;
+        if !went_back {
+            self.status.latch = None;
+        }
         self.status.attempt = 0;
+        let undo = flight.promotion.as_ref().and_then(|promotion| promotion.undo.clone());
+        if let Some(undo) = undo.filter(|_| self.rollout().metadata.deletion_timestamp.is_none()) {
+            self.go_back(flight, &from, undo);
+        }
         Err(Stop::Again)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! A look runs down one list of conditions that must hold, and the first that does not is either mended by one effect or waited for.
 //! So a crash at any moment, or anybody's edit, is mended by the next look, from the same list.
+mod back;
 mod capacity;
 mod check;
 mod command;
@@ -11,6 +12,7 @@ mod home;
 mod leave;
 mod observed;
 mod pair;
+mod preflight;
 mod report;
 mod steps;
 mod turn;
@@ -23,12 +25,12 @@ mod tests;
 pub use check::check;
 pub use effect::{Effect, Target};
 pub use observed::{
-    Belt, Claim, Deployment, Found, Kept, Map, Measured, Observed, PendingAction, Pod, Refused, ReplicaSet, Route,
-    Service,
+    Belt, Claim, Crowd, Deployment, Found, Kept, Map, Measured, Observed, PendingAction, Pod, Refused, ReplicaSet,
+    Route, Service, Stuck,
 };
 pub use report::UNVERIFIED;
 pub use turn::revision_of;
-pub use workload::claim_labels;
+pub use workload::{claim_labels, same_template};
 
 use crate::api::{Decision, RolloutStatus};
 use jiff::SignedDuration;

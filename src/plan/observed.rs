@@ -2,7 +2,7 @@
 //!
 //! Objects travel here as the few facts that matter; templates as raw JSON, so that no field is lost for being unknown.
 use crate::{
-    api::{Action, Expect, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout},
+    api::{Action, Expect, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Reason, Rollout},
     metrics, notify,
     traffic::{RouteRef, RouteSeen, Unsteerable},
 };
@@ -48,6 +48,8 @@ pub struct Observed {
     pub refused: Option<Refused>,
     /// What is wrong with the spec, so that it cannot even be read; then the rest of it is the little that could be.
     pub malformed: Option<String>,
+    /// What in the namespace counts the pods of both revisions together.
+    pub crowd: Vec<Crowd>,
     /// What is wrong with the provider that the spec names, if anything is to be judged.
     pub provider: Option<String>,
     /// Actions without an answer, oldest first.
@@ -138,6 +140,8 @@ pub struct ReplicaSet {
     pub ready: i32,
     /// Pods available.
     pub available: i32,
+    /// Why its pods cannot be made, in the words of who refuses them.
+    pub refused: Option<Stuck>,
     /// Its template without the hash label.
     pub template: Value,
     /// The hash label of its template.
@@ -159,8 +163,42 @@ pub struct Pod {
     pub ended: Option<Timestamp>,
     /// How often its containers have ended by themselves.
     pub restarts: i32,
-    /// What its containers wait for, like `CrashLoopBackOff` or `ImagePullBackOff`, or why it is not scheduled.
-    pub stuck: Option<String>,
+    /// What keeps it from running.
+    pub stuck: Option<Stuck>,
+}
+
+/// What keeps a pod from running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    /// The sort of it.
+    pub cause: Reason,
+    /// In the words of the kubelet, the scheduler or the API server.
+    pub text: String,
+}
+
+/// Something in the namespace that counts pods of both revisions together; looked for only when a flight may begin.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Crowd {
+    /// A quota.
+    Quota {
+        /// Its name.
+        name: String,
+        /// What it counts.
+        resource: String,
+        /// So many there may be.
+        hard: i64,
+        /// So many there are.
+        used: i64,
+    },
+    /// A budget for disruptions.
+    Budget {
+        /// Its name.
+        name: String,
+        /// What it selects.
+        selector: Value,
+        /// Whether it lets no pod go.
+        strict: bool,
+    },
 }
 
 /// A Service and what it reaches.
@@ -348,6 +386,7 @@ impl Observed {
             probe: None,
             refused: None,
             malformed: None,
+            crowd: Vec::new(),
             provider: None,
             actions: Vec::new(),
             expired: None,

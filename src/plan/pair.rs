@@ -8,7 +8,7 @@ use super::{
 use crate::{
     api::{self, HASH_LABEL, Phase, Reason, Settling, Traffic},
     duration::Duration,
-    traffic::{Acceptance, Ownership, Unsteerable, Weights},
+    traffic::{Acceptance, Ownership, Split, Unsteerable, Weights},
     vocab::{Pair, Weight},
 };
 use jiff::SignedDuration;
@@ -44,6 +44,21 @@ impl<'a> Turn<'a> {
     /// The weight that is known to be accepted.
     pub fn accepted(&self) -> Weight {
         self.status.weights.as_ref().map_or(Weight::ZERO, |weights| weights.accepted)
+    }
+
+    /// What is known to be accepted.
+    pub fn accepted_split(&self) -> Split {
+        let apart = self.status.weights.as_ref().map(|weights| weights.apart.clone()).unwrap_or_default();
+        Split { weight: self.accepted(), apart }
+    }
+
+    /// Whether anything beside a weight may reach the canary now.
+    pub fn carries_apart(&self) -> bool {
+        let written = self.seen.routes.iter().any(|route| match &route.found {
+            Found::Object { seen: Ok(seen), .. } => !seen.apart.is_empty(),
+            _ => false,
+        });
+        written || !self.accepted_split().apart.is_empty()
     }
 
     /// The most that any route may be sending to the canary now: what stands in it, or what was accepted before.
@@ -257,8 +272,8 @@ impl<'a> Turn<'a> {
                 }
                 Found::Unreadable(why) => return say(Reason::RouteUnreadable, why.clone()),
                 Found::Missing if reference.ownership == Ownership::Operator => {
-                    let (route, weight) = (reference.clone(), Weight::ZERO);
-                    return Err(Stop::Do(Effect::WriteRoute { route, pair, weight }));
+                    let (route, split) = (reference.clone(), Split::NONE);
+                    return Err(Stop::Do(Effect::WriteRoute { route, pair, split }));
                 }
                 Found::Missing => {
                     return say(
@@ -270,8 +285,8 @@ impl<'a> Turn<'a> {
                     return Err(self.claimed_by(other, Reason::RouteClaimed, &object));
                 }
                 Found::Object { claim: Claim::Ours, drifted: true, .. } => {
-                    let (routes, weight) = (vec![reference.clone()], Weight::ZERO);
-                    return Err(Stop::Do(Effect::SetWeights { weight, pair, routes }));
+                    let (routes, split) = (vec![reference.clone()], Split::NONE);
+                    return Err(Stop::Do(Effect::SetWeights { split, pair, routes }));
                 }
                 Found::Object { seen: Err(why @ Unsteerable::NotPrepared { .. }), .. } => {
                     return say(Reason::RouteNotPrepared, why.to_string());
@@ -312,17 +327,17 @@ impl<'a> Turn<'a> {
         Err(Stop::Again)
     }
 
-    /// All routes carry this weight for the canary, and every gateway has accepted it.
-    pub fn weighs(&mut self, weight: Weight, phase: Phase) -> Holds {
-        match self.weighed(weight, phase)? {
+    /// All routes split requests like this, and every gateway has accepted it.
+    pub fn weighs(&mut self, split: impl Into<Split>, phase: Phase) -> Holds {
+        match self.weighed(&split.into(), phase)? {
             Some(problem) => Err(problem),
             None => Ok(()),
         }
     }
 
     /// As [`Turn::weighs`], on the way down: what cannot be written, or is not accepted in time, holds up nothing else.
-    pub fn lowered(&mut self, weight: Weight, phase: Phase) -> Result<Unwilling, Stop> {
-        match self.weighed(weight, phase) {
+    pub fn lowered(&mut self, split: impl Into<Split>, phase: Phase) -> Result<Unwilling, Stop> {
+        match self.weighed(&split.into(), phase) {
             Err(Stop::Wait(phase, wait)) if wait.reason == Reason::RouteNotAccepted => {
                 let since = self.status.waiting_for.iter().find(|old| old.reason == wait.reason).map(|old| old.since.0);
                 if since.is_some_and(|since| self.ago(since) >= PATIENCE) {
@@ -335,10 +350,15 @@ impl<'a> Turn<'a> {
     }
 
     /// Writes all that can be written; then says what keeps the rest from it.
-    fn weighed(&mut self, weight: Weight, phase: Phase) -> Result<Unwilling, Stop> {
+    fn weighed(&mut self, split: &Split, phase: Phase) -> Result<Unwilling, Stop> {
         let Some(pair) = self.pair() else { return Ok(None) };
-        let accepted = self.accepted();
-        self.status.weights = Some(api::Weights { desired: weight, accepted, by: Some("Status".to_owned()) });
+        let before = self.accepted_split();
+        self.status.weights = Some(api::Weights {
+            desired: split.weight,
+            accepted: before.weight,
+            apart: before.apart.clone(),
+            by: Some("Status".to_owned()),
+        });
         let (mut wrong, mut absent, mut problem, mut unaccepted) = (Vec::new(), None, None, None);
         for route in &self.seen.routes {
             let object = object_of(route);
@@ -346,7 +366,7 @@ impl<'a> Turn<'a> {
             match &route.found {
                 Found::Missing if ours => drop(absent.get_or_insert(route.reference.clone())),
                 // What is not there sends nothing to a candidate.
-                Found::Missing | Found::NotServed if weight == Weight::ZERO => {}
+                Found::Missing | Found::NotServed if split.is_none() => {}
                 Found::Missing | Found::NotServed => {
                     let message = format!("{object} is gone; it carried the weights of this Rollout");
                     problem.get_or_insert(self.wait(Phase::Waiting, Reason::RouteMissing, &object, message, SOON));
@@ -357,13 +377,15 @@ impl<'a> Turn<'a> {
                 Found::Object { claim: Claim::Foreign(other), .. } => {
                     problem.get_or_insert(self.claimed_by(other, Reason::RouteClaimed, &object));
                 }
-                Found::Object { seen: Ok(seen), drifted: false, .. } if seen.weight == Weights::At(weight) => {
+                Found::Object { seen: Ok(seen), drifted: false, .. }
+                    if seen.weight == Weights::At(split.weight) && seen.apart == split.apart =>
+                {
                     if let Acceptance::No(why) | Acceptance::Unknown(why) = &seen.accepted {
                         unaccepted.get_or_insert((object, why.clone()));
                     }
                 }
                 Found::Object { seen: Err(_), backends, .. }
-                    if weight == Weight::ZERO && !ours && !backends.contains(&pair.canary) => {}
+                    if split.is_none() && !ours && !backends.contains(&pair.canary) => {}
                 Found::Object { seen: Err(why), .. } if !ours => {
                     let message = why.to_string();
                     problem.get_or_insert(self.wait(Phase::Blocked, Reason::RouteUnsteerable, &object, message, LATER));
@@ -378,35 +400,36 @@ impl<'a> Turn<'a> {
             }
         }
         if !wrong.is_empty() {
-            self.count_reverts(weight, accepted);
+            self.count_reverts(split, &before);
             if let Some(flight) = &mut self.status.flight {
                 flight.settling = None;
             }
-            return Err(Stop::Do(Effect::SetWeights { weight, pair, routes: wrong }));
+            return Err(Stop::Do(Effect::SetWeights { split: split.clone(), pair, routes: wrong }));
         }
         if let Some(route) = absent {
-            return Err(Stop::Do(Effect::WriteRoute { route, pair, weight }));
+            return Err(Stop::Do(Effect::WriteRoute { route, pair, split: split.clone() }));
         }
         if problem.is_some() {
             return Ok(problem);
         }
         if let Some((object, why)) = unaccepted {
-            let message = format!("{object} says {weight} for the canary and is not accepted: {why}");
+            let message = format!("{object} says {split} for the canary and is not accepted: {why}");
             return Err(self.wait(phase, Reason::RouteNotAccepted, &object, message, SOON));
         }
         if let Some(weights) = &mut self.status.weights {
-            weights.accepted = weight;
+            weights.accepted = split.weight;
+            weights.apart = split.apart.clone();
         }
         Ok(None)
     }
 
     /// A weight that was accepted and is another now was undone by somebody.
-    fn count_reverts(&mut self, wanted: Weight, accepted: Weight) {
+    fn count_reverts(&mut self, wanted: &Split, accepted: &Split) {
         let now = self.seen.now;
         // A weight that we are about to write and could not is not somebody's doing.
         let writing = self.status.intent.as_ref().is_some_and(|intent| intent.action == "set-weights");
         let Some(flight) = self.status.flight.as_mut().filter(|_| !writing) else { return };
-        if wanted == accepted && wanted != Weight::ZERO {
+        if wanted == accepted && !wanted.is_none() {
             flight.reverted.push(Time(now));
             let surplus = flight.reverted.len().saturating_sub(2);
             flight.reverted.drain(..surplus);

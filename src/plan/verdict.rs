@@ -74,7 +74,12 @@ impl Turn<'_> {
 
     /// Whether this step has something to judge.
     pub fn is_judged_at(&self, step: &Step) -> bool {
-        self.spec().is_judged() && step.weight > Weight::ZERO
+        if !self.spec().is_judged() {
+            return false;
+        }
+        // Copies of requests are seen at the pods alone: a gateway counts the answers that it gives.
+        let at_pods = || self.spec().analysis.metrics.iter().all(crate::metrics::Metric::is_of_pods);
+        step.weight > Weight::ZERO || !step.matches.is_empty() || (step.mirror.is_some() && at_pods())
     }
 
     /// Why there is nothing usable to see, if there is nothing.

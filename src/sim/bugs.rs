@@ -6,7 +6,7 @@ use crate::{
     cluster::Tamper,
     metrics::Seen,
     plan::{Belt, Effect, Found, Measured, Observed, Plan, Target},
-    traffic::{Acceptance, RouteSeen, Weights},
+    traffic::{Acceptance, Apart, RouteSeen, Weights},
     vocab::{Verdict, Weight},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
@@ -93,7 +93,7 @@ fn promoting(seen: &Observed) -> bool {
 fn pretend(seen: &mut Observed, weight: Weight) {
     for route in &mut seen.routes {
         if let Found::Object { seen, .. } = &mut route.found {
-            *seen = Ok(RouteSeen { weight: Weights::At(weight), accepted: Acceptance::Yes });
+            *seen = Ok(RouteSeen { weight: Weights::At(weight), apart: Apart::default(), accepted: Acceptance::Yes });
         }
     }
 }
@@ -186,8 +186,8 @@ const MISTAKES: &[Mistake] = &[
         plots: &["bad", "newer", "revert"],
         seen: nothing,
         decided: |seen, plan| {
-            if let (Some(Effect::SetWeights { weight, .. }), Some(name)) = (&plan.effect, candidate(seen))
-                && *weight == Weight::ZERO
+            if let (Some(Effect::SetWeights { split, .. }), Some(name)) = (&plan.effect, candidate(seen))
+                && split.is_none()
                 && let Some(set) = target_of(seen, &name)
             {
                 plan.effect = Some(Effect::Scale { set, replicas: 0 });
@@ -279,10 +279,10 @@ const MISTAKES: &[Mistake] = &[
         plots: &["good"],
         seen: nothing,
         decided: |_, plan| {
-            if let Some(Effect::SetWeights { weight, .. }) = &mut plan.effect
-                && *weight > Weight::ZERO
+            if let Some(Effect::SetWeights { split, .. }) = &mut plan.effect
+                && split.weight > Weight::ZERO
             {
-                *weight = Weight::FULL;
+                split.weight = Weight::FULL;
             }
         },
     },

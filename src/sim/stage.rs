@@ -92,6 +92,7 @@ impl Stage {
         let policies = Policies {
             belt: setting.policies != Policy::None,
             hold: setting.policies == Policy::All,
+            floor: setting.policies == Policy::All,
             route_weights: setting.policies == Policy::All,
             action_author: setting.policies == Policy::All,
             operator: OPERATOR.to_owned(),

@@ -2,9 +2,10 @@
 //!
 //! `spec.rules` is an atomic list, so no field manager can own a weight alone: the route is taken as it was read,
 //! the weights of our two backends are rewritten where they stand, and the whole object goes back.
+mod apart;
 mod parents;
 
-use super::{Capability, Resource, RouteSeen, Router, Share, Unsteerable, Weights};
+use super::{Acceptance, Apart, Capability, Resource, RouteSeen, Router, Share, Unsteerable, Weights};
 use crate::{
     duration::Duration,
     vocab::{Pair, Weight},
@@ -25,6 +26,9 @@ use serde_json::Value;
 /// Where a managed rule names other backends too, those keep their weights and our two share what they had together,
 /// which should be a multiple of 100. Requests that would reach the canary past the weights (a rule that names it
 /// without stable, a mirror) are refused.
+///
+/// Where the route is ours to write (`ownership: Operator`), a step's `match` becomes a rule before each managed one, with
+/// that rule's filters and time-outs and the canary alone behind it, and `mirror` a filter of the managed rules.
 ///
 /// A change counts as accepted when every `parentRef` of the spec is answered in `status.parents` with Accepted and
 /// `ResolvedRefs` for the route's present generation. No field of the Gateway API tells when the proxies themselves
@@ -50,7 +54,7 @@ impl Router for GatewayApi {
     }
 
     fn capabilities(&self) -> &'static [Capability] {
-        &[Capability::Weight]
+        &[Capability::Weight, Capability::Match, Capability::Mirror]
     }
 
     fn settle(&self) -> Duration {
@@ -63,7 +67,7 @@ impl Router for GatewayApi {
             Some(weight) => Weights::At(weight),
             None => Weights::Mixed(rules.iter().map(Managed::share).collect()),
         };
-        Ok(RouteSeen { weight, accepted: parents::accepted(route) })
+        Ok(RouteSeen { weight, apart: Apart::default(), accepted: parents::accepted(route) })
     }
 
     fn steer(&self, route: &Value, pair: &Pair, canary: Weight) -> Result<Option<Value>, Unsteerable> {
@@ -86,6 +90,14 @@ impl Router for GatewayApi {
             }
         }
         Ok(Some(steered))
+    }
+
+    fn apart(&self, route: Value, pair: &Pair, apart: &Apart) -> Result<Value, Unsteerable> {
+        apart::added(route, pair, apart)
+    }
+
+    fn accepted(&self, route: &Value) -> Acceptance {
+        parents::accepted(route)
     }
 }
 

@@ -3,6 +3,7 @@
 //! A new router is a new file here, its `mod` line and its line in [`ROUTERS`].
 mod gateway_api;
 mod reference;
+mod split;
 mod unsteerable;
 mod whole;
 
@@ -12,9 +13,10 @@ use crate::{
 };
 pub use reference::{Ownership, RouteRef, RouteTemplate};
 use serde_json::Value;
+pub use split::{Apart, Comparison, Cookie, Mirror, NamedValue, PathComparison, PathMatch, RequestMatch, Split};
 use std::fmt;
 pub use unsteerable::Unsteerable;
-pub use whole::{MANAGED_BY, TEMPLATE_FINGERPRINT, renew};
+pub use whole::{MANAGED_BY, SPLIT, TEMPLATE_FINGERPRINT, read_whole, renew};
 
 /// Every router of this build, one line each.
 pub static ROUTERS: &[&dyn Router] = &[&gateway_api::GatewayApi];
@@ -47,6 +49,9 @@ pub trait Router: Sync {
     /// The weights that stand in the route, and whether the data plane's controller has accepted them.
     fn read(&self, route: &Value, pair: &Pair) -> Result<RouteSeen, Unsteerable>;
 
+    /// Whether the data plane's controller has taken the route as it stands.
+    fn accepted(&self, route: &Value) -> Acceptance;
+
     /// The whole route with the canary's weight written in and everything else as it was.
     ///
     /// `None` when exactly these weights stand there already. The answer keeps the `resourceVersion` that was read.
@@ -65,10 +70,14 @@ pub trait Router: Sync {
     /// The whole route that `ownership: Operator` wants: the template with the weights put in.
     ///
     /// To bring a route that exists to this state see [`renew`].
-    fn whole(&self, entry: &RouteRef, namespace: &str, pair: &Pair, canary: Weight) -> Result<Value, Unsteerable> {
-        let route = whole::from_template(entry, namespace)?;
-        Ok(self.steer(&route, pair, canary)?.unwrap_or(route))
+    fn whole(&self, entry: &RouteRef, namespace: &str, pair: &Pair, split: &Split) -> Result<Value, Unsteerable> {
+        let route = whole::from_template(entry, namespace, split)?;
+        let steered = self.steer(&route, pair, split.weight)?.unwrap_or(route);
+        self.apart(steered, pair, &split.apart)
     }
+
+    /// The route, which is ours to write whole, with what reaches the canary beside the weight.
+    fn apart(&self, route: Value, pair: &Pair, apart: &Apart) -> Result<Value, Unsteerable>;
 }
 
 /// A kind of object as the API server names it.
@@ -96,6 +105,10 @@ impl Resource {
 pub enum Capability {
     /// A share of all requests, in percent.
     Weight,
+    /// Requests with a header, cookie, method, path or query of their own.
+    Match,
+    /// Copies of requests.
+    Mirror,
 }
 
 /// What one look at a route found.
@@ -103,6 +116,8 @@ pub enum Capability {
 pub struct RouteSeen {
     /// The canary's share as it is written.
     pub weight: Weights,
+    /// What reaches the canary beside that share.
+    pub apart: Apart,
     /// Whether the data plane's controller has taken what is written.
     pub accepted: Acceptance,
 }

@@ -135,6 +135,14 @@ pub enum Unsteerable {
         /// The most that one backend may have.
         max: u64,
     },
+    /// A step asks for matches that the route cannot have.
+    #[error("{route}: the step's match cannot be written: {why}")]
+    CannotMatch {
+        /// The route.
+        route: String,
+        /// What is in the way.
+        why: String,
+    },
     /// The operator should write the route, and does not know which.
     #[error("{route}: ownership is Operator, so template.spec has to say what to write")]
     NoTemplate {
@@ -157,6 +165,7 @@ impl Unsteerable {
             Self::NoShare { .. } => "NoShare",
             Self::Indivisible { .. } => "IndivisibleWeights",
             Self::TooHeavy { .. } => "WeightsTooHeavy",
+            Self::CannotMatch { .. } => "CannotMatch",
             Self::NoTemplate { .. } => "NoTemplate",
         }
     }

@@ -1,5 +1,6 @@
 //! Routes that the operator writes whole: what they say, and whether the stored one still says it.
-use super::{RouteRef, Unsteerable};
+use super::{RouteRef, RouteSeen, Router, Split, Unsteerable, Weights};
+use crate::vocab::Pair;
 use serde_json::{Map, Value, json};
 
 /// The label, and its value, of every route that the operator writes whole.
@@ -9,6 +10,42 @@ pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "bellwethe
 ///
 /// A field that left the template looks in the stored route just like a default of the API server; by this it is told.
 pub const TEMPLATE_FINGERPRINT: &str = "bellwether.dev/template";
+
+/// The annotation that tells how such a route splits requests, as it was last written.
+///
+/// What stands in the rules follows from the template and from this; a route whose rules say something else was edited.
+pub const SPLIT: &str = "bellwether.dev/split";
+
+/// What stands in a route that is ours to write, and whether it is anything else than its template and it itself say.
+pub fn read_whole(
+    router: &dyn Router,
+    entry: &RouteRef,
+    route: &Value,
+    pair: &Pair,
+) -> (Result<RouteSeen, Unsteerable>, bool) {
+    let read = router.read(route, pair);
+    let split = said(route).or_else(|| match &read.as_ref().ok()?.weight {
+        Weights::At(weight) => Some(Split::from(*weight)),
+        Weights::Mixed(_) => None,
+    });
+    let split = split.unwrap_or(Split::NONE);
+    let namespace = route["metadata"]["namespace"].as_str().unwrap_or_default();
+    match router.whole(entry, namespace, pair, &split) {
+        Ok(wanted) if renew(route, &wanted).is_some() => (read, true),
+        Ok(_) => {
+            let accepted = router.accepted(route);
+            (Ok(RouteSeen { weight: Weights::At(split.weight), apart: split.apart, accepted }), false)
+        }
+        Err(why) => (Err(why), false),
+    }
+}
+
+/// How a route that is ours to write says it splits requests.
+fn said(route: &Value) -> Option<Split> {
+    let written: Value = serde_json::from_str(route["metadata"]["annotations"][SPLIT].as_str()?).ok()?;
+    let weight = serde_json::from_value(written["weight"].clone()).ok()?;
+    Some(Split { weight, apart: serde_json::from_value(written["apart"].clone()).ok()? })
+}
 
 /// The object to send so that the stored route says all that `wanted` says; `None` when it does.
 ///
@@ -42,7 +79,7 @@ pub fn renew(stored: &Value, wanted: &Value) -> Option<Value> {
 }
 
 /// The template as an object, its weights still placeholders.
-pub(super) fn from_template(entry: &RouteRef, namespace: &str) -> Result<Value, Unsteerable> {
+pub(super) fn from_template(entry: &RouteRef, namespace: &str, split: &Split) -> Result<Value, Unsteerable> {
     let Some(template) = &entry.template else {
         return Err(Unsteerable::NoTemplate { route: format!("{} {namespace}/{}", entry.kind, entry.name) });
     };
@@ -55,7 +92,10 @@ pub(super) fn from_template(entry: &RouteRef, namespace: &str) -> Result<Value, 
             "name": entry.name,
             "namespace": namespace,
             "labels": {label: value},
-            "annotations": {TEMPLATE_FINGERPRINT: fingerprint(&spec.to_string())},
+            "annotations": {
+                TEMPLATE_FINGERPRINT: fingerprint(&spec.to_string()),
+                SPLIT: json!({"weight": split.weight, "apart": split.apart}).to_string(),
+            },
         },
         "spec": spec,
     }))
@@ -112,7 +152,7 @@ mod tests {
         let pair = Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 };
         let entry = entry(spec);
         assert_eq!(entry.ownership, Ownership::Operator);
-        entry.router().unwrap().whole(&entry, "shop", &pair, Weight::new(weight).unwrap()).unwrap()
+        entry.router().unwrap().whole(&entry, "shop", &pair, &Weight::new(weight).unwrap().into()).unwrap()
     }
 
     #[test]
@@ -138,6 +178,7 @@ mod tests {
         stored["metadata"]["finalizers"] = json!(["example.com/kept"]);
         let renewed = renew(&stored, &wanted(SPEC, 20)).unwrap();
         assert_eq!(renewed["spec"], wanted(SPEC, 20)["spec"]);
+        stored["metadata"]["annotations"][SPLIT] = renewed["metadata"]["annotations"][SPLIT].clone();
         assert_eq!(renewed["metadata"], stored["metadata"]);
         assert_eq!(renew(&renewed, &wanted(SPEC, 20)), None);
     }
@@ -170,7 +211,7 @@ mod tests {
     fn without_a_template_nothing_can_be_written() {
         let entry = RouteRef { template: None, ..entry(SPEC) };
         assert_eq!(
-            from_template(&entry, "shop").unwrap_err().to_string(),
+            from_template(&entry, "shop", &Split::NONE).unwrap_err().to_string(),
             "HTTPRoute shop/whole: ownership is Operator, so template.spec has to say what to write"
         );
     }

@@ -208,6 +208,22 @@ def scaling_and_other_deployments_are_not_touched(ns):
         assert "paused" not in ns.get("deployment", name)["spec"], name
 
 
+def in_flight_a_deployment_does_not_shrink(ns):
+    uid = held(ns)
+    size = lambda: ns.get("deployment", "app")["spec"]["replicas"]
+    scale = lambda to: (ns.run("scale", "deployment/app", f"--replicas={to}"), size())[1]
+    assert [scale(5), scale(4)] == [5, 4], "nothing is on trial"
+    flight = {"revision": "b", "candidate": "app-b", "replicas": 3, "startedAt": "2026-01-01T00:00:00Z",
+              "steps": [{"name": "first", "weight": 5, "observe": "1m"}]}
+    ns.status("rollout", "app", {"phase": "Progressing", "attempt": 1, "workload": {"uid": uid}, "flight": flight})
+    until(lambda: scale(4) == 4 and scale(2) == 3)
+    ns.patch("deployment", "app", {"spec": {"replicas": 1}})
+    assert size() == 3, "by a write of the Deployment itself"
+    assert [scale(6), scale(0), scale(2), scale(1)] == [6, 0, 2, 2], "0 is let through, and growing from there"
+    ns.patch("rollout", "app", {"spec": {"capacity": {"floor": "None"}}})
+    until(lambda: scale(4) == 4 and scale(1) == 1)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The weights.
 
@@ -408,7 +424,7 @@ def what_does_not_change_what_a_rollout_says_takes_no_more(ns):
 
 CLAIMS = [
     a_held_deployment_gets_no_replica_set, a_new_template_is_paused_in_the_same_write, nobody_but_the_operator_resumes,
-    scaling_and_other_deployments_are_not_touched, every_way_of_writing_keeps_the_weights, the_operator_writes_what_it_likes,
+    scaling_and_other_deployments_are_not_touched, in_flight_a_deployment_does_not_shrink, every_way_of_writing_keeps_the_weights, the_operator_writes_what_it_likes,
     the_claim_cannot_be_dropped, rules_are_found_where_they_went, beside_other_backends_only_the_split_is_ours,
     a_grpc_route_is_kept_as_well, the_largest_route_is_kept, routes_without_a_living_claim_are_not_touched,
     a_command_takes_its_verb, the_author_is_who_sent_it, a_rollout_takes_the_right_to_what_it_names,

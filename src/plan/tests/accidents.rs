@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 fn flying(at: u8, change: impl FnOnce(&mut Value)) -> World {
     let mut world = adopted(rollout(change));
     world.push("v2");
-    world.until(100, |world| world.weight.percent() == at);
+    world.until(100, |world| world.split.weight.percent() == at);
     world
 }
 
@@ -49,7 +49,7 @@ fn foreground_deletion_takes_the_owner_away_and_the_candidate_still_ends() {
     }
     delete(&mut world);
     world.until(100, |world| world.seen.rollout.metadata.finalizers.is_none());
-    assert_eq!((replicas(&world, &candidate), world.weight), (0, Weight::ZERO));
+    assert_eq!((replicas(&world, &candidate), world.split.weight), (0, Weight::ZERO));
 }
 
 #[test]
@@ -65,11 +65,11 @@ fn stables_replica_set_deleted_by_hand_is_made_again_by_its_name_and_hash() {
             if let Some(effect) = plan.effect {
                 world.effects.push(effect.verb().to_owned());
                 // The world's checks need a stable pod; there is none until it is made again.
-                let weight = std::mem::replace(&mut world.weight, Weight::FULL);
+                let weight = std::mem::replace(&mut world.split.weight, Weight::FULL);
                 let service = world.seen.stable_service.take();
                 world.apply(&effect);
                 world.seen.stable_service = service;
-                world.weight = weight;
+                world.split.weight = weight;
             }
         }
         assert!(restored(&world), "{in_flight}: {:?}", world.effects);
@@ -91,7 +91,7 @@ fn traffic_that_is_edited_in_flight_changes_nothing_until_the_flight_is_over() {
     let mut world = flying(20, |_| {});
     world.seen.rollout.spec.traffic = None;
     world.until(200, |world| world.has(Reason::Promoted));
-    assert_eq!(world.weight, Weight::ZERO, "the routes that began it carry it to its end");
+    assert_eq!(world.split.weight, Weight::ZERO, "the routes that began it carry it to its end");
     world.until(100, |world| world.has(Reason::TrafficChanged));
     let Found::Object { claim, .. } = &world.seen.routes[0].found else { panic!("no route") };
     assert_eq!(*claim, Claim::Free, "what left the spec is let go");
@@ -117,7 +117,7 @@ fn a_route_that_is_gone_holds_up_no_abort_of_the_others() {
             world.seen.now += SignedDuration::from_secs(1);
         }
     }
-    assert_eq!((world.weight, replicas(&world, &candidate)), (Weight::ZERO, 0), "{:?}", world.status().message);
+    assert_eq!((world.split.weight, replicas(&world, &candidate)), (Weight::ZERO, 0), "{:?}", world.status().message);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_route_that_is_out_of_reach_holds_up_no_abort_once_the_canary_service_is_hom
     world.command(Action::Abort, None);
     let found = Found::Unreadable("forbidden".to_owned());
     // What it carries cannot be known, so the world does not hold the move of its Service against anybody.
-    world.weight = Weight::ZERO;
+    world.split.weight = Weight::ZERO;
     for _ in 0..60 {
         look_blind(&mut world, &found);
     }
@@ -150,7 +150,7 @@ fn a_route_that_names_the_old_service_again_does_not_hold_up_a_deletion() {
         drifted: false,
         backends: vec!["shop".to_owned()],
     };
-    world.weight = Weight::ZERO;
+    world.split.weight = Weight::ZERO;
     for _ in 0..100 {
         if world.seen.rollout.metadata.finalizers.is_none() {
             return;
@@ -176,7 +176,7 @@ fn each_step_without_requests_waits_for_itself() {
     let begun = world.seen.now;
     let mut silent = seen_nothing();
     silent.no_requests = true;
-    world.until(400, |world| world.weight.percent() == 20);
+    world.until(400, |world| world.split.weight.percent() == 20);
     world.seen.measured = Measured::Read { at: world.seen.now, metrics: vec![("errors".to_owned(), silent)] };
     world.until(400, |world| world.has(Reason::Promoting));
     let took = world.seen.now.duration_since(begun).as_secs();
@@ -201,11 +201,11 @@ fn a_contested_service_does_not_stop_the_judge() {
     let mut world = adopted(rollout(judged));
     world.push("v2");
     world.measured(Verdict::Continue);
-    world.until(100, |world| world.weight.percent() == 20);
+    world.until(100, |world| world.split.weight.percent() == 20);
     world.seen.stable_service.as_mut().unwrap().ours = false;
     world.until(10, |world| world.status().phase == Phase::Blocked);
     world.measured(Verdict::Fail);
-    world.until(30, |world| world.status().latch.is_some() && world.weight == Weight::ZERO);
+    world.until(30, |world| world.status().latch.is_some() && world.split.weight == Weight::ZERO);
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn a_stable_service_that_somebody_took_in_a_promotion_is_moved_back_before_reque
     world.seen.stable_service.as_mut().unwrap().ours = false;
     world.command(Action::Abort, None);
     // The world's own checks see to it that no weight is without a pod.
-    world.until(100, |world| world.weight == Weight::ZERO && world.status().flight.is_none());
+    world.until(100, |world| world.split.weight == Weight::ZERO && world.status().flight.is_none());
     assert_eq!(world.seen.stable_service.as_ref().unwrap().hash(), Some("1"));
 }
 
@@ -247,11 +247,11 @@ fn an_abort_leaves_the_candidate_what_stable_cannot_carry() {
         world.look();
         world.seen.now += SignedDuration::from_secs(1);
     }
-    assert_eq!(world.weight.percent(), 50, "two of four carry half");
+    assert_eq!(world.split.weight.percent(), 50, "two of four carry half");
     assert_eq!(world.status().waiting_for[0].reason, Reason::StableShrunk);
     evict(&mut world, 4);
     world.rests(Phase::Aborted);
-    assert_eq!(world.weight, Weight::ZERO);
+    assert_eq!(world.split.weight, Weight::ZERO);
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn scaled_to_nothing_nothing_of_a_candidate_goes_on_and_the_flight_waits() {
     let mut world = flying(20, |_| {});
     let candidate = candidate(&world);
     world.seen.deployment.as_mut().unwrap().replicas = 0;
-    world.weight = Weight::ZERO;
+    world.split.weight = Weight::ZERO;
     world.until(60, |world| replicas(world, &candidate) == 0);
     assert_eq!(world.status().flight.unwrap().candidate, candidate);
     world.seen.deployment.as_mut().unwrap().replicas = 4;
@@ -344,5 +344,5 @@ fn an_operators_own_route_that_is_deleted_at_rest_is_written_again() {
     }));
     with_route(&mut world, Found::Missing);
     let plan = decide(&world.seen);
-    assert!(matches!(plan.effect, Some(Effect::WriteRoute { weight: Weight::ZERO, .. })), "{:?}", plan.effect);
+    assert!(matches!(&plan.effect, Some(Effect::WriteRoute { split, .. }) if split.is_none()), "{:?}", plan.effect);
 }

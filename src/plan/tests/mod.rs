@@ -1,11 +1,12 @@
 //! `decide` against a small world made of data: effects change it, pods become ready, and every look is checked.
 mod accidents;
+mod ways;
 
 use super::*;
 use crate::{
     api::{Action, Expect, HASH_LABEL, HeldBy, Phase, Reason, Rollout},
     metrics::{Outcome, Seen},
-    traffic::{Acceptance, RouteSeen, Weights},
+    traffic::{Acceptance, Apart, RouteSeen, Split, Weights},
     vocab::{Verdict, Weight},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -21,7 +22,7 @@ struct World {
     /// Whether new pods become ready.
     ready: bool,
     /// The weight in the route.
-    weight: Weight,
+    split: Split,
     versions: u32,
 }
 
@@ -111,7 +112,11 @@ impl World {
             found: Found::Object {
                 claim: Claim::Free,
                 names_pair: false,
-                seen: Ok(RouteSeen { weight: Weights::At(Weight::ZERO), accepted: Acceptance::Yes }),
+                seen: Ok(RouteSeen {
+                    weight: Weights::At(Weight::ZERO),
+                    apart: Apart::default(),
+                    accepted: Acceptance::Yes,
+                }),
                 drifted: false,
                 backends: vec!["shop".to_owned()],
             },
@@ -124,7 +129,7 @@ impl World {
             belt: Belt::Armed,
             ..Observed::of(rollout, Timestamp::UNIX_EPOCH)
         };
-        let mut world = Self { seen, effects: Vec::new(), ready: true, weight: Weight::ZERO, versions: 1 };
+        let mut world = Self { seen, effects: Vec::new(), ready: true, split: Split::NONE, versions: 1 };
         world.settle();
         world
     }
@@ -163,7 +168,11 @@ impl World {
         }
         for route in &mut self.seen.routes {
             if let Found::Object { seen, .. } = &mut route.found {
-                *seen = Ok(RouteSeen { weight: Weights::At(self.weight), accepted: Acceptance::Yes });
+                *seen = Ok(RouteSeen {
+                    weight: Weights::At(self.split.weight),
+                    apart: self.split.apart.clone(),
+                    accepted: Acceptance::Yes,
+                });
             }
         }
         self.check();
@@ -192,9 +201,14 @@ impl World {
                     service.name
                 );
             };
-            share(stable, self.weight.rest());
-            share(canary, self.weight);
+            share(stable, self.split.weight.rest());
+            share(canary, self.of_canary());
         }
+    }
+
+    /// What reaches the canary: all of what matches, beside its share.
+    fn of_canary(&self) -> Weight {
+        if self.split.apart.is_empty() { self.split.weight } else { Weight::FULL }
     }
 
     #[expect(clippy::too_many_lines, reason = "one arm for each effect")]
@@ -244,7 +258,7 @@ impl World {
             }
             Effect::Select { service, selector, .. } => {
                 let stable = service.name.ends_with("stable");
-                let weight = if stable { self.weight.rest() } else { self.weight };
+                let weight = if stable { self.split.weight.rest() } else { self.of_canary() };
                 let place = if stable { &mut self.seen.stable_service } else { &mut self.seen.canary_service };
                 let place = place.as_mut().unwrap();
                 let before = place.endpoints.clone();
@@ -290,7 +304,7 @@ impl World {
                 set.replicas = *replicas;
             }
             Effect::Delete { set } => sets.retain(|known| known.name != set.name),
-            Effect::SetWeights { weight, .. } | Effect::WriteRoute { weight, .. } => self.weight = *weight,
+            Effect::SetWeights { split, .. } | Effect::WriteRoute { split, .. } => self.split = split.clone(),
             Effect::Expire { .. } => self.seen.expired = None,
             Effect::KeepTemplate { name, hash, template, .. } => {
                 assert!(self.seen.kept.iter().all(|kept| kept.replica_set != *name), "kept once");
@@ -473,14 +487,14 @@ fn without_policies_it_is_paused_all_the_time() {
 fn a_good_revision_is_promoted_and_its_pods_are_the_tested_ones() {
     let mut world = adopted(rollout(|_| {}));
     world.push("v2");
-    world.until(60, |world| world.weight.percent() == 50);
+    world.until(60, |world| world.split.weight.percent() == 50);
     let candidate = world.status().flight.unwrap().candidate;
     world.until(100, |world| world.has(Reason::Promoted));
     world.rests(Phase::Stable);
     assert_eq!(world.serving(), "v2");
     assert_eq!(world.seen.controlled().next().unwrap().name, candidate);
     assert!(!world.seen.deployment.as_ref().unwrap().paused);
-    assert_eq!(world.weight, Weight::ZERO, "requests are home");
+    assert_eq!(world.split.weight, Weight::ZERO, "requests are home");
     assert_eq!(world.seen.stable_service.as_ref().unwrap().hash(), None, "nothing is left pinned");
     assert_eq!(world.seen.replica_set("shop-1").unwrap().replicas, 0, "the old pods ended after scaleDownDelay");
 }
@@ -501,7 +515,7 @@ fn a_failed_verdict_latches_before_anything_moves_and_takes_the_weight_first() {
     let mut world = adopted(rollout(judged));
     world.push("v2");
     world.measured(Verdict::Continue);
-    world.until(100, |world| world.weight.percent() == 20);
+    world.until(100, |world| world.split.weight.percent() == 20);
     let before = world.effects.len();
     world.measured(Verdict::Fail);
     let plan = world.look();
@@ -518,14 +532,14 @@ fn a_given_up_revision_is_not_tried_again_without_a_word() {
     let mut world = adopted(rollout(judged));
     world.push("v2");
     world.measured(Verdict::Continue);
-    world.until(100, |world| world.weight.percent() == 20);
+    world.until(100, |world| world.split.weight.percent() == 20);
     let revision = world.status().flight.unwrap().revision;
     world.measured(Verdict::Fail);
     world.rests(Phase::Aborted);
     world.measured(Verdict::Continue);
     world.rests(Phase::Aborted);
     world.command(Action::Retry, Some(Expect { revision: Some(revision.clone()), step: None }));
-    world.until(100, |world| world.weight.percent() == 50);
+    world.until(100, |world| world.split.weight.percent() == 50);
     assert_eq!(world.status().flight.unwrap().revision, revision, "the same pods' template, by the same name");
     assert_eq!(world.answer(), Some(crate::api::ActionOutcome::Accepted));
 }
@@ -534,18 +548,18 @@ fn a_given_up_revision_is_not_tried_again_without_a_word() {
 fn an_unknown_verdict_neither_advances_nor_aborts() {
     let mut world = adopted(rollout(judged));
     world.push("v2");
-    world.until(100, |world| world.weight.percent() == 20);
+    world.until(100, |world| world.split.weight.percent() == 20);
     world.measured(Verdict::Unknown);
     for _ in 0..600 {
         world.look();
         world.seen.now += SignedDuration::from_secs(1);
         world.measured(Verdict::Unknown);
     }
-    assert_eq!(world.weight.percent(), 20);
+    assert_eq!(world.split.weight.percent(), 20);
     assert_eq!(world.status().step.unwrap().observed_seconds, 0, "what was not seen was not observed");
     assert_eq!(world.status().phase, Phase::Blocked, "and after a while somebody is told");
     world.measured(Verdict::Continue);
-    world.until(100, |world| world.weight.percent() == 50);
+    world.until(100, |world| world.split.weight.percent() == 50);
 }
 
 #[test]
@@ -555,7 +569,7 @@ fn pods_that_never_become_ready_are_given_up() {
     world.push("v2");
     world.rests(Phase::Aborted);
     assert_eq!(world.status().latch.unwrap().reason, Reason::ProgressDeadlineExceeded);
-    assert_eq!(world.weight, Weight::ZERO);
+    assert_eq!(world.split.weight, Weight::ZERO);
     assert!(world.effects.iter().all(|effect| !effect.contains("at 20")), "it had no request");
 }
 
@@ -563,7 +577,7 @@ fn pods_that_never_become_ready_are_given_up() {
 fn a_pod_that_is_lost_late_in_a_step_has_the_whole_deadline_to_come_back() {
     let mut world = adopted(rollout(|value| value["spec"]["steps"][1]["observe"] = json!("10m")));
     world.push("v2");
-    world.until(100, |world| world.weight.percent() == 20);
+    world.until(100, |world| world.split.weight.percent() == 20);
     let end = world.seen.now + SignedDuration::from_secs(300);
     world.until(400, |world| world.seen.now > end);
     let evict = |world: &mut World, ready: bool| {
@@ -586,7 +600,7 @@ fn a_pod_that_is_lost_late_in_a_step_has_the_whole_deadline_to_come_back() {
         }
         evict(&mut world, true);
         world.settle();
-        world.until(60, |world| world.weight.percent() == 20);
+        world.until(60, |world| world.split.weight.percent() == 20);
     }
 }
 
@@ -594,7 +608,7 @@ fn a_pod_that_is_lost_late_in_a_step_has_the_whole_deadline_to_come_back() {
 fn a_newer_template_starts_from_the_first_step_after_the_weight_is_home() {
     let mut world = adopted(rollout(|_| {}));
     world.push("v2");
-    world.until(100, |world| world.weight.percent() == 20);
+    world.until(100, |world| world.split.weight.percent() == 20);
     let before = world.effects.len();
     world.push("v3");
     world.until(100, |world| world.status().step.is_some_and(|step| step.index == 0) && world.has(Reason::Superseded));
@@ -608,7 +622,7 @@ fn a_newer_template_starts_from_the_first_step_after_the_weight_is_home() {
 fn back_to_stables_template_is_straight_back() {
     let mut world = adopted(rollout(|_| {}));
     world.push("v2");
-    world.until(100, |world| world.weight.percent() == 20);
+    world.until(100, |world| world.split.weight.percent() == 20);
     world.push("v1");
     world.rests(Phase::Stable);
     assert!(world.has(Reason::Reverted));
@@ -617,8 +631,8 @@ fn back_to_stables_template_is_straight_back() {
 }
 
 #[test]
-fn an_abort_is_taken_at_every_moment_before_the_point_of_return() {
-    // One story for each look of a whole release: an abort there must end in Aborted with v1, or come after the swap and be refused.
+fn an_abort_is_taken_at_every_moment() {
+    // One story for each look of a whole release: an abort there must end in Aborted with v1, in the middle of the swap too.
     let mut at = 0;
     loop {
         let mut world = adopted(rollout(|_| {}));
@@ -630,10 +644,11 @@ fn an_abort_is_taken_at_every_moment_before_the_point_of_return() {
         let flying = world.status().flight.is_some();
         world.command(Action::Abort, None);
         world.until(300, |world| world.answer().is_some());
-        if flying && world.answer() == Some(crate::api::ActionOutcome::Accepted) {
+        if flying {
+            assert_eq!(world.answer(), Some(crate::api::ActionOutcome::Accepted), "after {at} looks");
             world.rests(Phase::Aborted);
             assert_eq!(world.serving(), "v1", "after {at} looks");
-            assert_eq!(world.weight, Weight::ZERO, "after {at} looks");
+            assert_eq!(world.split.weight, Weight::ZERO, "after {at} looks");
         } else {
             world.until(300, |world| world.has(Reason::Promoted));
             world.rests(Phase::Stable);
@@ -720,12 +735,12 @@ fn pause_holds_and_promote_leaves_a_step() {
     let mut world = adopted(rollout(|value| value["spec"]["steps"][1]["approval"] = json!("Required")));
     world.push("v2");
     world.until(100, |world| world.status().phase == Phase::AwaitingApproval);
-    assert_eq!(world.weight.percent(), 20);
+    assert_eq!(world.split.weight.percent(), 20);
     let expect = Expect { revision: Some(world.status().flight.unwrap().revision), step: Some("some".to_owned()) };
     world.command(Action::Pause, None);
     world.until(100, |world| world.status().phase == Phase::Paused);
     world.command(Action::Promote, Some(expect));
-    world.until(100, |world| world.weight.percent() == 50);
+    world.until(100, |world| world.split.weight.percent() == 50);
 }
 
 #[test]
@@ -763,11 +778,11 @@ fn an_abort_does_not_wait_for_a_service_that_somebody_contests() {
     let mut world = adopted(rollout(judged));
     world.push("v2");
     world.measured(Verdict::Continue);
-    world.until(100, |world| world.weight.percent() == 20);
+    world.until(100, |world| world.split.weight.percent() == 20);
     world.seen.canary_service.as_mut().unwrap().ours = false;
     world.measured(Verdict::Fail);
     world.command(Action::Abort, None);
-    world.until(30, |world| world.weight == Weight::ZERO && world.status().flight.is_none());
+    world.until(30, |world| world.split.weight == Weight::ZERO && world.status().flight.is_none());
     assert!(world.status().latch.is_some());
 }
 
@@ -809,7 +824,7 @@ fn without_routes_the_ratio_of_pods_is_the_weight() {
 fn scaling_in_flight_reaches_stable_and_the_candidate() {
     let mut world = adopted(rollout(|_| {}));
     world.push("v2");
-    world.until(100, |world| world.weight.percent() == 50);
+    world.until(100, |world| world.split.weight.percent() == 50);
     world.seen.deployment.as_mut().unwrap().replicas = 10;
     world.settle();
     world.until(100, |world| world.has(Reason::Promoted));
@@ -821,12 +836,12 @@ fn a_route_that_somebody_else_keeps_writing_is_left_at_stable() {
     let mut world = adopted(rollout(|_| {}));
     world.push("v2");
     world.until(100, |world| {
-        world.weight.percent() == 20 && world.status().step.is_some_and(|step| step.observed_seconds > 0)
+        world.split.weight.percent() == 20 && world.status().step.is_some_and(|step| step.observed_seconds > 0)
     });
     for _ in 0..2 {
-        world.weight = Weight::ZERO;
+        world.split.weight = Weight::ZERO;
         world.settle();
-        world.until(30, |world| world.weight.percent() == 20 || world.status().phase == Phase::Blocked);
+        world.until(30, |world| world.split.weight.percent() == 20 || world.status().phase == Phase::Blocked);
         world.until(5, |world| {
             world.is_quiet() || world.status().phase == Phase::Blocked || world.status().intent.is_none()
         });

@@ -16,6 +16,8 @@ pub struct Policies {
     pub belt: bool,
     /// A Deployment that a Rollout holds is paused with every new template.
     pub hold: bool,
+    /// While a Rollout tries a revision, its Deployment does not shrink below what it was.
+    pub floor: bool,
     /// The split of a claimed route stays as it is stored.
     pub route_weights: bool,
     /// Who commands is written down by the server.
@@ -40,7 +42,7 @@ const VALIDATING: &str = "validatingadmissionpolicies";
 const MUTATING: &str = "mutatingadmissionpolicies";
 
 impl Policies {
-    fn all(&self) -> [(&'static str, &'static str, bool); 8] {
+    fn all(&self) -> [(&'static str, &'static str, bool); 9] {
         [
             (VALIDATING, "bellwether-belt", self.belt),
             (VALIDATING, "bellwether-action-author", self.action_author),
@@ -48,6 +50,7 @@ impl Policies {
             (VALIDATING, "bellwether-rollout-rights", self.rights),
             (VALIDATING, "bellwether-secret-rights", self.rights),
             (MUTATING, "bellwether-hold", self.hold),
+            (MUTATING, "bellwether-floor", self.floor),
             (MUTATING, "bellwether-action-author", self.action_author),
             (MUTATING, "bellwether-route-weights", self.route_weights),
         ]
@@ -101,9 +104,38 @@ impl State {
 
     /// Lets the mutating policies change a write; whether they did.
     pub(super) fn mutate(&self, ask: &Ask<'_>, operation: Operation, old: Option<&Value>, new: &mut Value) -> bool {
+        let kept = self.keep_floor(ask, operation, old, new);
         if !ask.call.part().is_empty() {
+            return kept;
+        }
+        self.mutate_whole(ask, operation, old, new) || kept
+    }
+
+    /// Keeps a Deployment from shrinking while a revision is on trial.
+    fn keep_floor(&self, ask: &Ask<'_>, operation: Operation, old: Option<&Value>, new: &mut Value) -> bool {
+        let deployments = (ask.kind.group.as_str(), ask.kind.plural.as_str()) == ("apps", "deployments");
+        let (Some(old), Operation::Update) = (old.filter(|_| deployments), operation) else { return false };
+        let replicas = |object: &Value| object["spec"]["replicas"].as_i64().unwrap_or(0);
+        let wanted = replicas(new);
+        if !matches!(ask.call.part(), "" | "scale") || wanted <= 0 || wanted >= replicas(old) {
             return false;
         }
+        if !self.is_armed(MUTATING, "bellwether-floor") {
+            return false;
+        }
+        let of_it = |rollout: &&Arc<Value>| rollout["status"]["workload"].text("uid") == old.uid();
+        let floor = |rollout: &Arc<Value>| match rollout["spec"]["capacity"].text("floor") {
+            "" | "FlightStart" => rollout["status"]["flight"]["replicas"].as_i64().unwrap_or(0),
+            _ => 0,
+        };
+        let kept = self.parameters(ask).iter().filter(of_it).map(floor).max().unwrap_or(0).min(replicas(old));
+        if wanted < kept {
+            new["spec"]["replicas"] = json!(kept);
+        }
+        wanted < kept
+    }
+
+    fn mutate_whole(&self, ask: &Ask<'_>, operation: Operation, old: Option<&Value>, new: &mut Value) -> bool {
         let (kind, by_operator) = (&ask.kind, ask.user == self.policies.operator);
         match (kind.group.as_str(), kind.plural.as_str(), operation, old) {
             ("apps", "deployments", Operation::Update, Some(old)) => {

@@ -31,6 +31,18 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
         "!has(self.traffic) || !has(self.traffic.routes) || self.traffic.routes.size() == 0 || has(self.traffic.services)" => {
             routes == 0 || new["traffic"].get("services").is_some()
         }
+        "self.steps.all(s, !has(s.match) && !has(s.mirror)) || has(self.traffic) && has(self.traffic.routes) && self.traffic.routes.size() > 0 && self.traffic.routes.all(r, has(r.ownership) && r.ownership == 'Operator')" =>
+        {
+            let apart = |step: &Value| step.get("match").is_some() || step.get("mirror").is_some();
+            let all = new["traffic"]["routes"].as_array().map_or(&[][..], Vec::as_slice);
+            let ours = routes > 0 && all.iter().all(|route| route["ownership"] == "Operator");
+            ours || !items("steps").iter().any(apart)
+        }
+        "has(self.headers) && self.headers.size() > 0 || has(self.cookies) && self.cookies.size() > 0 || has(self.method) || has(self.path) || has(self.query) && self.query.size() > 0" =>
+        {
+            let some = |member: &str| !items(member).is_empty();
+            some("headers") || some("cookies") || some("query") || has("method") || has("path")
+        }
         "self.steps.all(s, self.steps.exists_one(t, t.name == s.name))" => names_differ("steps"),
         "has(self.mode) && self.mode == 'None' ? (!has(self.metrics) || self.metrics.size() == 0) : (has(self.metrics) && self.metrics.size() > 0 && has(self.provider))" =>
         {

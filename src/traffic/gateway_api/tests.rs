@@ -77,7 +77,7 @@ fn every_managed_rule_is_read_and_the_share_is_the_canarys_of_the_two() {
     let mut route = recorded(HTTP);
     assert_eq!(
         GatewayApi.read(&route, &pair()),
-        Ok(RouteSeen { weight: Weights::At(Weight::ZERO), accepted: Acceptance::Yes })
+        Ok(RouteSeen { weight: Weights::At(Weight::ZERO), apart: Apart::default(), accepted: Acceptance::Yes })
     );
     route["spec"]["rules"][2]["backendRefs"][2]["weight"] = json!(100);
     assert_eq!(weights(&route).to_string(), "rule main 1:0, rule shared 300:100, rule mirrored 100:0");

@@ -8,6 +8,7 @@ fn all() -> Policies {
     Policies {
         belt: true,
         hold: true,
+        floor: true,
         route_weights: true,
         action_author: true,
         rights: true,
@@ -264,4 +265,32 @@ fn the_policies_are_those_that_were_translated() {
     ];
     let changed: Vec<_> = known.iter().filter(|(file, known)| sum(file) != *known).collect();
     assert!(changed.is_empty(), "{:#?}", known.map(|(file, _)| (file, format!("{:#x}", sum(file)))));
+}
+
+#[test]
+fn while_a_revision_is_on_trial_its_deployment_does_not_shrink() {
+    let server = server();
+    server.set_policies(all());
+    let made = held(&server);
+    let scale = |replicas: i64| {
+        let stored = server.get("deployments", "n", "shop").unwrap();
+        let mut wanted = (*stored).clone();
+        wanted["spec"]["replicas"] = json!(replicas);
+        server.replace("hpa", "deployments", "n", wanted).unwrap()["spec"]["replicas"].as_i64()
+    };
+    assert_eq!(scale(5), Some(5));
+    assert_eq!(scale(4), Some(4), "nothing is on trial");
+    let mut rollout = (*server.get("rollouts", "n", "shop").unwrap()).clone();
+    rollout["status"] = json!({"phase": "Progressing", "workload": {"uid": made.uid()}, "flight": {
+        "revision": "b", "candidate": "shop-b", "replicas": 3, "startedAt": "2026-01-01T00:00:00Z", "steps": []}});
+    server.replace_status(OPERATOR, "rollouts", "n", rollout.clone()).unwrap();
+    assert_eq!(scale(1), Some(3));
+    assert_eq!(scale(6), Some(6));
+    assert_eq!(scale(0), Some(0), "to nothing is let through");
+    assert_eq!(scale(1), Some(1), "what grows is let alone");
+    let mut stored = (*server.get("rollouts", "n", "shop").unwrap()).clone();
+    stored["spec"]["capacity"] = json!({"floor": "None"});
+    server.replace("alice", "rollouts", "n", stored).unwrap();
+    assert_eq!(scale(4), Some(4));
+    assert_eq!(scale(1), Some(1), "the Rollout says so");
 }

@@ -41,6 +41,7 @@ async fn the_operator_takes_a_deployment_and_tries_a_new_template() {
     server.set_policies(Policies {
         belt: true,
         hold: true,
+        floor: true,
         route_weights: true,
         action_author: true,
         rights: true,

@@ -1,0 +1,268 @@
+//! Rules beside the managed ones, in a route that is ours to write: requests that match go to the canary wholly, and copies
+//! of stable's requests go there too.
+use super::{Managed, describe, list, managed};
+use crate::{
+    traffic::{
+        Unsteerable,
+        split::{Apart, Comparison, Cookie, Mirror, NamedValue, PathComparison, RequestMatch},
+    },
+    vocab::Pair,
+};
+use serde_json::{Map, Value, json};
+
+/// The most rules that the API takes in a route.
+const RULES: usize = 16;
+/// The most matches that it takes in a rule.
+const MATCHES: usize = 64;
+
+/// The route, its weights in place, with what reaches the canary beside them.
+pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Value, Unsteerable> {
+    if apart.is_empty() {
+        return Ok(route);
+    }
+    let impossible = |why: &str| Unsteerable::CannotMatch { route: describe(&route), why: why.to_owned() };
+    let grpc = route["kind"] == "GRPCRoute";
+    if grpc
+        && apart
+            .matches
+            .iter()
+            .any(|wanted| wanted.method.is_some() || wanted.path.is_some() || !wanted.query.is_empty())
+    {
+        return Err(impossible("a GRPCRoute can tell requests apart by headers and cookies only"));
+    }
+    let places = managed(&route, pair)?;
+    let mut rules = list(&route["spec"]["rules"]).to_vec();
+    let mut taken = Vec::new();
+    for place in &places {
+        let Some(rule) = rules.get(place.position) else { continue };
+        taken.extend(to_canary(rule, place, &apart.matches));
+    }
+    if !apart.matches.is_empty() && taken.is_empty() {
+        return Err(impossible(
+            "no managed rule takes requests that the step's match describes; compare their paths and methods",
+        ));
+    }
+    let most = taken.iter().map(|rule| list(&rule["matches"]).len()).max().unwrap_or(0);
+    if most > MATCHES || rules.len() + taken.len() > RULES {
+        return Err(impossible(
+            "with the step's match it would have more than 16 rules, or one of more than 64 matches",
+        ));
+    }
+    if let Some(mirror) = apart.mirror {
+        for place in &places {
+            if let Some(rule) = rules.get_mut(place.position) {
+                mirrored(rule, pair, mirror);
+            }
+        }
+    }
+    // What is more special stands first, for gateways that take the first rule that fits.
+    taken.append(&mut rules);
+    route["spec"]["rules"] = Value::Array(taken);
+    Ok(route)
+}
+
+/// The rule that takes what matches, with everything that the managed rule does to its requests; none where the two can
+/// never match together.
+fn to_canary(rule: &Value, place: &Managed, wanted: &[RequestMatch]) -> Option<Value> {
+    let any = [json!({})];
+    let own = Some(list(&rule["matches"])).filter(|own| !own.is_empty()).unwrap_or(&any);
+    let both: Vec<Value> =
+        own.iter().flat_map(|own| wanted.iter().filter_map(|wanted| narrowed(own, wanted))).collect();
+    if both.is_empty() {
+        return None;
+    }
+    let mut canary = list(&rule["backendRefs"]).get(place.canary.position)?.clone();
+    canary["weight"] = json!(1);
+    let mut taken = rule.clone();
+    // A name must be one rule's own.
+    taken.as_object_mut()?.remove("name");
+    taken["matches"] = Value::Array(both);
+    taken["backendRefs"] = json!([canary]);
+    Some(taken)
+}
+
+/// A match of the rule, narrowed by one of the step's.
+fn narrowed(own: &Value, wanted: &RequestMatch) -> Option<Value> {
+    let mut both = own.as_object()?.clone();
+    if let Some(method) = &wanted.method {
+        if both.get("method").is_some_and(|own| own != method) {
+            return None;
+        }
+        both.insert("method".to_owned(), json!(method));
+    }
+    if let Some(path) = &wanted.path {
+        let exact = path.how == PathComparison::Exact;
+        if !within(both.get("path").unwrap_or(&Value::Null), &path.value, exact) {
+            return None;
+        }
+        both.insert(
+            "path".to_owned(),
+            json!({"type": if exact { "Exact" } else { "PathPrefix" }, "value": path.value}),
+        );
+    }
+    let cookies = wanted.cookies.iter().map(cookie);
+    extend(&mut both, "headers", wanted.headers.iter().map(named).chain(cookies))?;
+    extend(&mut both, "queryParams", wanted.query.iter().map(named))?;
+    Some(Value::Object(both))
+}
+
+/// Whether every request at this path is one of the rule's.
+fn within(own: &Value, path: &str, exact: bool) -> bool {
+    let value = own["value"].as_str().unwrap_or("/");
+    match own["type"].as_str().unwrap_or("PathPrefix") {
+        "PathPrefix" => {
+            let prefix = value.trim_end_matches('/');
+            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
+        "Exact" => exact && path == value,
+        // Nobody can tell here what an expression takes.
+        _ => false,
+    }
+}
+
+/// Adds entries to a list whose names must differ; none where the rule asks for another value of the same name.
+fn extend(both: &mut Map<String, Value>, field: &str, wanted: impl Iterator<Item = Value>) -> Option<()> {
+    let mut entries = both.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
+    for entry in wanted {
+        let name = |entry: &Value| entry["name"].as_str().unwrap_or_default().to_ascii_lowercase();
+        match entries.iter().find(|own| name(own) == name(&entry)) {
+            Some(own) if own["value"] == entry["value"] => {}
+            Some(_) => return None,
+            None => entries.push(entry),
+        }
+    }
+    if !entries.is_empty() {
+        both.insert(field.to_owned(), Value::Array(entries));
+    }
+    Some(())
+}
+
+fn named(wanted: &NamedValue) -> Value {
+    let how = match wanted.how {
+        Comparison::Exact => "Exact",
+        Comparison::RegularExpression => "RegularExpression",
+    };
+    json!({"type": how, "name": wanted.name, "value": wanted.value})
+}
+
+/// One cookie among others in the one header that carries them all (RFC 6265, 4.2.1).
+fn cookie(wanted: &Cookie) -> Value {
+    let value = wanted.value.replace('.', "\\.");
+    json!({"type": "RegularExpression", "name": "cookie", "value": format!("^(.*; ?)?{}={value}(;.*)?$", wanted.name)})
+}
+
+fn mirrored(rule: &mut Value, pair: &Pair, mirror: Mirror) {
+    let mut copy = json!({"backendRef": {"name": pair.canary, "port": pair.port}});
+    if mirror.percent < 100 {
+        copy["percent"] = json!(mirror.percent);
+    }
+    let filter = json!({"type": "RequestMirror", "requestMirror": copy});
+    match rule["filters"].as_array_mut() {
+        Some(filters) => filters.push(filter),
+        None => rule["filters"] = json!([filter]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        traffic::{RouteRef, Split},
+        vocab::Weight,
+    };
+
+    const SPEC: &str = "{parentRefs: [{name: web}], rules: [\
+         {name: main, matches: [{path: {type: PathPrefix, value: /shop}}], timeouts: {request: 5s}, \
+          backendRefs: [{name: stable, port: 80}, {name: canary, port: 80}]}, \
+         {matches: [{path: {value: /old}}], backendRefs: [{name: legacy, port: 80}]}]}";
+
+    fn whole(kind: &str, spec: &str, apart: &str) -> Result<Value, Unsteerable> {
+        let entry: RouteRef = serde_saphyr::from_str(&format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1, kind: {kind}, name: r, ownership: Operator, template: {{spec: {spec}}}}}"
+        ))
+        .unwrap();
+        let pair = Pair { stable: "stable".into(), canary: "canary".into(), port: 80 };
+        let split = Split { weight: Weight::new(5).unwrap(), apart: serde_saphyr::from_str(apart).unwrap() };
+        entry.router().unwrap().whole(&entry, "shop", &pair, &split)
+    }
+
+    fn rules(apart: &str) -> Vec<Value> {
+        list(&whole("HTTPRoute", SPEC, apart).unwrap()["spec"]["rules"]).to_vec()
+    }
+
+    #[test]
+    fn what_matches_goes_to_the_canary_wholly_and_first() {
+        let rules =
+            rules("{match: [{headers: [{name: x-beta, value: '1'}]}, {method: GET, path: {value: /shop/cart}}]}");
+        assert_eq!(rules.len(), 3);
+        assert_eq!(
+            rules[0],
+            json!({
+                "matches": [
+                    {"path": {"type": "PathPrefix", "value": "/shop"}, "headers": [{"type": "Exact", "name": "x-beta", "value": "1"}]},
+                    {"path": {"type": "PathPrefix", "value": "/shop/cart"}, "method": "GET"},
+                ],
+                "timeouts": {"request": "5s"},
+                "backendRefs": [{"name": "canary", "port": 80, "weight": 1}],
+            })
+        );
+        assert_eq!(rules[1]["name"], "main");
+        assert_eq!(rules[1]["backendRefs"][1], json!({"name": "canary", "port": 80, "weight": 5}));
+    }
+
+    #[test]
+    fn a_cookie_is_found_among_others() {
+        let rules = rules("{match: [{cookies: [{name: beta, value: v1.0}]}]}");
+        let expression = rules[0]["matches"][0]["headers"][0]["value"].as_str().unwrap();
+        let expression = regex::Regex::new(expression).unwrap();
+        for (cookies, fits) in [
+            ("beta=v1.0", true),
+            ("a=b; beta=v1.0", true),
+            ("a=b;beta=v1.0; c=d", true),
+            ("beta=v1x0", false),
+            ("alphabeta=v1.0", false),
+            ("beta=v1.01", false),
+        ] {
+            assert_eq!(expression.is_match(cookies), fits, "{cookies}");
+        }
+    }
+
+    #[test]
+    fn copies_of_stables_requests_are_a_filter_of_the_managed_rule() {
+        let some = rules("{mirror: {percent: 10}}");
+        let copy = json!({"backendRef": {"name": "canary", "port": 80}, "percent": 10});
+        assert_eq!(some[0]["filters"], json!([{"type": "RequestMirror", "requestMirror": copy}]));
+        assert_eq!(some[1].get("filters"), None);
+        assert_eq!(rules("{mirror: {percent: 100}}")[0]["filters"][0]["requestMirror"].get("percent"), None);
+    }
+
+    #[test]
+    fn a_match_that_no_rule_can_have_is_refused() {
+        for apart in ["{match: [{path: {value: /elsewhere}}]}", "{match: [{path: {value: /shopping}}]}"] {
+            let error = whole("HTTPRoute", SPEC, apart).unwrap_err();
+            assert_eq!(error.category(), "CannotMatch", "{apart}");
+        }
+        let spec = SPEC.replace("path: {type: PathPrefix, value: /shop}", "method: POST");
+        assert!(whole("HTTPRoute", &spec, "{match: [{method: GET}]}").is_err());
+        let spec = SPEC.replace("path: {type: PathPrefix, value: /shop}", "headers: [{name: X-Beta, value: '2'}]");
+        assert!(whole("HTTPRoute", &spec, "{match: [{headers: [{name: x-beta, value: '1'}]}]}").is_err());
+    }
+
+    #[test]
+    fn grpc_tells_requests_apart_by_headers_only() {
+        let spec = "{rules: [{backendRefs: [{name: stable, port: 80}, {name: canary, port: 80}]}]}";
+        assert!(whole("GRPCRoute", spec, "{match: [{headers: [{name: a, value: b}]}]}").is_ok());
+        assert!(whole("GRPCRoute", spec, "{match: [{method: GET}]}").is_err());
+    }
+
+    #[test]
+    fn too_many_matches_are_refused_before_the_api_server_does() {
+        let matches: Vec<_> = (0..9).map(|index| format!("{{path: {{value: /shop/{index}}}}}")).collect();
+        let spec = SPEC.replace(
+            "{path: {type: PathPrefix, value: /shop}}",
+            &["{path: {type: PathPrefix, value: /shop}}"; 8].join(", "),
+        );
+        let error = whole("HTTPRoute", &spec, &format!("{{match: [{}]}}", matches.join(", "))).unwrap_err();
+        assert!(error.to_string().contains("64"), "{error}");
+    }
+}
