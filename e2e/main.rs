@@ -41,6 +41,7 @@ mod story_idle;
 mod story_judged;
 mod story_operator;
 mod story_prometheus;
+mod story_recipes;
 mod story_routes;
 mod story_scaled;
 mod story_superseded;

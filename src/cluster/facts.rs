@@ -233,6 +233,7 @@ pub(super) fn service_of(object: &DynamicObject, uid: &str) -> Service {
         uid: object.uid().unwrap_or_default(),
         resource_version: object.resource_version().unwrap_or_default(),
         selector: strings(&spec["selector"]),
+        created: object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |at| at.0),
         ports: spec["ports"].as_array().cloned().unwrap_or_default(),
         spec: spec.clone(),
         ours: object.labels().get(ROLLOUT_UID_LABEL).is_some_and(|label| label == uid) && !is_applied(object),

@@ -212,6 +212,8 @@ pub struct Service {
     pub resource_version: String,
     /// What it selects.
     pub selector: Map,
+    /// When it was made, in whole seconds.
+    pub created: Timestamp,
     /// Its ports, as they are.
     pub ports: Vec<Value>,
     /// Its whole spec, as it is.

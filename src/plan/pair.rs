@@ -215,6 +215,21 @@ impl<'a> Turn<'a> {
         Err(self.wait(Phase::Initializing, Reason::EndpointsNotReady, &object, message, SOON))
     }
 
+    /// The Services are old enough for gateways to have heard of them and of their endpoints, before a route names them.
+    fn known_to_gateways(&self) -> Holds {
+        let services = self.seen.stable_service.iter().chain(&self.seen.canary_service);
+        let Some(youngest) = services.map(|service| service.created).max() else { return Ok(()) };
+        // The time of creation has no fractions of a second.
+        let since = youngest + SignedDuration::from_secs(1);
+        let settle = self.settle();
+        if self.ago(since) >= settle.signed() {
+            return Ok(());
+        }
+        let what = "both Services, before a route names them";
+        let message = format!("the data plane is given {settle} to take: {what}");
+        Err(self.wait(Phase::Initializing, Reason::Settling, what, message, SOON))
+    }
+
     /// A Service's endpoints are exactly these pods.
     pub fn reaches(&self, service: &Service, pods: &BTreeSet<String>, phase: Phase) -> Holds {
         if service.endpoints == *pods && !pods.is_empty() {
@@ -272,6 +287,7 @@ impl<'a> Turn<'a> {
                 }
                 Found::Unreadable(why) => return say(Reason::RouteUnreadable, why.clone()),
                 Found::Missing if reference.ownership == Ownership::Operator => {
+                    self.known_to_gateways()?;
                     let (route, split) = (reference.clone(), Split::NONE);
                     return Err(Stop::Do(Effect::WriteRoute { route, pair, split }));
                 }

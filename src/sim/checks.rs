@@ -411,10 +411,20 @@ impl Checks {
             }
             spec
         };
-        if bare(before) != bare(after) {
+        // What is ours to write follows from its template and says how it splits requests.
+        let owned = !after["metadata"]["annotations"]["bellwether.dev/split"].is_null();
+        if !owned && bare(before) != bare(after) {
             self.wrong("S15 of a route only weights are written", at, format!("{before} -> {after}"));
         }
-        let (was, is) = (weights_of(before), weights_of(after));
+        let split = |route: &Value| -> (Vec<_>, Vec<_>) {
+            let shared = |rule: &Vec<(String, u64)>| !owned || rule.iter().any(|(name, _)| name.ends_with("-stable"));
+            weights_of(route).into_iter().partition(shared)
+        };
+        let ((was, _), (is, apart)) = (split(before), split(after));
+        if !apart.is_empty() {
+            // Whatever matches is few enough for one pod, or the step says how many it takes.
+            self.raised(commit, 1, at);
+        }
         for (index, rule) in is.iter().enumerate() {
             let all: u64 = rule.iter().map(|(_, weight)| weight).sum();
             let ours: Vec<_> =
@@ -441,7 +451,7 @@ impl Checks {
         let status = &rollout["status"];
         let canary = status.text("/canary/podTemplateHash").to_owned();
         let back = status.is("/flight/promotion/moved");
-        if !status["latch"].is_null() && !back {
+        if given_up(status) && !back {
             self.wrong("S04 no weight for what was given up", at, format!("{percent} % although {}", status["latch"]));
         }
         let lately =
@@ -495,7 +505,7 @@ impl Checks {
         let was_promoting = !old["flight"]["promotion"].is_null() && old.text("/flight/revision") == revision;
         let trial = self.trials.entry(key).or_default().clone();
         let mut trial = trial;
-        if !status["latch"].is_null() {
+        if given_up(status) {
             trial.aborted = true;
         } else if trial.aborted {
             self.wrong(
@@ -520,7 +530,8 @@ impl Checks {
                 self.wrong("S04 no promotion of what was given up", at, revision.clone());
             }
         }
-        let step = status.maybe("/step/index");
+        // One that served before returns without steps.
+        let step = status.maybe("/step/index").filter(|_| !status.is("/flight/returns"));
         if let Some(index) = step {
             let started = status.text("/step/startedAt").to_owned();
             if let Some(known) = trial.started.get(&index)
@@ -580,6 +591,12 @@ impl Checks {
             self.wrong("S09 unknown is no success", at, format!("step {left} was left with {unknown:?} unknown"));
         }
     }
+}
+
+/// Whether what is on trial was given up; a former revision may return while another is.
+fn given_up(status: &Value) -> bool {
+    let (latch, flight) = (&status["latch"], &status["flight"]);
+    !latch.is_null() && !(status.is("/flight/returns") && latch["candidate"] != flight["candidate"])
 }
 
 /// The backends of each rule, with their weights.

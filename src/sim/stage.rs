@@ -25,6 +25,8 @@ pub struct Setting {
     pub steps: Value,
     pub judged: bool,
     pub routed: bool,
+    /// Whether the route is the operator's to write.
+    pub owned: bool,
     pub on_delete: &'static str,
     pub scale_down_delay: &'static str,
     pub weather: Weather,
@@ -54,6 +56,7 @@ impl Default for Setting {
             ]),
             judged: true,
             routed: true,
+            owned: false,
             on_delete: "Hold",
             scale_down_delay: "5s",
             weather: Weather::default(),
@@ -136,7 +139,7 @@ impl Stage {
         admin.create("alertreceivers", NAMESPACE, receiver).unwrap();
         self.git.create("deployments", NAMESPACE, self.deployment("app:v1")).unwrap();
         self.git.create("services", NAMESPACE, Self::service()).unwrap();
-        if self.setting.routed {
+        if self.setting.routed && !self.setting.owned {
             self.git.create("httproutes", NAMESPACE, Self::route(&[(NAME, 100)])).unwrap();
         }
         self.world.plane.rate = 0.0;
@@ -160,7 +163,7 @@ impl Stage {
             tokio::spawn(replica.clone().live());
         }
         self.git.create("rollouts", NAMESPACE, self.rollout()).unwrap();
-        if self.setting.routed {
+        if self.setting.routed && !self.setting.owned {
             self.until(120_000, |world| phase(world).1.contains("backendRefs") || phase(world).1.contains("route"))
                 .await;
             let route = Self::route(&[("checkout-stable", 100), ("checkout-canary", 0)]);
@@ -213,10 +216,15 @@ impl Stage {
             json!({"mode": "None"})
         };
         let traffic = if self.setting.routed {
+            let mut route = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": NAME});
+            if self.setting.owned {
+                route["ownership"] = json!("Operator");
+                route["template"] =
+                    json!({"spec": Self::route(&[("checkout-stable", 1), ("checkout-canary", 1)])["spec"]});
+            }
             json!({
                 "services": {"stable": "checkout-stable", "canary": "checkout-canary"}, "port": 80,
-                "routes": [{"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": NAME}],
-                "unrouted": [NAME],
+                "routes": [route], "unrouted": [NAME],
             })
         } else {
             json!({"unrouted": [NAME]})

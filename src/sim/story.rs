@@ -4,7 +4,7 @@ use super::{
     faults::Crash,
     json::Read,
     stage::{NAME, Policy, Setting, Stage, phase, template},
-    world::{NAMESPACE, OPERATOR, deployments, plane::Cause, pods, prometheus::Mood},
+    world::{NAMESPACE, OPERATOR, World, deployments, plane::Cause, pods, prometheus::Mood},
 };
 use crate::cluster::Tamper;
 use serde_json::{Value, json};
@@ -25,6 +25,8 @@ pub enum Deed {
     Scale(i64),
     /// A command; the second says whether it expects what it saw.
     Act(&'static str, bool),
+    /// An abort in the moment in which the ReplicaSets change hands, if that comes within a minute.
+    AbortInSwap,
     /// The Rollout is deleted, with this propagation.
     DeleteRollout(&'static str),
     /// It is applied again.
@@ -163,6 +165,9 @@ impl Story {
             stage.world.live_until(begin + at).await;
             let at = stage.world.now();
             stage.world.checks.told.push((at, format!("---- {deed:?}")));
+            if *deed == Deed::AbortInSwap {
+                stage.until_swap(60_000).await;
+            }
             stage.doing(deed);
         }
         stage.calm();
@@ -192,6 +197,20 @@ impl Story {
 }
 
 impl Stage {
+    /// Lets time pass until the Deployment controls no ReplicaSet, which takes a look or two.
+    async fn until_swap(&mut self, longest: u64) {
+        let end = self.world.now() + longest;
+        let controls_some = |world: &World| {
+            let deployment = world.server.get("deployments", NAMESPACE, NAME);
+            let uid = deployment.map(|deployment| deployment.uid().to_owned());
+            let sets = world.server.list("replicasets", NAMESPACE);
+            sets.iter().any(|set| set.controller() == uid.as_deref())
+        };
+        while self.world.now() < end && controls_some(&self.world) {
+            self.pass(4).await;
+        }
+    }
+
     #[expect(clippy::too_many_lines, reason = "one arm for each deed")]
     fn doing(&mut self, deed: &Deed) {
         let server = self.world.server.clone();
@@ -211,6 +230,7 @@ impl Stage {
                     let _ = self.jane.merge("deployments", &deployment, json!({"spec": {"replicas": replicas}}));
                 }
             }
+            Deed::AbortInSwap => self.doing(&Deed::Act("Abort", false)),
             Deed::Act(action, expects) => {
                 let rollout = get("rollouts", NAME);
                 let mut spec = json!({"rollout": NAME, "action": action});
@@ -242,7 +262,7 @@ impl Stage {
                     let _ = self.git.create("rollouts", NAMESPACE, self.rollout());
                 }
             }
-            Deed::ApplyRoute { .. } | Deed::CreateRoute if !self.setting.routed => {}
+            Deed::ApplyRoute { .. } | Deed::CreateRoute if !self.setting.routed || self.setting.owned => {}
             Deed::ApplyRoute { server_side } => {
                 let route = Self::route(&[("checkout-stable", 100), ("checkout-canary", 0)]);
                 if *server_side {
@@ -578,7 +598,7 @@ impl Stage {
         if ending.phase == "Stable" && bad && !forced && image != "app:v1" && self.setting.judged {
             wrong("S08 what failed is not promoted", format!("{image} serves"));
         }
-        let stopped = did(|deed| matches!(deed, Deed::Act("Abort", _)));
+        let stopped = did(|deed| matches!(deed, Deed::Act("Abort", _) | Deed::AbortInSwap));
         if ending.phase == "Aborted"
             && !bad
             && !stopped

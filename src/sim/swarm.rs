@@ -9,8 +9,10 @@ use super::{
 use serde_json::json;
 
 /// What a story is about, before anything goes wrong.
-pub const PLOTS: &[&str] =
-    &["good", "bad", "newer", "commands", "deleted", "scaled", "git", "revert", "broken", "idle"];
+pub const PLOTS: &[&str] = &[
+    "good", "bad", "newer", "commands", "deleted", "scaled", "git", "revert", "broken", "idle", "returns", "swap",
+    "apart",
+];
 
 /// The faults, by name: each can be had alone, and stories mix them.
 pub const FAULTS: &[&str] = &[
@@ -68,6 +70,15 @@ pub fn plotted(plot: &str, seed: u64) -> Story {
     let script = script(plot, &mut dice);
     let mut story = Story::new(plot, seed, script);
     story.setting = setting(&mut dice);
+    if plot == "apart" {
+        story.setting.owned = true;
+        story.setting.routed = true;
+        story.setting.steps = json!([
+            {"name": "shadow", "weight": 0, "mirror": {"percent": 50}, "observe": "3s"},
+            {"name": "beta", "weight": 5, "match": [{"headers": [{"name": "x-beta", "value": "1"}]}], "observe": "4s"},
+            {"name": "half", "weight": 50, "observe": "5s"},
+        ]);
+    }
     story
 }
 
@@ -153,6 +164,16 @@ fn script(plot: &str, dice: &mut Dice) -> Vec<(u64, Deed)> {
             ][usize::try_from(at(0, 5)).unwrap_or(0)];
             vec![(0, Deed::Image(image))]
         }
+        "returns" => vec![
+            (0, Deed::Image("app:v2")),
+            (at(90_000, 200_000), Deed::Image("app:v1")),
+            (at(230_000, 300_000), Deed::Image("app:v2")),
+        ],
+        "swap" => vec![
+            (0, Deed::Image("app:v2")),
+            (1, Deed::AbortInSwap),
+            (at(60_000, 100_000), Deed::Image(["app:v3", "app:v1", "app:v2"][usize::try_from(at(0, 2)).unwrap_or(0)])),
+        ],
         "idle" => Vec::new(),
         _ => vec![(0, Deed::Image("app:v2"))],
     }
@@ -365,6 +386,17 @@ mod tests {
     }
 
     #[test]
+    fn each_plot_without_a_fault_violates_nothing() {
+        let seeds = number("BELLWETHER_SEEDS", 2);
+        let count = u64::try_from(PLOTS.len()).unwrap() * seeds;
+        let wrong = tell_all(count, |at| {
+            let (plot, seed) = (PLOTS[usize::try_from(at / seeds).unwrap()], 9_000 + at % seeds);
+            Story { name: format!("{plot} without a fault"), ..plotted(plot, seed) }
+        });
+        assert!(wrong.is_empty());
+    }
+
+    #[test]
     fn each_fault_alone_violates_nothing() {
         let all: Vec<(&str, &str)> =
             ["good", "bad"].iter().flat_map(|plot| FAULTS.iter().map(|fault| (*plot, *fault))).collect();
@@ -388,7 +420,9 @@ mod tests {
     fn a_crash_at_any_write_violates_nothing() {
         let every = number("BELLWETHER_CRASH_EVERY", 17);
         let mut all = Vec::new();
-        for (plot, seed) in [("good", 11), ("bad", 12), ("revert", 13), ("deleted", 14)] {
+        for (plot, seed) in
+            [("good", 11), ("bad", 12), ("revert", 13), ("deleted", 14), ("returns", 15), ("swap", 16), ("apart", 17)]
+        {
             let writes = alone(plot, seed).tell(None).first_process;
             assert!(writes > 10, "{plot} has {writes} writes");
             let points = (1..=writes)

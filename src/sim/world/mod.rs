@@ -477,6 +477,7 @@ impl World {
                 });
                 (index.to_string(), backends.collect::<Vec<_>>())
             })
+            .chain(copies_of(&route))
             .collect();
         let range = self.weather.plane;
         self.soon(range, Event::PlaneRoute(name.to_owned(), self.server.version(), rules));
@@ -598,4 +599,14 @@ fn suffix(count: u64) -> String {
         rest /= LETTERS.len() as u64;
     }
     String::from_utf8_lossy(&name).into_owned()
+}
+
+/// The mirrors of a route, each as a rule of its own: copies want an answer like any request, and to lose them counts.
+fn copies_of(route: &Value) -> impl Iterator<Item = (String, Vec<(String, u64)>)> {
+    let filters = route.list("/spec/rules").iter().flat_map(|rule| rule.list("/filters"));
+    let mirrors = filters.filter(|filter| filter.text("/type") == "RequestMirror");
+    mirrors.enumerate().map(|(index, filter)| {
+        let service = filter.text("/requestMirror/backendRef/name").to_owned();
+        (format!("copies {index}"), vec![(service, 1)])
+    })
 }

@@ -1,0 +1,210 @@
+//! The recipes of crds/examples, as they stand there but for names and durations, on the real gateway; and the way back.
+use crate::{
+    figures::figure,
+    load::Load,
+    objects::{self, APP, OnSigterm, Revision},
+    process::plugin,
+    records::Records,
+    stage::{REPLICAS, Setup, Stage, available, is_at_rest, lost_nothing},
+    world::{Apply, Kind, World, beside_others, now_ms, until, with_temp_ns},
+};
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// A recipe, for the app of a story: with its names, its gateway, and durations of seconds.
+fn recipe(world: &World, file: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/examples").join(file);
+    let mut rollout: Value = serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    rollout["metadata"] = json!({"name": APP});
+    let route = objects::route(&world.namespace, APP, &[]);
+    let spec = &mut rollout["spec"];
+    spec["workloadRef"]["name"] = json!(APP);
+    if let Some(traffic) = spec.get_mut("traffic") {
+        traffic["services"] = json!({"stable": "app-stable", "canary": "app-canary"});
+        traffic["unrouted"] = json!([APP]);
+        traffic["routes"][0]["name"] = json!(APP);
+        if let Some(template) = traffic["routes"][0].get_mut("template") {
+            template["spec"]["parentRefs"] = route["spec"]["parentRefs"].clone();
+            template["spec"]["hostnames"] = route["spec"]["hostnames"].clone();
+            for backend in template["spec"]["rules"][0]["backendRefs"].as_array_mut().unwrap() {
+                let name = backend["name"].as_str().unwrap().replace("checkout", APP);
+                backend["name"] = json!(name);
+            }
+        }
+    }
+    for step in spec["steps"].as_array_mut().unwrap().iter_mut().filter(|step| step.get("observe").is_some()) {
+        step["observe"] = json!("5s");
+    }
+    spec["scaleDownDelay"] = json!("5s");
+    spec["analysis"]["provider"] = json!({"kind": "MetricProvider", "name": "prometheus"});
+    spec["analysis"]["onInconclusive"] = json!({"after": "1s", "then": "Advance"});
+    spec["alerts"] = json!([{"receiver": {"name": "sink"}, "on": ["Aborted", "Blocked", "Promoted"]}]);
+    rollout
+}
+
+/// An app that serves, held by a recipe with a route of the operator's, under load.
+async fn held_by(world: &World, rollout: Value) -> (Records, Load) {
+    let env = objects::env(&Revision::new("v1").with("ERROR_RATE", "0.005"), OnSigterm::Drains);
+    let app = [objects::deployment(APP, REPLICAS, &env), objects::service(APP)];
+    let around = [objects::sink(&world.namespace, 0), vec![objects::provider("MetricProvider", "prometheus")]].concat();
+    let records = Records::begin(world);
+    world.applied(Apply::ServerSide, &[&around[..], &app].concat()).await;
+    available(world, APP, REPLICAS).await;
+    world.applied(Apply::ServerSide, &[rollout]).await;
+    records.until("the Deployment is held", 60, is_at_rest).await;
+    (records, Load::begin(world).await)
+}
+
+async fn push(world: &World, version: &'static str) {
+    let env = objects::env(&Revision::new(version).with("ERROR_RATE", "0.005"), OnSigterm::Drains);
+    let patch = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/env", "value": env}]);
+    let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap());
+    world.api(Kind::Deployment).patch(APP, &PatchParams::default(), &patch).await.unwrap();
+}
+
+/// The versions that answer some requests with these headers, sent to this Service for the app's host.
+async fn answers(world: &World, service: (&str, &str), headers: &[(&str, &str)]) -> Vec<String> {
+    let (namespace, name) = service;
+    let found = kube::Api::<kube::api::DynamicObject>::namespaced_with(
+        world.client.clone(),
+        namespace,
+        &Kind::Service.resource(),
+    );
+    let address = found.get(name).await.unwrap().data["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+    let mut versions = Vec::new();
+    for _ in 0..20 {
+        let request = client.get(format!("http://{address}/")).header("host", objects::host(&world.namespace, APP));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let answer = request.send().await.unwrap();
+        let version = answer.headers().get("x-app-version").map(|value| value.to_str().unwrap_or_default().to_owned());
+        versions.push(version.unwrap_or_else(|| answer.status().to_string()));
+    }
+    versions
+}
+
+const GATEWAY: (&str, &str) = ("traefik", "traefik");
+
+#[test]
+fn blue_green_shows_a_preview_changes_over_at_once_and_back_at_once() {
+    let _right = beside_others();
+    with_temp_ns("blue-green", async |world| {
+        let stage = Stage::set(world, Setup::default()).await;
+        let mut rollout = recipe(world, "blue-green.yaml");
+        rollout["spec"]["steps"][1]["observe"] = json!("60s");
+        world.applied(Apply::ServerSide, &[rollout]).await;
+        stage.push(&Revision::new("v2").with("ERROR_RATE", "0.005")).await;
+        let waits = |it: &Value| it["status"]["phase"] == "AwaitingApproval" && it["status"]["canary"]["ready"] == 3;
+        stage.records.until("the preview is there, with all its pods", 90, waits).await;
+        let preview = answers(world, (&world.namespace, "app-canary"), &[]).await;
+        assert!(preview.iter().all(|version| version == "v2"), "the canary Service is the preview: {preview:?}");
+        let seen = stage.load.requests().iter().filter(|request| request.version == "v2").count();
+        assert_eq!(seen, 0, "users see nothing of it");
+
+        plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
+        stage.until_served("switch", 100, "v2").await;
+        let at = now_ms();
+        plugin(&world.namespace, &["abort", APP]).await.well("kubectl bellwether abort");
+        stage.until_aborted(60, &["Commanded"]).await;
+        let tally = stage.check_aborted("blue_green_back", "v2").await;
+        let last = tally.span("v2").map_or(0.0, |(_, last)| last - at);
+        figure("blue_green_back", &format!("the last request at the new pods {:.1} s after the abort", last / 1000.0));
+    });
+}
+
+#[test]
+fn a_b_sends_testers_to_the_new_revision_and_nobody_else() {
+    let _right = beside_others();
+    with_temp_ns("ab", async |world| {
+        let (records, load) = held_by(world, recipe(world, "ab.yaml")).await;
+        let from = now_ms();
+        push(world, "v2").await;
+        records.until("testers are served", 90, |it| it["status"]["phase"] == "AwaitingApproval").await;
+        for headers in [&[("x-tester", "yes")][..], &[("cookie", "a=b; tester=yes")]] {
+            let testers = answers(world, GATEWAY, headers).await;
+            assert!(testers.iter().all(|version| version == "v2"), "{headers:?}: {testers:?}");
+        }
+        for headers in [&[][..], &[("x-tester", "no")], &[("cookie", "tester=yesterday")]] {
+            let others = answers(world, GATEWAY, headers).await;
+            assert!(others.iter().all(|version| version == "v1"), "{headers:?}: {others:?}");
+        }
+        assert!(load.requests().iter().all(|request| request.version != "v2"), "nobody of the others sees v2");
+        plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
+        records.until("v2 is promoted", 180, |it| is_at_rest(it) && it["status"]["past"].is_null()).await;
+        let testers = answers(world, GATEWAY, &[("x-tester", "yes")]).await;
+        assert!(testers.iter().all(|version| version == "v2"), "{testers:?}");
+        ended(world, records, load, from, "ab").await;
+    });
+}
+
+#[test]
+fn shadow_copies_requests_and_gives_no_answer_of_the_copy_to_anybody() {
+    let _right = beside_others();
+    with_temp_ns("shadow", async |world| {
+        let mut rollout = recipe(world, "shadow.yaml");
+        rollout["spec"]["steps"][0]["observe"] = json!("20s");
+        let (records, load) = held_by(world, rollout).await;
+        let from = now_ms();
+        push(world, "v2").await;
+        let judged = |it: &Value| {
+            let samples = it["status"]["metrics"][0]["samples"].as_u64().unwrap_or(0);
+            it["status"]["step"]["name"] == "shadow" && samples > 20
+        };
+        let shadow = records.until("copies are judged at the pods", 90, judged).await;
+        let samples = shadow["status"]["metrics"][0]["samples"].clone();
+        assert_eq!(shadow["status"]["weights"]["apart"]["mirror"]["percent"], 20);
+        assert!(load.requests().iter().all(|request| request.version != "v2"), "no answer of a copy reaches anybody");
+        records.until("v2 is promoted", 180, |it| is_at_rest(it) && it["status"]["past"].is_null()).await;
+        figure("shadow", &format!("{samples} copies judged while no user had an answer of v2"));
+        ended(world, records, load, from, "shadow").await;
+    });
+}
+
+#[test]
+fn a_former_revision_in_git_again_serves_again_without_steps() {
+    let _right = beside_others();
+    with_temp_ns("return", async |world| {
+        let stage = Stage::set(world, Setup::default()).await;
+        stage.push(&Revision::new("v2").with("ERROR_RATE", "0.005")).await;
+        stage.until_promoted(180).await;
+        let at = now_ms();
+        stage.push(&Revision::new("v1").with("ERROR_RATE", "0.005")).await;
+        let back = stage.stable_hash.clone();
+        let returned = |it: &Value| is_at_rest(it) && it["status"]["stable"]["podTemplateHash"] == back.as_str();
+        let rollout = stage.records.until("v1 serves again", 90, returned).await;
+        let decisions = rollout["status"]["decisions"].as_array().unwrap();
+        let since = decisions.iter().position(|it| it["reason"] == "Returning").expect("it returns");
+        assert!(decisions[since..].iter().all(|it| it["reason"] != "StepEntered"), "no step on the way: {decisions:?}");
+        let v1 = |request: &crate::load::Request| request.own && request.version == "v1" && request.t > at;
+        stage.load.until_answered("v1 answers", 50, 30, v1).await;
+        let requests = stage.load.requests();
+        let last =
+            requests.iter().filter(|request| request.version == "v2").map(|request| request.t - at).fold(0.0, f64::max);
+        let tally = stage.end_load().await;
+        figure(
+            "former_returns",
+            &format!(
+                "the last request at the revision that was left {:.1} s after the push; {} requests in all, lost by the machinery {}",
+                last / 1000.0,
+                tally.requests.len(),
+                tally.lost.len()
+            ),
+        );
+        lost_nothing(&tally);
+    });
+}
+
+/// The end of a story whose release is promoted: everybody is served by v2, and no request was lost.
+async fn ended(world: &World, records: Records, load: Load, from: f64, story: &str) {
+    load.until_answered("v2 serves", 50, 30, |request| request.own && request.version == "v2").await;
+    until("only v2 is left", 60, async || {
+        let rollout = records.rollout().unwrap();
+        let weights = &rollout["status"]["weights"];
+        if weights.is_null() || weights["accepted"] == 0 { Ok(()) } else { Err(weights.to_string()) }
+    })
+    .await;
+    let tally = load.end(world, &records, from).await;
+    figure(story, &format!("{} requests in all, lost by the machinery {}", tally.requests.len(), tally.lost.len()));
+    lost_nothing(&tally);
+}
