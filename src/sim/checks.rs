@@ -596,7 +596,8 @@ impl Checks {
 /// Whether what is on trial was given up; a former revision may return while another is.
 fn given_up(status: &Value) -> bool {
     let (latch, flight) = (&status["latch"], &status["flight"]);
-    !latch.is_null() && !(status.is("/flight/returns") && latch["candidate"] != flight["candidate"])
+    let another = status.is("/flight/returns") && latch["candidate"] != flight["candidate"];
+    !latch.is_null() && !another
 }
 
 /// The backends of each rule, with their weights.
