@@ -171,6 +171,7 @@ impl<'a> Turn<'a> {
             dark_since: None,
             paused: false,
             settling: None,
+            edited_steps: None,
             reverted: Vec::new(),
         });
         self.status.step = None;
