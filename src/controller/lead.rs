@@ -44,7 +44,7 @@ pub async fn lead(
     cluster.lead(epoch);
     cluster.telemetry().leader.set(1);
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let mut looks = std::pin::pin!(super::run(cluster, care, wakes, async move {
+    let mut looks = Box::pin(super::run(cluster, care, wakes, async move {
         let _ = ended.await;
     }));
     tokio::select! {
@@ -62,6 +62,8 @@ pub async fn lead(
         () = &mut looks => {}
         () = tokio::time::sleep(LAST_LOOKS) => {}
     }
+    // Looks are tasks of their own; what has not ended is cut off before the Lease is free, not after.
+    drop(looks);
     elector.release().await;
     Ended::Told
 }
