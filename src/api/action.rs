@@ -33,7 +33,7 @@ pub struct RolloutActionSpec {
     pub rollout: String,
     /// What to do.
     pub action: Action,
-    /// The step to enter, by its name: with SetStep, and only with it.
+    /// The step to enter, by its name: with `SetStep`, and only with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub to: Option<String>,

@@ -213,7 +213,7 @@ pub async fn eject_from(
 ) -> anyhow::Result<()> {
     let resource = super::rollouts();
     let listed = ListParams { label_selector: selector.map(str::to_owned), ..ListParams::default() };
-    let watched = watcher::Config { label_selector: selector.map(str::to_owned), ..watcher::Config::default() };
+    let config = watcher::Config { label_selector: selector.map(str::to_owned), ..watcher::Config::default() };
     let api = |namespace: &str| match namespace {
         "" => Api::<DynamicObject>::all_with(client.clone(), &resource),
         namespace => Api::namespaced_with(client.clone(), namespace, &resource),
@@ -244,7 +244,7 @@ pub async fn eject_from(
     line(out, &format!("{} to give back.", rollouts_in_words(left.len())))?;
     let watches = places.iter().map(|place| {
         let place = place.clone();
-        watcher(api(&place), watched.clone()).default_backoff().map(move |event| (place.clone(), event)).boxed()
+        watcher(api(&place), config.clone()).default_backoff().map(move |event| (place.clone(), event)).boxed()
     });
     let mut events = stream::select_all(watches);
     // Places whose watch has not told all there is yet.

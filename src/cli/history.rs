@@ -91,7 +91,7 @@ fn revision(rollout: &Rollout, set: &DynamicObject) -> Revision {
         Standing::GivenUp
     } else if status.flight.is_some_and(|flight| flight.candidate == name) {
         Standing::OnTrial
-    } else if number.is_some() {
+    } else if number.is_some() || status.former.iter().any(|former| former.replica_set == name) {
         Standing::Served
     } else {
         Standing::NeverServed

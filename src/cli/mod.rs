@@ -164,7 +164,7 @@ pub enum Verb {
     /// Go on with the steps that the Rollout's spec has now, instead of those that this release began with.
     AdoptSteps(Command),
     /// Put the template of a former revision back into the Deployment, with your own rights to change it. It is a release
-    /// like every other, and takes the steps.
+    /// like every other, and takes the steps, unless the Rollout's rollbackWindow lets it return without.
     ///
     /// While another revision than the one that serves is in the Deployment, on trial or given up, the one that serves is
     /// put back.
@@ -434,9 +434,9 @@ async fn obey(session: &mut Session<'_>, verb: Verb) -> anyhow::Result<Exit> {
             act::act(session, wish, &command).await
         }
         Verb::AdoptSteps(command) => act::act(session, Action::AdoptSteps, &command).await,
-        Verb::Undo { change, to_revision } => release::undo(session, &change, to_revision.as_deref()).await,
-        Verb::Restart(change) => release::restart(session, &change).await,
-        Verb::SetImage { change, images } => release::set_image(session, &change, &images).await,
+        Verb::Undo { change, to_revision } => Box::pin(release::undo(session, &change, to_revision.as_deref())).await,
+        Verb::Restart(change) => Box::pin(release::restart(session, &change)).await,
+        Verb::SetImage { change, images } => Box::pin(release::set_image(session, &change, &images)).await,
         Verb::Eject(eject) => eject::eject(session, &eject).await,
     }
 }

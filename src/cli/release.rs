@@ -143,9 +143,10 @@ impl Held {
         if let Some(stable) = stable.filter(|stable| stable.template != without_hash(self.template())) {
             return Some(stable);
         }
-        let past = self.status.past.as_ref().map(|past| past.replica_set.as_str());
         let former = || all.iter().filter(|revision| revision.standing == Standing::Served);
-        former().find(|revision| Some(revision.set.as_str()) == past).or_else(|| former().next())
+        let mut lately = self.status.former.iter().rev();
+        let last = lately.find_map(|past| former().find(|revision| revision.set == past.replica_set));
+        last.or_else(|| former().next())
     }
 
     fn may_return_to(&self, target: &Revision, session: &Session<'_>) -> Result<(), Failure> {
@@ -244,7 +245,7 @@ impl Held {
             return Ok(Exit::Done);
         }
         session.screen.say(&line)?;
-        status::wait(session, name, change.timeout, Goal::Decision).await
+        Box::pin(status::wait(session, name, change.timeout, Goal::Decision)).await
     }
 }
 

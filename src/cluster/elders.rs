@@ -50,7 +50,7 @@ impl Cluster {
         }
         let namespace = key.namespace.as_deref().unwrap_or_default();
         let version = (rollout.uid(), rollout.metadata.generation);
-        let named = objects_of(&serde_json::to_value(&rollout.spec).unwrap_or_default());
+        let ours = objects_of(&serde_json::to_value(&rollout.spec).unwrap_or_default());
         let known = self.elders.of(key, &version);
         let kind = kinds::rollouts();
         let mut found = match &known {
@@ -61,7 +61,7 @@ impl Cluster {
             None => self.list(&kind, namespace, None).await?,
         };
         found.retain(|other| {
-            is_older(other, rollout) && objects_of(&other.data["spec"]).intersection(&named).count() > 0
+            is_older(other, rollout) && objects_of(&other.data["spec"]).intersection(&ours).count() > 0
         });
         found.sort_by_key(age);
         if known.is_none() {
@@ -71,7 +71,7 @@ impl Cluster {
         found.retain(|other| other.metadata.deletion_timestamp.is_none());
         let elder = |other: &DynamicObject| Elder {
             name: other.name_any(),
-            objects: objects_of(&other.data["spec"]).intersection(&named).cloned().collect(),
+            objects: objects_of(&other.data["spec"]).intersection(&ours).cloned().collect(),
         };
         Ok(found.iter().map(elder).collect())
     }

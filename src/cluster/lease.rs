@@ -125,10 +125,12 @@ impl Elector {
     pub async fn hold(&mut self) {
         let deadline = self.terms.duration * 2 / 3;
         let mut renewed = Instant::now();
+        let mut begun = renewed;
         loop {
-            tokio::time::sleep(self.terms.renew).await;
+            // Counted from the last try's beginning: a slow answer must not eat up the next one's time.
+            tokio::time::sleep_until(begun + self.terms.renew).await;
             let left = deadline.saturating_sub(renewed.elapsed());
-            let begun = Instant::now();
+            begun = Instant::now();
             match tokio::time::timeout(left, self.step()).await {
                 Ok(Ok(Some(_))) => renewed = begun,
                 Ok(Ok(None)) => return,

@@ -38,8 +38,8 @@ impl Shard {
     pub fn lease_name(&self, base: &str) -> String {
         let Some(selector) = self.selector() else { return base.to_owned() };
         let digest = ring::digest::digest(&ring::digest::SHA256, selector.as_bytes());
-        let word: String = digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        format!("{base}-{word}")
+        let word = digest.as_ref().iter().take(4).fold(0_u32, |word, byte| (word << 8) | u32::from(*byte));
+        format!("{base}-{word:08x}")
     }
 }
 

@@ -26,8 +26,8 @@ pub use check::check;
 pub use command::STEPS_EDITED;
 pub use effect::{Effect, Target};
 pub use observed::{
-    Belt, Claim, Crowd, Deployment, Elder, Found, Kept, Map, Measured, Observed, PendingAction, Pod, Refused, ReplicaSet,
-    Route, Service, Stuck,
+    Belt, Claim, Crowd, Deployment, Elder, Found, Kept, Map, Measured, Observed, PendingAction, Pod, Refused,
+    ReplicaSet, Route, Service, Stuck,
 };
 pub use report::UNVERIFIED;
 pub use turn::revision_of;
