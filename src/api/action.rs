@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[x_kube(validation = Rule::new("self == oldSelf").message("an action is never changed: create another"))]
 #[x_kube(validation = Rule::new("self.action in ['Abort', 'Pause'] || (has(self.expect) && has(self.expect.revision))").message("expect.revision is needed for every action but Abort and Pause: it says which candidate you have seen"))]
+#[x_kube(validation = Rule::new("(self.action == 'SetStep') == has(self.to)").message("SetStep and to come together: to names the step"))]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutActionSpec {
     /// The Rollout's name, in the same namespace.
@@ -32,6 +33,10 @@ pub struct RolloutActionSpec {
     pub rollout: String,
     /// What to do.
     pub action: Action,
+    /// The step to enter, by its name: with `SetStep`, and only with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub to: Option<String>,
     /// What the Rollout must still look like; the action is refused when it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Expect>,
@@ -56,6 +61,10 @@ pub enum Action {
     Pause,
     /// Go on after a `Pause`.
     Resume,
+    /// Enter the step that `to` names, forward or back: its time starts anew, and what was learned of the candidate stays.
+    SetStep,
+    /// Go on with the steps that the spec has now, instead of those that the release began with.
+    AdoptSteps,
 }
 
 /// What the Rollout must still look like.

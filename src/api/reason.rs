@@ -75,6 +75,8 @@ reasons! {
     ActionRefused News,
     /// The candidate is tried again.
     Retried News,
+    /// The spec's steps were edited while a release was on trial, which goes on with those it began with.
+    StepsEdited News,
     /// The spec's traffic was edited, and is in force now.
     TrafficChanged News,
     /// The stable ReplicaSet was gone, and is made again.
@@ -171,6 +173,8 @@ reasons! {
     InvalidSpec Block,
     /// The operator cannot read what a decision needs.
     Unreadable Block,
+    /// The operator itself fails at this Rollout, or takes too long over it, and leaves everything as it is.
+    LookFailed Block,
     /// The API server refuses a write, and will until somebody changes something.
     WriteRefused Block,
 }

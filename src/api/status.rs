@@ -329,6 +329,9 @@ pub struct Flight {
     /// What the data plane is given time for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settling: Option<Settling>,
+    /// The hash of the spec's steps as they are now, while they are others than those that this flight runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited_steps: Option<String>,
     /// When another writer undid our weights; at most the last two.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reverted: Vec<Time>,

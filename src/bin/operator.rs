@@ -2,8 +2,8 @@
 use anyhow::{Context as _, anyhow, bail};
 use bellwether::{
     api, cli,
-    cluster::{Clock, Cluster, Settings, lease::Terms},
-    controller::{self, Ended},
+    cluster::{Clock, Cluster, Settings, Shard, lease::Terms},
+    controller::{self, Care, Ended},
     duration::Duration,
     outbound::{self, HostPort, Outbound},
     serve::{self, Health},
@@ -48,6 +48,9 @@ enum Verb {
         /// A namespace to do this in; may be given more than once. Without it, in all of them.
         #[arg(long = "watch-namespace")]
         namespaces: Vec<String>,
+        /// Only Rollouts whose labels match, as with `kubectl -l`. Without it, all of them.
+        #[arg(long, default_value = "")]
+        selector: Shard,
         /// How long to wait.
         #[arg(long, default_value = "120s")]
         timeout: Duration,
@@ -65,15 +68,25 @@ struct Run {
     /// A namespace to watch; may be given more than once. Without it all are watched.
     #[arg(long = "watch-namespace")]
     watch_namespaces: Vec<String>,
-    /// Name of the Lease.
-    #[arg(long, default_value = "bellwether")]
-    lease_name: String,
+    /// Care only for Rollouts whose labels match, as with `kubectl -l`; others are left to other operators. Without it, for
+    /// all of them.
+    #[arg(long, env = "BELLWETHER_SELECTOR", default_value = "")]
+    selector: Shard,
+    /// Name of the Lease. Without it `bellwether`, and with a selector `bellwether-` and a word that follows from it.
+    #[arg(long, env = "BELLWETHER_LEASE_NAME")]
+    lease_name: Option<String>,
     /// How long a Lease that nobody renews is respected; at least 2s.
     #[arg(long, default_value = "3s")]
     lease_duration: Duration,
     /// How often the Lease is renewed; at most a third of its duration.
     #[arg(long, default_value = "1s")]
     renew_interval: Duration,
+    /// How many Rollouts are looked at side by side at the most; 0 is no limit.
+    #[arg(long, default_value = "16")]
+    concurrent_looks: u16,
+    /// How long a look at one Rollout may take before it is given up; at least 5s.
+    #[arg(long, default_value = "30s")]
+    look_timeout: Duration,
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -112,7 +125,7 @@ async fn main() -> ExitCode {
             }
         }
         Verb::Crds { out } => write_definitions(out.as_deref()),
-        Verb::Eject { all: _, namespaces, timeout } => eject(&namespaces, timeout).await,
+        Verb::Eject { all: _, namespaces, selector, timeout } => eject(&namespaces, &selector, timeout).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -138,15 +151,21 @@ impl Run {
         let mut told = Told::listen()?;
         let terms = Terms {
             namespace: self.namespace.clone(),
-            name: self.lease_name.clone(),
+            name: self.lease_name.clone().unwrap_or_else(|| self.selector.lease_name("bellwether")),
             identity: own_identity(&self.identity),
             duration: self.lease_duration.std(),
             renew: self.renew_interval.std(),
         };
         let (cluster, wakes) = self.cluster(client, &health.telemetry)?;
+        let care = Care {
+            namespaces: self.watch_namespaces.clone(),
+            side_by_side: self.concurrent_looks,
+            longest_look: self.look_timeout.std(),
+        };
+        tracing::info!(lease = terms.name, selector = self.selector.selector(), "caring");
         let ready = || health.ready.store(true, Ordering::Relaxed);
         tokio::select! {
-            ended = controller::lead(cluster, terms, &self.watch_namespaces, wakes, ready, told.stop()) => Ok(ended),
+            ended = controller::lead(cluster, terms, care, wakes, ready, told.stop()) => Ok(ended),
             ended = pages => bail!("the pages ended: {ended:?}"),
         }
     }
@@ -158,6 +177,9 @@ impl Run {
         if self.renew_interval.as_millis() == 0 || self.renew_interval.as_millis() * 3 > self.lease_duration.as_millis()
         {
             bail!("--renew-interval must be more than 0 and at most a third of --lease-duration");
+        }
+        if self.look_timeout < Duration::seconds(5) {
+            bail!("--look-timeout must be at least 5s");
         }
         Ok(())
     }
@@ -176,6 +198,7 @@ impl Run {
             namespace: self.namespace.clone(),
             identity: self.identity.clone(),
             belt: self.belt_policy.clone(),
+            shard: self.selector.clone(),
             clock: Clock::default(),
         };
         let (wake, wakes) = mpsc::unbounded();
@@ -242,6 +265,7 @@ fn write_definitions(out: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn eject(namespaces: &[String], timeout: Duration) -> anyhow::Result<()> {
-    cli::eject_from(client().await?, namespaces, timeout, &mut std::io::stdout()).await
+async fn eject(namespaces: &[String], selector: &Shard, timeout: Duration) -> anyhow::Result<()> {
+    let selector = selector.selector();
+    cli::eject_from(client().await?, namespaces, selector.as_deref(), timeout, &mut std::io::stdout()).await
 }

@@ -18,17 +18,34 @@ use kube::{
 };
 use tokio::time::Instant;
 
+/// What is commanded, and for a step, which.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// What.
+    pub action: Action,
+    /// The step to enter.
+    pub to: Option<&'a str>,
+}
+
+impl From<Action> for Wish<'_> {
+    fn from(action: Action) -> Self {
+        Self { action, to: None }
+    }
+}
+
 /// Gives a command and waits for the answer.
-pub async fn act(session: &mut Session<'_>, action: Action, command: &Command) -> anyhow::Result<Exit> {
+pub async fn act(session: &mut Session<'_>, wish: impl Into<Wish<'_>>, command: &Command) -> anyhow::Result<Exit> {
+    let wish = wish.into();
     let name = &command.name;
     let rollout = session.rollout(name).await?;
-    let mut order = order(&rollout, action, command)?;
+    let mut order = order(&rollout, wish, command)?;
     if let Some(user) = user(session).await {
         // A name for the decision log; the cluster replaces it by the true one where it can, else it is shown as unverified.
         order.metadata.annotations = Some([(format!("{GROUP}/by"), user)].into());
     }
-    let verb = verb(action);
-    session.screen.say(&format!("{verb} {name}{}", expectation(order.spec.expect.as_ref())))?;
+    let verb = verb(wish.action);
+    let to = wish.to.map_or_else(String::new, |to| format!(" {to}"));
+    session.screen.say(&format!("{verb} {name}{to}{}", expectation(order.spec.expect.as_ref())))?;
     let api: Api<RolloutAction> = Api::namespaced(session.client.clone(), &session.namespace);
     let what = Request { verb: "create", resource: "rolloutactions", name: "", namespace: &session.namespace };
     let created = errors::ask(what, api.create(&PostParams::default(), &order)).await?;
@@ -65,8 +82,8 @@ pub async fn act(session: &mut Session<'_>, action: Action, command: &Command) -
 }
 
 /// A command that says what was seen, for the operator to refuse it when that is no longer so.
-fn order(rollout: &Rollout, action: Action, command: &Command) -> Result<RolloutAction, Failure> {
-    let name = &command.name;
+fn order(rollout: &Rollout, wish: Wish<'_>, command: &Command) -> Result<RolloutAction, Failure> {
+    let (name, action) = (&command.name, wish.action);
     let nothing = |words: String| Failure::new(words).hint("nothing was sent to the operator").exit(Exit::Refused);
     if rollout.metadata.deletion_timestamp.is_some() {
         return Err(nothing(format!("Rollout {name} is deleted, and its Deployment is being given back")));
@@ -98,7 +115,13 @@ fn order(rollout: &Rollout, action: Action, command: &Command) -> Result<Rollout
             owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
-        spec: RolloutActionSpec { rollout: name.clone(), action, expect, reason: command.reason.clone() },
+        spec: RolloutActionSpec {
+            rollout: name.clone(),
+            action,
+            to: wish.to.map(str::to_owned),
+            expect,
+            reason: command.reason.clone(),
+        },
         status: None,
     })
 }
@@ -111,6 +134,8 @@ fn kebab(action: Action) -> &'static str {
         Action::Retry => "retry",
         Action::Pause => "pause",
         Action::Resume => "resume",
+        Action::SetStep => "set-step",
+        Action::AdoptSteps => "adopt-steps",
     }
 }
 
@@ -291,15 +316,31 @@ mod tests {
         );
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_step_is_named_in_the_command_and_in_what_is_said() {
+        let message = "step half is entered, and its time starts anew";
+        let cluster = cluster(in_flight(), vec![(1, event("MODIFIED", &answered("Accepted", message)))]);
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let wish = Wish { action: Action::SetStep, to: Some("half") };
+        let exit = act(&mut session(&cluster, &mut out, &mut err, None), wish, &command()).await.unwrap();
+        assert_eq!((exit, text(&err)), (Exit::Done, "set-step checkout half (revision tkz4bnq2xw, step more)\n"));
+        assert_eq!(text(&out), format!("set-step checkout: accepted: {message}\n"));
+        let sent = &cluster.sent(&format!("POST {ACTIONS}"))[0];
+        assert_eq!((&sent["spec"]["action"], &sent["spec"]["to"]), (&json!("SetStep"), &json!("half")));
+        assert_eq!(sent["metadata"]["generateName"], "checkout-set-step-");
+        cluster.done();
+    }
+
     #[test]
     fn what_is_expected_depends_on_the_command() {
         let expect = |rollout: Value, action| {
-            order(&serde_json::from_value(rollout).unwrap(), action, &command()).map(|order| order.spec.expect)
+            let rollout = serde_json::from_value(rollout).unwrap();
+            order(&rollout, Wish::from(action), &command()).map(|order| order.spec.expect)
         };
         let both = |revision: &str, step: Option<&str>| {
             Ok(Some(Expect { revision: Some(revision.to_owned()), step: step.map(str::to_owned) }))
         };
-        for action in [Action::Promote, Action::PromoteFull, Action::Resume] {
+        for action in [Action::Promote, Action::PromoteFull, Action::Resume, Action::AdoptSteps] {
             assert_eq!(expect(in_flight(), action), both("tkz4bnq2xw", Some("more")), "{action:?}");
         }
         for action in [Action::Abort, Action::Pause] {

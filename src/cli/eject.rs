@@ -197,20 +197,23 @@ fn progress_of(object: &DynamicObject) -> String {
 /// # Errors
 /// When Rollouts cannot be listed or deleted, or some are left when the time is up: then it names them.
 pub async fn eject_all(client: Client, timeout: Duration, out: &mut dyn Write) -> anyhow::Result<()> {
-    eject_from(client, &[], timeout, out).await
+    eject_from(client, &[], None, timeout, out).await
 }
 
-/// As [`eject_all`], in these namespaces only; no namespace is all of them.
+/// As [`eject_all`], in these namespaces only, and those whose labels match; no namespace is all of them.
 ///
 /// # Errors
 /// As [`eject_all`].
 pub async fn eject_from(
     client: Client,
     namespaces: &[String],
+    selector: Option<&str>,
     timeout: Duration,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let resource = super::rollouts();
+    let listed = ListParams { label_selector: selector.map(str::to_owned), ..ListParams::default() };
+    let config = watcher::Config { label_selector: selector.map(str::to_owned), ..watcher::Config::default() };
     let api = |namespace: &str| match namespace {
         "" => Api::<DynamicObject>::all_with(client.clone(), &resource),
         namespace => Api::namespaced_with(client.clone(), namespace, &resource),
@@ -223,7 +226,7 @@ pub async fn eject_from(
     for place in places {
         let what = Request { verb: "list", resource: "rollouts", name: "", namespace: place };
         let request = async {
-            match api(place).list(&ListParams::default()).await {
+            match api(place).list(&listed).await {
                 // Without the kind there is nothing of it.
                 Err(error) if errors::is_unknown_kind(&error) => Ok(Vec::new()),
                 other => other.map(|list| list.items),
@@ -241,10 +244,7 @@ pub async fn eject_from(
     line(out, &format!("{} to give back.", rollouts_in_words(left.len())))?;
     let watches = places.iter().map(|place| {
         let place = place.clone();
-        watcher(api(&place), watcher::Config::default())
-            .default_backoff()
-            .map(move |event| (place.clone(), event))
-            .boxed()
+        watcher(api(&place), config.clone()).default_backoff().map(move |event| (place.clone(), event)).boxed()
     });
     let mut events = stream::select_all(watches);
     // Places whose watch has not told all there is yet.
@@ -635,6 +635,6 @@ Still paused, most likely at a template that was not proven. Put another into th
             .on("DELETE", path_of("shop", "checkout"), one)
             .on("GET", deployment_of("shop"), deployment(11, "app:2"));
         let places = ["shop".to_owned(), "pay".to_owned()];
-        eject_from(cluster.client(), &places, Duration::seconds(120), &mut Vec::new()).await.unwrap();
+        eject_from(cluster.client(), &places, None, Duration::seconds(120), &mut Vec::new()).await.unwrap();
     }
 }

@@ -122,6 +122,7 @@ fn refused(what: Request<'_>, status: &Status) -> Failure {
             ("create", "rolloutactions") => "bellwether-operator-on-call",
             ("patch" | "delete", "rollouts") => "bellwether-edit",
             (_, "rollouts" | "rolloutactions") => "bellwether-view",
+            ("patch", _) => "edit",
             _ => "view",
         };
         return Failure::new(format!("you may not {what}: {message}")).hint(format!(

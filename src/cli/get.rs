@@ -2,10 +2,10 @@
 use super::{
     Exit, Format, Session,
     errors::{self, Failure, Request},
-    page::tone_of,
+    page::{has_edited_steps, tone_of},
     render::{Cell, cut, plain, span, table},
 };
-use crate::api::Rollout;
+use crate::{api::Rollout, plan::STEPS_EDITED};
 use kube::{
     Api, ResourceExt,
     api::{DynamicObject, ListParams},
@@ -52,6 +52,10 @@ pub async fn get(session: &mut Session<'_>, name: Option<&str>, scope: Scope) ->
     rows.extend(objects.iter().map(|object| row(object, scope, session)));
     let text = table(&rows, "", session.screen.paint);
     session.screen.print(&text)?;
+    let understood = objects.iter().filter_map(|object| super::understood(object).ok());
+    for rollout in understood.filter(has_edited_steps) {
+        session.screen.say(&format!("{}: {STEPS_EDITED}", errors::full_name(&rollout)))?;
+    }
     Ok(Exit::Done)
 }
 
@@ -186,6 +190,14 @@ NAMESPACE   NAME       PHASE         STEP   WEIGHT   STABLE       CANARY       D
 shop        checkout   Progressing   more   20       6c9f7d5b44   tkz4bnq2xw   checkout     5/5           1/1           1         Observing   3d    step more at 20 %: watched for 63s of 5m
 "
         );
+    }
+
+    #[tokio::test]
+    async fn steps_that_were_edited_meanwhile_are_said_beside_the_table() {
+        let edited = with(in_flight(), &json!({"spec": {"steps": [{"name": "one", "weight": 5, "observe": "1m"}]}}));
+        let cluster = Fake::default().on("GET", format!("{ROLLOUTS}/checkout"), edited);
+        let (out, err) = printed(cluster, Some("checkout"), Scope::Namespace, None).await;
+        assert_eq!((out.lines().count(), err), (2, format!("shop/checkout: {STEPS_EDITED}\n")));
     }
 
     #[tokio::test]

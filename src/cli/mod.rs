@@ -6,7 +6,9 @@ mod act;
 mod eject;
 mod errors;
 mod get;
+mod history;
 mod page;
+mod release;
 mod render;
 mod status;
 mod wait;
@@ -101,6 +103,9 @@ pub enum Verb {
         /// Only this one.
         #[arg(value_parser = rollout_name)]
         name: Option<String>,
+        /// The revisions of this one instead: what serves, what is on trial, and the former ones that `undo` goes back to.
+        #[arg(long, requires = "name")]
+        history: bool,
         /// Those of all namespaces.
         #[arg(short = 'A', long, conflicts_with_all = ["name", "namespace"])]
         all_namespaces: bool,
@@ -147,6 +152,46 @@ pub enum Verb {
     Pause(Command),
     /// Go on after a `pause`.
     Resume(Command),
+    /// Enter another step of this release, forward or back. Its time starts anew; what was learned of the canary stays.
+    SetStep {
+        /// The command.
+        #[command(flatten)]
+        command: Command,
+        /// The step, by its name.
+        #[arg(value_name = "STEP")]
+        to: String,
+    },
+    /// Go on with the steps that the Rollout's spec has now, instead of those that this release began with.
+    AdoptSteps(Command),
+    /// Put the template of a former revision back into the Deployment, with your own rights to change it. It is a release
+    /// like every other, and takes the steps, unless the Rollout's rollbackWindow lets it return without.
+    ///
+    /// While another revision than the one that serves is in the Deployment, on trial or given up, the one that serves is
+    /// put back.
+    #[command(after_help = EXIT_CODES)]
+    Undo {
+        /// The change.
+        #[command(flatten)]
+        change: Change,
+        /// The revision, as `get NAME --history` lists them; without it the one that served before.
+        #[arg(long, value_name = "REVISION")]
+        to_revision: Option<String>,
+    },
+    /// Replace all pods, as `kubectl rollout restart` does, with your own rights to change the Deployment. It is a release
+    /// like every other, and takes the steps.
+    #[command(after_help = EXIT_CODES)]
+    Restart(Change),
+    /// Change images in the Deployment, as `kubectl set image` does, with your own rights to change it. It is a release like
+    /// every other, and takes the steps.
+    #[command(after_help = EXIT_CODES)]
+    SetImage {
+        /// The change.
+        #[command(flatten)]
+        change: Change,
+        /// Containers, and the images they shall run.
+        #[arg(value_name = "CONTAINER=IMAGE", required = true, value_parser = release::image)]
+        images: Vec<(String, String)>,
+    },
     /// Give the Deployment back: delete the Rollout and wait until the Deployment is an ordinary one again.
     Eject(Eject),
 }
@@ -166,6 +211,23 @@ pub struct Command {
     /// Do not wait for the operator's answer.
     #[arg(long)]
     pub no_wait: bool,
+}
+
+/// A change of the Deployment that a Rollout holds.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Change {
+    /// The Rollout.
+    #[arg(value_parser = rollout_name)]
+    pub name: String,
+    /// Have the cluster check the change, and change nothing.
+    #[arg(long, conflicts_with = "wait")]
+    pub dry_run: bool,
+    /// Wait until the release is decided. The exit code says how.
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait.
+    #[arg(long, default_value = "10m", requires = "wait")]
+    pub timeout: Duration,
 }
 
 /// How a Deployment is given back.
@@ -347,7 +409,8 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 async fn obey(session: &mut Session<'_>, verb: Verb) -> anyhow::Result<Exit> {
     match verb {
-        Verb::Get { name, all_namespaces } => {
+        Verb::Get { name: Some(name), history: true, .. } => history::list(session, &name).await,
+        Verb::Get { name, all_namespaces, .. } => {
             let scope = if all_namespaces { get::Scope::All } else { get::Scope::Namespace };
             get::get(session, name.as_deref(), scope).await
         }
@@ -366,6 +429,14 @@ async fn obey(session: &mut Session<'_>, verb: Verb) -> anyhow::Result<Exit> {
         Verb::Retry(command) => act::act(session, Action::Retry, &command).await,
         Verb::Pause(command) => act::act(session, Action::Pause, &command).await,
         Verb::Resume(command) => act::act(session, Action::Resume, &command).await,
+        Verb::SetStep { command, to } => {
+            let wish = act::Wish { action: Action::SetStep, to: Some(&to) };
+            act::act(session, wish, &command).await
+        }
+        Verb::AdoptSteps(command) => act::act(session, Action::AdoptSteps, &command).await,
+        Verb::Undo { change, to_revision } => Box::pin(release::undo(session, &change, to_revision.as_deref())).await,
+        Verb::Restart(change) => Box::pin(release::restart(session, &change)).await,
+        Verb::SetImage { change, images } => Box::pin(release::set_image(session, &change, &images)).await,
         Verb::Eject(eject) => eject::eject(session, &eject).await,
     }
 }
@@ -483,6 +554,13 @@ mod tests {
             "status checkout --timeout 5m",
             "status x --fail-on-wait",
             "promote checkout --timeout 5",
+            "get --history",
+            "set-step checkout",
+            "undo checkout --timeout 5m",
+            "restart checkout --dry-run --wait",
+            "set-image checkout",
+            "set-image checkout app",
+            "set-image checkout =v2",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
@@ -499,6 +577,12 @@ mod tests {
         assert_eq!(timeout, Duration::seconds(600));
         let Verb::Promote { command, full: true } = parse("promote checkout --full").unwrap().verb else { panic!() };
         assert_eq!((command.timeout, command.no_wait), (Duration::seconds(30), false));
+        let Verb::SetImage { change, images } = parse("set-image checkout app=v2 b=r:1").unwrap().verb else {
+            panic!()
+        };
+        assert_eq!((change.name.as_str(), images.len(), change.wait), ("checkout", 2, false));
+        let Verb::SetStep { command, to } = parse("set-step checkout half --no-wait").unwrap().verb else { panic!() };
+        assert_eq!((command.name.as_str(), to.as_str(), command.no_wait), ("checkout", "half", true));
         let Verb::Eject(eject) = parse("eject checkout").unwrap().verb else { panic!() };
         assert_eq!((eject.timeout, eject.yes), (Duration::seconds(300), false));
     }

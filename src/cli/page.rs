@@ -8,6 +8,7 @@ use super::{
 use crate::{
     api::{ActionOutcome, ArmStatus, HeldBy, Phase, Rollout, RolloutStatus, Sort, Step},
     duration::Duration,
+    plan::STEPS_EDITED,
     traffic::Split,
     vocab::Verdict,
 };
@@ -46,6 +47,13 @@ pub fn revision_on_trial(status: &RolloutStatus) -> Option<&str> {
     let latch = || status.latch.as_ref().map(|latch| latch.revision.as_str());
     let canary = || status.canary.as_ref().map(|canary| canary.revision.as_str());
     flight.or_else(latch).or_else(canary)
+}
+
+/// Whether a release is on trial whose steps are no longer those of the spec.
+pub fn has_edited_steps(rollout: &Rollout) -> bool {
+    let status = rollout.status.as_ref().filter(|status| status.latch.is_none());
+    let flight = status.and_then(|status| status.flight.as_ref()).filter(|flight| flight.promotion.is_none());
+    flight.is_some_and(|flight| flight.steps != rollout.spec.steps)
 }
 
 /// The state in one line, for logs.
@@ -217,6 +225,10 @@ impl Page<'_> {
             rows.push(vec![name, "100 %".into(), state.into(), ago.into()]);
         }
         self.section(if status.flight.is_some() { "Steps" } else { "Steps of the next release" }, &rows);
+        if has_edited_steps(rollout) {
+            self.line("");
+            self.field("Edited", STEPS_EDITED);
+        }
     }
 
     fn metrics(&mut self, status: &RolloutStatus) {
@@ -385,11 +397,15 @@ pub fn commands(rollout: &Rollout) -> Vec<(&'static str, &'static str)> {
     if flight.paused {
         return vec![("resume", "go on from this step"), PROMOTE, ABORT];
     }
-    match status.phase {
+    let mut all = match status.phase {
         Phase::AwaitingApproval => vec![("promote", "approve this step"), FULL, ABORT],
         Phase::Blocked => vec![ABORT, PROMOTE],
         _ => vec![PROMOTE, FULL, PAUSE, ABORT],
+    };
+    if has_edited_steps(rollout) {
+        all.push(("adopt-steps", "go on with the spec's steps of now"));
     }
+    all
 }
 
 #[cfg(test)]
@@ -531,6 +547,22 @@ Next
             ],
             "{page}"
         );
+    }
+
+    #[test]
+    fn steps_that_were_edited_meanwhile_are_said_to_be_so() {
+        let steps = json!([{"name": "more", "weight": 30, "observe": "5m"}]);
+        let edited = |status: Value| {
+            let rollout = with(in_flight(), &json!({"spec": {"steps": steps}, "status": status}));
+            let rollout: Rollout = serde_json::from_value(rollout).unwrap();
+            let look = Look { now: now(), paint: Paint::Plain, flags: "", decisions: 0, generation: None };
+            page(&rollout, &look)
+        };
+        let text = edited(json!({}));
+        assert!(text.contains(&format!("\nEdited      {STEPS_EDITED}\n")), "{text}");
+        assert!(text.contains("kubectl bellwether adopt-steps checkout "), "{text}");
+        let taking_over = edited(json!({"flight": {"promotion": {"since": ago(1), "from": "x"}}}));
+        assert!(!taking_over.contains(STEPS_EDITED), "nothing can be adopted any more: {taking_over}");
     }
 
     #[test]

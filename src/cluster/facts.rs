@@ -26,6 +26,7 @@ pub(super) fn pending(action: RolloutAction, vouched: bool) -> PendingAction {
         by,
         action: action.spec.action,
         expect: action.spec.expect,
+        to: action.spec.to,
         reason: action.spec.reason,
     }
 }

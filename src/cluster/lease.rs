@@ -5,11 +5,15 @@
 //! A process that was stopped past its deadline may still have one write under way for each object; those carry the version
 //! that was read, and the next look corrects them.
 use super::Clock;
+use futures::{Stream, StreamExt, stream, stream::BoxStream};
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
-use kube::{Api, Client, api::PostParams};
+use kube::{
+    Api, Client,
+    api::{PostParams, WatchEvent, WatchParams},
+};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -27,6 +31,13 @@ pub struct Terms {
     /// How often it is renewed, or looked at.
     pub renew: Duration,
 }
+
+/// A standby that cannot watch the Lease tries again after so long; it looks at the Lease all the same.
+const WATCH_AGAIN: Duration = Duration::from_secs(10);
+/// How long one watch lasts, in seconds.
+const WATCH_LASTS: u32 = 290;
+/// The longest that giving the Lease back may take.
+const RELEASE: Duration = Duration::from_secs(1);
 
 /// What to do with the Lease as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +98,10 @@ impl Elector {
     }
 
     /// Waits until the Lease is ours; `seen` is called with every answer of the API server. Returns how often it has changed hands.
+    ///
+    /// It is looked at each time that it would be renewed, and at once when a watch tells that it was given back.
     pub async fn acquire(&mut self, seen: impl Fn()) -> i32 {
+        let mut freed = std::pin::pin!(freed(self.api.clone(), &self.terms.name));
         loop {
             // A connection that hangs must not keep a standby from taking over.
             match tokio::time::timeout(self.terms.duration, self.step()).await {
@@ -99,7 +113,11 @@ impl Elector {
                 Ok(Err(error)) => tracing::warn!(%error, "the Lease cannot be read or written"),
                 Err(_) => tracing::warn!("the API server does not answer about the Lease"),
             }
-            tokio::time::sleep(self.terms.renew).await;
+            tokio::select! {
+                biased;
+                _ = freed.next() => {}
+                () = tokio::time::sleep(self.terms.renew) => {}
+            }
         }
     }
 
@@ -107,10 +125,12 @@ impl Elector {
     pub async fn hold(&mut self) {
         let deadline = self.terms.duration * 2 / 3;
         let mut renewed = Instant::now();
+        let mut begun = renewed;
         loop {
-            tokio::time::sleep(self.terms.renew).await;
+            // Counted from the last try's beginning: a slow answer must not eat up the next one's time.
+            tokio::time::sleep_until(begun + self.terms.renew).await;
             let left = deadline.saturating_sub(renewed.elapsed());
-            let begun = Instant::now();
+            begun = Instant::now();
             match tokio::time::timeout(left, self.step()).await {
                 Ok(Ok(Some(_))) => renewed = begun,
                 Ok(Ok(None)) => return,
@@ -125,6 +145,12 @@ impl Elector {
 
     /// Gives the Lease back, so that another replica need not wait for its end.
     pub async fn release(&mut self) {
+        if tokio::time::timeout(RELEASE, self.give_back()).await.is_err() {
+            tracing::warn!("the Lease was not given back in time");
+        }
+    }
+
+    async fn give_back(&self) {
         let Ok(Some(mut lease)) = self.api.get_opt(&self.terms.name).await else { return };
         let Some(spec) = &mut lease.spec else { return };
         if spec.holder_identity.as_deref() == Some(&self.terms.identity) {
@@ -170,6 +196,45 @@ impl Elector {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Tells when the Lease was given back, or deleted. Where it cannot be watched it tells nothing, and never ends.
+fn freed(api: Api<Lease>, name: &str) -> impl Stream<Item = ()> + use<> {
+    let params = WatchParams::default().fields(&format!("metadata.name={name}")).timeout(WATCH_LASTS);
+    stream::unfold(None, move |mut events: Option<BoxStream<'static, kube::Result<WatchEvent<Lease>>>>| {
+        let (api, params) = (api.clone(), params.clone());
+        async move {
+            loop {
+                let Some(open) = &mut events else {
+                    match api.watch(&params, "0").await {
+                        Ok(stream) => events = Some(stream.boxed()),
+                        Err(error) => {
+                            tracing::debug!(%error, "the Lease cannot be watched; it is looked at from time to time");
+                            tokio::time::sleep(WATCH_AGAIN).await;
+                        }
+                    }
+                    continue;
+                };
+                match open.next().await {
+                    Some(Ok(WatchEvent::Added(lease) | WatchEvent::Modified(lease))) if is_free(&lease) => {
+                        return Some(((), events));
+                    }
+                    Some(Ok(WatchEvent::Deleted(_))) => return Some(((), events)),
+                    Some(Ok(WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Bookmark(_))) => {}
+                    Some(Ok(WatchEvent::Error(_)) | Err(_)) | None => {
+                        events = None;
+                        // Not in a circle: a server that is overrun ends watches at once.
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                }
+            }
+        }
+    })
+}
+
+fn is_free(lease: &Lease) -> bool {
+    let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+    holder.is_none_or(str::is_empty)
 }
 
 #[cfg(test)]

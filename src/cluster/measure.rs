@@ -7,12 +7,13 @@ use crate::{
     plan::{Measured, Observed},
     telemetry::QueryLabels,
 };
-use futures::future::join_all;
+use futures::{FutureExt, future::join_all};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 use secrecy::SecretString;
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -153,7 +154,9 @@ impl Cluster {
         let (cluster, rollout, started) = (self.clone(), rollout.clone(), pods_started());
         tokio::spawn(async move {
             let reading = cluster.read_metrics(&rollout, subject.1, port, started);
-            let read = tokio::time::timeout(LONGEST, reading).await.unwrap_or_default();
+            // One that panics ends as one that was not answered, else it would be under way for ever.
+            let reading = AssertUnwindSafe(tokio::time::timeout(LONGEST, reading)).catch_unwind();
+            let read = reading.await.unwrap_or_else(|_| Ok(Measured::default())).unwrap_or_default();
             cluster.measurements.finish(&key, &subject, read);
         });
     }

@@ -3,6 +3,7 @@
 //! Every decision is made from objects read for it from the API server itself; watches only say when to look.
 mod clock;
 mod deliver;
+mod elders;
 mod facts;
 mod kinds;
 pub mod lease;
@@ -13,6 +14,7 @@ mod perform;
 mod policies;
 mod refusals;
 mod report;
+mod shard;
 
 #[cfg(test)]
 mod tests;
@@ -20,9 +22,11 @@ mod tests;
 pub use clock::Clock;
 pub use kinds::{actions, resource_named};
 pub use measure::Measurements;
+pub use shard::{NoSelector, Shard};
 
 use crate::{api::Rollout, outbound::Transport, telemetry::Telemetry};
 use deliver::Outbox;
+use elders::Elders;
 use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
 use refusals::Refusals;
 use std::{
@@ -90,6 +94,11 @@ impl Error {
         }
     }
 
+    /// Whether the fault is the operator's own, so that nobody's change is likely to mend it.
+    pub const fn is_ours(&self) -> bool {
+        matches!(self, Self::Panicked(_) | Self::TooSlow(_))
+    }
+
     /// The whole chain in one line.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
@@ -121,6 +130,8 @@ pub struct Settings {
     pub identity: String,
     /// Name of the policy that is the belt.
     pub belt: String,
+    /// Which Rollouts are this operator's.
+    pub shard: Shard,
     /// What time it is.
     pub clock: Clock,
     /// A mistake to live with, for the proof that proofs find mistakes.
@@ -138,6 +149,7 @@ pub struct Cluster {
     measurements: Arc<Measurements>,
     outbox: Arc<Outbox>,
     refusals: Arc<Refusals>,
+    elders: Arc<Elders>,
     belts: Arc<Mutex<HashMap<Key, (String, Instant)>>>,
     epoch: Arc<AtomicI32>,
 }
@@ -160,6 +172,7 @@ impl Cluster {
             measurements: Arc::new(Measurements::new(wake.clone())),
             outbox: Arc::new(Outbox::new(wake)),
             refusals: Arc::default(),
+            elders: Arc::default(),
             belts: Arc::default(),
             epoch: Arc::default(),
         }
@@ -180,6 +193,11 @@ impl Cluster {
         self.settings.clock.clone()
     }
 
+    /// Which Rollouts are this operator's.
+    pub fn shard(&self) -> &Shard {
+        &self.settings.shard
+    }
+
     /// The planted mistake.
     #[cfg(test)]
     pub fn tamper(&self) -> Option<&dyn Tamper> {
@@ -196,6 +214,7 @@ impl Cluster {
         self.measurements.forget(key);
         self.outbox.forget(key);
         self.refusals.forget(key);
+        self.elders.forget(key);
         if let Ok(mut belts) = self.belts.lock() {
             belts.remove(key);
         }

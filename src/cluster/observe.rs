@@ -27,13 +27,16 @@ use std::sync::atomic::Ordering;
 const ACTIONS_ARE_KEPT: SignedDuration = SignedDuration::from_hours(24);
 
 impl Cluster {
-    /// Reads everything. `None` when the Rollout is gone.
+    /// Reads everything. `None` when the Rollout is gone, or is another operator's.
     ///
     /// # Errors
     /// When the API server does not answer, or the Rollout cannot be understood.
     pub async fn observe(&self, key: &Key) -> Result<Option<Observed>, Error> {
         let namespace = key.namespace.clone().unwrap_or_default();
         let Some(object) = self.get(&kinds::rollouts(), &namespace, &key.name).await? else { return Ok(None) };
+        if !self.settings.shard.has(object.labels()) {
+            return Ok(None);
+        }
         let raw = serde_json::to_value(&object).unwrap_or_default();
         let (rollout, malformed) = lenient::read(&raw).map_err(|error| Error::Malformed(error.to_string()))?;
         let uid = rollout.uid().unwrap_or_default();
@@ -47,13 +50,14 @@ impl Cluster {
         let deployment = self.get(&kinds::deployments(), &namespace, &spec.workload_ref.name).await?;
         let selector = deployment.as_ref().map(|deployment| selector_text(&deployment.data["spec"]["selector"]));
         let name = rollout.name_any();
-        let (mut replica_sets, pods, stable_service, canary_service, other_services, (actions, expired)) = tokio::try_join!(
+        let (mut replica_sets, pods, stable_service, canary_service, other_services, (actions, expired), elders) = tokio::try_join!(
             self.replica_sets(&namespace, selector.as_deref(), &name),
             self.pods(&namespace, selector.as_deref()),
             self.service(&namespace, pair_names.as_ref().map(|names| names.stable.as_str()), &uid),
             self.service(&namespace, pair_names.as_ref().map(|names| names.canary.as_str()), &uid),
             self.other_services(&namespace, deployment.as_ref(), &rollout),
             self.actions(&namespace, &name),
+            self.elders(key, &rollout),
         )?;
         self.add_namesake(&namespace, &rollout, &mut replica_sets).await?;
         let kept = self.kept(&rollout, deployment.as_ref(), &replica_sets).await?;
@@ -85,6 +89,7 @@ impl Cluster {
             probe,
             refused: self.refusals.of(key),
             malformed,
+            elders,
             provider,
             actions,
             expired,
@@ -117,7 +122,7 @@ impl Cluster {
             .map_err(|source| Error::Read { what: what(), source: Box::new(source) })
     }
 
-    async fn list(
+    pub(super) async fn list(
         &self,
         resource: &ApiResource,
         namespace: &str,

@@ -20,6 +20,7 @@ struct Slot {
     routes: HashMap<String, (Instant, String)>,
     answers: HashMap<String, Instant>,
     said: Option<String>,
+    failure: Option<String>,
 }
 
 fn route_name(route: &RouteRef) -> String {
@@ -78,6 +79,16 @@ impl Refusals {
     /// What was said of a look that failed is true no longer.
     pub fn looked(&self, key: &Key) {
         self.with(key, |slot| slot.said = None);
+    }
+
+    /// Whether this failure of ours was said already.
+    pub fn has_said_failure(&self, key: &Key, words: &str) -> bool {
+        self.with(key, |slot| slot.failure.as_deref() == Some(words))
+    }
+
+    /// This failure of ours stands on the Rollout; without one, a look succeeded.
+    pub fn failure_is(&self, key: &Key, words: Option<&str>) {
+        self.with(key, |slot| slot.failure = words.map(str::to_owned));
     }
 
     /// The last effect of this Rollout, if it was refused for good.

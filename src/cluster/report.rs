@@ -5,11 +5,33 @@ use crate::{
     plan::PendingAction,
     telemetry::WriteLabels,
 };
+use jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams, PostParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// So long a try to say something of a failure may take.
+const SAYING: Duration = Duration::from_secs(10);
+
+/// The Rollout that an event is about.
+struct Subject<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    uid: Option<String>,
+}
+
+/// A status of which only what people look at first is written anew.
+fn stalled(reason: Reason, message: &str, now: Timestamp) -> Value {
+    let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": now});
+    json!({"status": {
+        "phase": "Blocked", "message": message,
+        "waitingFor": [{"reason": reason, "since": now, "message": message}],
+        "conditions": [condition("Ready", "False"), condition("Reconciling", "False"), condition("Stalled", "True")],
+    }})
+}
 
 impl Cluster {
     /// Writes the status at the version of the Rollout that was read, so that a leader of yesterday cannot.
@@ -45,16 +67,50 @@ impl Cluster {
         if !(400..500).contains(&answer.code) || !self.refusals.may_say(key, &message) {
             return;
         }
-        let (now, reason) = (self.now(), Reason::Unreadable);
-        let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": now});
-        let status = json!({"status": {
-            "phase": "Blocked", "message": message,
-            "waitingFor": [{"reason": reason, "since": now, "message": message}],
-            "conditions": [condition("Ready", "False"), condition("Reconciling", "False"), condition("Stalled", "True")],
-        }});
+        let status = stalled(Reason::Unreadable, &message, self.now());
         let done = api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(status)).await;
-        let outcome = if done.is_ok() { "ok" } else { "error" };
+        self.count_status(done.is_ok());
+    }
+
+    fn count_status(&self, is_written: bool) {
+        let outcome = if is_written { "ok" } else { "error" };
         self.telemetry.api_writes.get_or_create(&WriteLabels { effect: "status", outcome }).inc();
+    }
+
+    /// Says on a Rollout, and as an event, that the operator itself fails at it. Beside the looks, for the place of one that
+    /// failed is free for others; once for each failure, until a look succeeds.
+    pub fn say_failed(&self, key: &Key, error: &Error) {
+        let words = format!(
+            "{error}; everything stays as it is, and it is tried again within some minutes, and at once when the spec changes"
+        );
+        let message: String = words.chars().take(1_000).collect();
+        if self.refusals.has_said_failure(key, &message) {
+            return;
+        }
+        let (cluster, key) = (self.clone(), key.clone());
+        tokio::spawn(async move {
+            let namespace = key.namespace.as_deref().unwrap_or_default();
+            let status = stalled(Reason::LookFailed, &message, cluster.now());
+            let api = cluster.api(&kinds::rollouts(), namespace);
+            let params = PatchParams::default();
+            let patch = Patch::Merge(status);
+            let said = tokio::time::timeout(SAYING, api.patch_status(&key.name, &params, &patch)).await;
+            cluster.count_status(matches!(said, Ok(Ok(_))));
+            match said {
+                Ok(Ok(rollout)) => {
+                    cluster.refusals.failure_is(&key, Some(&message));
+                    let subject = Subject { namespace, name: &key.name, uid: rollout.uid() };
+                    cluster.tell(&subject, Reason::LookFailed, &message);
+                }
+                Ok(Err(error)) => tracing::warn!(rollout = %key, %error, "a failure could not be said"),
+                Err(_) => tracing::warn!(rollout = %key, "a failure could not be said in time"),
+            }
+        });
+    }
+
+    /// What was said of looks that failed by our own fault is true no longer.
+    pub fn looked_well(&self, key: &Key) {
+        self.refusals.failure_is(key, None);
     }
 
     /// Answers the actions that were decided on, beside the looks: the decision itself stands in the Rollout's status.
@@ -82,27 +138,32 @@ impl Cluster {
     /// Publishes a decision as an event, beside the looks. That it cannot be published changes nothing.
     pub fn publish(&self, rollout: &Rollout, decision: &Decision) {
         let namespace = rollout.namespace().unwrap_or_default();
-        let kind = match decision.reason.kind() {
+        let subject = Subject { namespace: &namespace, name: &rollout.name_any(), uid: rollout.uid() };
+        self.tell(&subject, decision.reason, &decision.message);
+    }
+
+    fn tell(&self, about: &Subject<'_>, reason: Reason, message: &str) {
+        let kind = match reason.kind() {
             Sort::News | Sort::Wait => "Normal",
             Sort::Harm | Sort::Block => "Warning",
         };
         // An event's time has microseconds; its name must be new.
         let at = self.now();
-        let name: String = rollout.name_any().chars().take(200).collect();
+        let name: String = about.name.chars().take(200).collect();
         let event = json!({
             "apiVersion": "events.k8s.io/v1", "kind": "Event",
-            "metadata": {"name": format!("{name}.{:x}.{}", at.as_nanosecond(), decision.reason.as_str().to_lowercase()), "namespace": namespace},
+            "metadata": {"name": format!("{name}.{:x}.{}", at.as_nanosecond(), reason.as_str().to_lowercase()), "namespace": about.namespace},
             "eventTime": at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
             "reportingController": "bellwether.dev/operator", "reportingInstance": self.settings.identity,
-            "action": decision.reason, "reason": decision.reason, "type": kind,
+            "action": reason, "reason": reason, "type": kind,
             "regarding": {
-                "apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout", "name": rollout.name_any(), "namespace": namespace, "uid": rollout.uid(),
+                "apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout", "name": about.name, "namespace": about.namespace, "uid": about.uid,
             },
-            "note": decision.message.chars().take(1_000).collect::<String>(),
+            "note": message.chars().take(1_000).collect::<String>(),
         });
-        let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.client.clone(), &namespace);
+        let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.client.clone(), about.namespace);
         let Ok(event) = serde_json::from_value(event) else { return };
-        let name = rollout.name_any();
+        let name = about.name.to_owned();
         tokio::spawn(async move {
             if let Err(error) = events.create(&PostParams::default(), &event).await {
                 tracing::debug!(rollout = name, %error, "an event could not be published");

@@ -33,6 +33,7 @@ fn cluster(answer: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync +
         namespace: "system".to_owned(),
         identity: "me".to_owned(),
         belt: "belt".to_owned(),
+        shard: Shard::default(),
         clock: Clock::default(),
         tamper: None,
     };
@@ -218,6 +219,7 @@ async fn an_answer_goes_to_the_actions_status() {
         uid: "u".to_owned(),
         action: Action::Abort,
         expect: None,
+        to: None,
         reason: None,
         by: None,
     };

@@ -1,30 +1,76 @@
 //! Who failed how often in a row, each Rollout for itself, forgotten on success.
+//!
+//! A failure that somebody else may mend is tried again soon, and at every change that is seen. One that is the
+//! operator's own, a panic or a look without end, puts the Rollout into quarantine: until its time is over, or its spec is
+//! another, nothing wakes it, for each look costs a place that others wait for.
 use crate::cluster::Key;
 use std::{collections::HashMap, sync::Mutex, time::Duration};
+use tokio::time::Instant;
 
 /// The wait after a first failure.
 const FIRST: Duration = Duration::from_millis(500);
 /// The longest wait.
 const LONGEST: Duration = Duration::from_mins(1);
+/// The longest wait in quarantine.
+const LONGEST_QUARANTINE: Duration = Duration::from_mins(5);
 
 /// Failures in a row.
 #[derive(Default)]
-pub struct Backoff(Mutex<HashMap<Key, u32>>);
+pub struct Backoff(Mutex<HashMap<Key, Row>>);
+
+#[derive(Default)]
+struct Row {
+    failures: u32,
+    quarantine: Option<Quarantine>,
+}
+
+struct Quarantine {
+    until: Instant,
+    generation: Option<i64>,
+}
 
 impl Backoff {
     /// Counts a failure, and says how long to wait after it.
     pub fn failed(&self, key: &Key) -> Duration {
-        let Ok(mut failures) = self.0.lock() else { return LONGEST };
-        let count = failures.entry(key.clone()).or_insert(0);
-        let wait = FIRST.saturating_mul(1_u32.checked_shl(*count).unwrap_or(u32::MAX)).min(LONGEST);
-        *count = count.saturating_add(1);
+        self.counted(key, LONGEST, |_| None)
+    }
+
+    /// Counts a failure of our own at the spec of this generation, and says how long nothing wakes this Rollout.
+    pub fn quarantine(&self, key: &Key, generation: Option<i64>) -> Duration {
+        self.counted(key, LONGEST_QUARANTINE, |wait| Some(Quarantine { until: Instant::now() + wait, generation }))
+    }
+
+    fn counted(
+        &self,
+        key: &Key,
+        longest: Duration,
+        quarantine: impl FnOnce(Duration) -> Option<Quarantine>,
+    ) -> Duration {
+        let Ok(mut rows) = self.0.lock() else { return longest };
+        let row = rows.entry(key.clone()).or_default();
+        let wait = FIRST.saturating_mul(1_u32.checked_shl(row.failures).unwrap_or(u32::MAX)).min(longest);
+        row.failures = row.failures.saturating_add(1);
+        row.quarantine = quarantine(wait);
         wait
+    }
+
+    /// Whether the last look failed too.
+    pub fn has_failed(&self, key: &Key) -> bool {
+        self.0.lock().is_ok_and(|rows| rows.contains_key(key))
+    }
+
+    /// How long this Rollout is still in quarantine, at the spec of this generation.
+    pub fn left(&self, key: &Key, generation: Option<i64>) -> Option<Duration> {
+        let rows = self.0.lock().ok()?;
+        let quarantine = rows.get(key)?.quarantine.as_ref().filter(|it| it.generation == generation)?;
+        let left = quarantine.until.saturating_duration_since(Instant::now());
+        (left > Duration::ZERO).then_some(left)
     }
 
     /// Forgets all failures of this Rollout.
     pub fn succeeded(&self, key: &Key) {
-        if let Ok(mut failures) = self.0.lock() {
-            failures.remove(key);
+        if let Ok(mut rows) = self.0.lock() {
+            rows.remove(key);
         }
     }
 }
@@ -49,5 +95,24 @@ mod tests {
         let backoff = Backoff::default();
         let key = Key::new("poison");
         assert_eq!((0..100).map(|_| backoff.failed(&key)).last(), Some(LONGEST));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quarantine_grows_to_some_minutes_and_ends_by_time_by_success_or_with_another_spec() {
+        let backoff = Backoff::default();
+        let key = Key::new("poison");
+        assert_eq!(backoff.left(&key, Some(1)), None);
+        assert_eq!(backoff.quarantine(&key, Some(1)), FIRST);
+        assert_eq!(backoff.left(&key, Some(1)), Some(FIRST));
+        assert_eq!(backoff.left(&key, Some(2)), None, "whoever mends the spec does not wait");
+        tokio::time::advance(FIRST).await;
+        assert_eq!(backoff.left(&key, Some(1)), None);
+        assert_eq!((0..20).map(|_| backoff.quarantine(&key, Some(1))).last(), Some(LONGEST_QUARANTINE));
+        assert_eq!(backoff.left(&Key::new("other"), Some(1)), None);
+        backoff.succeeded(&key);
+        assert_eq!(backoff.left(&key, Some(1)), None);
+        backoff.quarantine(&key, Some(1));
+        backoff.failed(&key);
+        assert_eq!(backoff.left(&key, Some(1)), None, "another failure may be mended by anybody");
     }
 }

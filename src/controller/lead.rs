@@ -1,4 +1,5 @@
 //! The life of a replica: it waits for the Lease, looks at Rollouts while it holds it, and gives it back when it is told to stop.
+use super::Care;
 use crate::cluster::{
     Cluster, Key,
     lease::{Elector, Terms},
@@ -6,8 +7,9 @@ use crate::cluster::{
 use futures::Stream;
 use std::time::Duration;
 
-/// So long the looks that are under way may take to end when the replica is told to stop.
-const LAST_LOOKS: Duration = Duration::from_secs(5);
+/// So long the looks that are under way may take to end when the replica is told to stop. One that is cut off is as one
+/// that crashed: the next leader's look mends it.
+const LAST_LOOKS: Duration = Duration::from_secs(1);
 
 /// How a replica's life ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,12 +24,11 @@ pub enum Ended {
 
 /// Lives until `stop` ends or the Lease is lost.
 ///
-/// `namespaces` are those that are watched; none is all of them. `seen` is called with every answer to the question whose
-/// the Lease is, and `leads` once when it is ours.
+/// `seen` is called with every answer to the question whose the Lease is.
 pub async fn lead(
     cluster: Cluster,
     terms: Terms,
-    namespaces: &[String],
+    care: Care,
     wakes: impl Stream<Item = Key> + Send + 'static,
     seen: impl Fn(),
     stop: impl Future<Output = ()>,
@@ -43,7 +44,7 @@ pub async fn lead(
     cluster.lead(epoch);
     cluster.telemetry().leader.set(1);
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let mut looks = std::pin::pin!(super::run(cluster, namespaces, wakes, async move {
+    let mut looks = Box::pin(super::run(cluster, care, wakes, async move {
         let _ = ended.await;
     }));
     tokio::select! {
@@ -54,13 +55,15 @@ pub async fn lead(
     }
     tracing::info!("stopping");
     let _ = end.send(());
-    // What is under way ends while the Lease is still held; then another replica may begin at once.
+    // What is under way ends while the Lease is still held, or goes no further; then another replica may begin at once.
     tokio::select! {
         biased;
         () = elector.hold() => return Ended::LeaseLost,
         () = &mut looks => {}
         () = tokio::time::sleep(LAST_LOOKS) => {}
     }
+    // Looks are tasks of their own; what has not ended is cut off before the Lease is free, not after.
+    drop(looks);
     elector.release().await;
     Ended::Told
 }

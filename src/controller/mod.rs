@@ -36,8 +36,22 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 /// A Rollout as the watch shows it: its name is enough, for each look reads the rest.
 pub type Root = PartialObjectMeta<Rollout>;
 
-/// So many Rollouts are looked at side by side.
-const CONCURRENCY: u16 = 16;
+/// Which Rollouts are looked at, and how.
+#[derive(Clone, Debug)]
+pub struct Care {
+    /// The namespaces that are watched; none is all of them.
+    pub namespaces: Vec<String>,
+    /// So many Rollouts are looked at side by side at the most; 0 is no limit.
+    pub side_by_side: u16,
+    /// A look that takes longer is given up, so that its place is free for others.
+    pub longest_look: Duration,
+}
+
+impl Default for Care {
+    fn default() -> Self {
+        Self { namespaces: Vec::new(), side_by_side: 16, longest_look: Duration::from_secs(30) }
+    }
+}
 
 /// What every look needs.
 pub struct Context {
@@ -45,23 +59,27 @@ pub struct Context {
     pub cluster: Cluster,
     /// Who failed how often in a row.
     pub backoff: Backoff,
+    /// A look that takes longer is given up.
+    pub longest_look: Duration,
 }
 
 /// Looks at Rollouts whenever something of theirs changes or is due, until `stop` ends.
-///
-/// `namespaces` are those that are watched; none is all of them.
 pub async fn run(
     cluster: Cluster,
-    namespaces: &[String],
+    care: Care,
     wakes: impl Stream<Item = Key> + Send + 'static,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    let scope = Scope { cluster: cluster.clone(), namespaces: namespaces.to_vec() };
+    let Care { namespaces, side_by_side, longest_look } = care;
+    let scope = Scope { cluster: cluster.clone(), namespaces };
     let (reader, writer) = reflector::store();
-    let roots = scope.metadata::<Rollout>(&watcher::Config::default());
-    let roots = roots.reflect(writer).applied_objects();
+    let config = watcher::Config::default();
+    // One that loses the label is for this watch one that was deleted.
+    let config = cluster.shard().selector().map_or_else(|| config.clone(), |selector| config.clone().labels(&selector));
+    let roots = scope.metadata::<Rollout>(&config);
+    let roots = roots.reflect(writer).touched_objects();
     let mut controller = Controller::for_stream(roots, reader)
-        .with_config(Config::default().concurrency(CONCURRENCY))
+        .with_config(Config::default().concurrency(side_by_side))
         .watches_stream(scope.labelled::<Deployment>(), by_label)
         .watches_stream(scope.labelled::<ReplicaSet>(), by_label)
         .watches_stream(scope.labelled::<Service>(), by_label)
@@ -81,16 +99,18 @@ pub async fn run(
             );
         }
     }
-    let context = Arc::new(Context { cluster, backoff: Backoff::default() });
+    let context = Arc::new(Context { cluster, backoff: Backoff::default(), longest_look });
     controller
-        .run(reconcile, on_error, context)
+        .run(reconcile, on_error, context.clone())
         .for_each(|result| async {
             match result {
-                Ok(_)
-                | Err(
-                    kube::runtime::controller::Error::ObjectNotFound(_)
-                    | kube::runtime::controller::Error::ReconcilerFailed(..),
-                ) => {}
+                Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
+                // Gone, or another operator's: nothing of it is kept here.
+                Err(kube::runtime::controller::Error::ObjectNotFound(gone)) => {
+                    let key = Key::new(&gone.name).within(&gone.namespace.unwrap_or_default());
+                    context.backoff.succeeded(&key);
+                    reconcile::forget(&context.cluster, &key);
+                }
                 Err(error) => tracing::warn!(%error, "a watch was interrupted"),
             }
         })
@@ -111,7 +131,11 @@ fn on_error(root: Arc<Root>, error: &Error, context: Arc<Context>) -> Action {
         tracing::debug!(rollout = %key, error = error.chain(), "somebody else was faster; looking again");
         return Action::requeue(Duration::from_millis(50));
     }
-    let wait = context.backoff.failed(&key);
+    let wait = if error.is_ours() {
+        context.backoff.quarantine(&key, root.metadata.generation)
+    } else {
+        context.backoff.failed(&key)
+    };
     tracing::warn!(rollout = %key, error = error.chain(), again_in_ms = wait.as_millis(), "a look failed");
     Action::requeue(wait)
 }

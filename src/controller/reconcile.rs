@@ -12,25 +12,33 @@ use kube::{ResourceExt, runtime::controller::Action};
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// A look that takes longer than this is given up, so that its place is free for others.
-const LONGEST_LOOK: Duration = Duration::from_mins(1);
-
-/// One look, from whose errors and panics nobody else suffers.
+/// One look, from whose errors and panics nobody else suffers: one that fails by our own fault is not begun again before
+/// its quarantine is over, whatever wakes it.
 ///
 /// # Errors
 /// What kept it from its end; the caller decides when to look again.
 pub async fn reconcile(root: Arc<Root>, context: Arc<Context>) -> Result<Action, Error> {
     let key = key_of(&root);
+    if let Some(left) = context.backoff.left(&key, root.metadata.generation) {
+        return Ok(Action::requeue(left));
+    }
     let begun = Instant::now();
     let look = AssertUnwindSafe(Box::pin(look(&context.cluster, &key))).catch_unwind();
-    let result = match tokio::time::timeout(LONGEST_LOOK, look).await {
+    let result = match tokio::time::timeout(context.longest_look, look).await {
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => Err(Error::Panicked(words_of(panic.as_ref()))),
-        Err(_) => Err(Error::TooSlow(LONGEST_LOOK.as_secs())),
+        Err(_) => Err(Error::TooSlow(context.longest_look.as_secs())),
     };
     context.cluster.telemetry().reconcile.observe(begun.elapsed().as_secs_f64());
-    if result.is_ok() {
-        context.backoff.succeeded(&key);
+    match &result {
+        Ok(_) => {
+            context.backoff.succeeded(&key);
+            context.cluster.looked_well(&key);
+        }
+        // A single slow look is the API server's, and over before anybody could act on it.
+        Err(Error::TooSlow(_)) if !context.backoff.has_failed(&key) => {}
+        Err(error) if error.is_ours() => context.cluster.say_failed(&key, error),
+        Err(_) => {}
     }
     result
 }
@@ -39,8 +47,7 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Action, Error> {
     let seen = match Box::pin(cluster.observe(key)).await {
         Ok(Some(seen)) => seen,
         Ok(None) => {
-            cluster.forget(key);
-            forget_numbers(cluster, key);
+            forget(cluster, key);
             return Ok(Action::await_change());
         }
         Err(error) => {
@@ -137,6 +144,12 @@ fn numbers(cluster: &Cluster, rollout: &Rollout, status: &RolloutStatus) {
             Some(Verdict::Unknown) | None => -2,
         });
     }
+}
+
+/// Nothing is kept of a Rollout that is gone, or is another operator's.
+pub fn forget(cluster: &Cluster, key: &Key) {
+    cluster.forget(key);
+    forget_numbers(cluster, key);
 }
 
 fn forget_numbers(cluster: &Cluster, key: &Key) {

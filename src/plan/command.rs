@@ -1,9 +1,14 @@
 //! What people and machines command, and whether it still fits what they saw.
 use super::{
     PendingAction,
+    steps::steps_hash,
     turn::{Holds, Stop, Turn},
 };
-use crate::api::{Action, ActionOutcome, Handled, Reason, Undo};
+use crate::api::{Action, ActionOutcome, Handled, Reason, RolloutSpec, StepStatus, Undo};
+
+/// What the status says while the spec's steps are not those of the release on trial.
+pub const STEPS_EDITED: &str =
+    "the spec's steps were edited; this release goes on with those it began with; AdoptSteps takes the new ones";
 
 impl<'a> Turn<'a> {
     /// The oldest action is taken or refused. What was decided is in the status before the action itself is answered, and
@@ -115,6 +120,8 @@ impl<'a> Turn<'a> {
                 self.start_promotion(stable).map_err(|_| nothing())?;
                 Ok("all steps are left; the candidate takes over as soon as its pods carry everything".to_owned())
             }
+            Action::SetStep => self.set_step(action.to.as_deref()),
+            Action::AdoptSteps => self.adopt_steps(),
             Action::Retry => Err("nothing was given up".to_owned()),
         }
     }
@@ -130,6 +137,71 @@ impl<'a> Turn<'a> {
             }
             _ => Err("the candidate is taking over and past the point of return; Abort brings the former one back"
                 .to_owned()),
+        }
+    }
+
+    /// Enters the step of this name. What was learned of the candidate stays; whether it is paused, too.
+    fn set_step(&mut self, to: Option<&str>) -> Result<String, String> {
+        let flight = self.status.flight.as_ref().ok_or("no revision is on trial")?;
+        let names = flight.steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>().join(", ");
+        let to = to.ok_or_else(|| format!("spec.to is missing: name one of the steps {names}"))?;
+        let Some(index) = flight.steps.iter().position(|step| step.name == to) else {
+            return Err(format!("this release has no step {to}; its steps are {names}"));
+        };
+        let then = if flight.paused { "and it stays paused there" } else { "and its time starts anew" };
+        self.enter(index).map_err(|_| "no revision is on trial".to_owned())?;
+        Ok(format!("step {to} is entered, {then}"))
+    }
+
+    /// Goes on with the steps that the spec has now: in the step of the same name, else in the first that has no less weight
+    /// than the candidate has already, else in the last.
+    fn adopt_steps(&mut self) -> Result<String, String> {
+        let nothing = "no revision is on trial";
+        if let Some(why) = &self.seen.malformed {
+            return Err(format!("the spec cannot be read: {why}"));
+        }
+        // The steps have to fit the traffic in force: an edit of that waits until nothing is on trial.
+        let spec = RolloutSpec { traffic: self.status.traffic.clone(), ..self.spec().clone() };
+        super::check(&spec).map_err(|complaint| format!("the spec cannot be carried out: {complaint}"))?;
+        let held = self.status.step.clone().ok_or(nothing)?;
+        let accepted = self.accepted();
+        let flight = self.status.flight.as_mut().ok_or(nothing)?;
+        if flight.steps == spec.steps {
+            return Err("this release runs on the spec's steps already".to_owned());
+        }
+        let former = std::mem::replace(&mut flight.steps, spec.steps);
+        flight.edited_steps = None;
+        let steps = &flight.steps;
+        let Some(index) = steps.iter().position(|step| step.name == held.name) else {
+            let enough = steps.iter().position(|step| step.weight >= accepted);
+            let index = enough.unwrap_or(steps.len().saturating_sub(1));
+            let name = steps.get(index).map(|step| step.name.clone()).unwrap_or_default();
+            self.enter(index).map_err(|_| nothing.to_owned())?;
+            return Ok(format!("there is no step {} any more, so it goes on in step {name}", held.name));
+        };
+        let same = former.iter().find(|step| step.name == held.name) == steps.get(index);
+        let place = StepStatus { index: u32::try_from(index).unwrap_or(u32::MAX), hash: steps_hash(steps), ..held };
+        let name = place.name.clone();
+        // Approval was given to another step, and its high-water mark and its end were another's too.
+        let place = if same { place } else { StepStatus { approved: false, full_at: None, progress: None, ..place } };
+        self.status.step = Some(place);
+        Ok(format!("it goes on in step {name} of the new steps"))
+    }
+
+    /// Says, once for each edit, that the steps of the spec are no longer those of the release on trial.
+    pub fn notice_edited_steps(&mut self) {
+        let wanted = &self.spec().steps;
+        if self.status.latch.is_some() || self.seen.malformed.is_some() {
+            return;
+        }
+        let Some(flight) = self.status.flight.as_mut().filter(|flight| flight.promotion.is_none()) else { return };
+        let edited = (flight.steps != *wanted).then(|| steps_hash(wanted));
+        if flight.edited_steps == edited {
+            return;
+        }
+        flight.edited_steps.clone_from(&edited);
+        if edited.is_some() {
+            self.note(Reason::StepsEdited, STEPS_EDITED, None);
         }
     }
 

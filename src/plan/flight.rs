@@ -171,6 +171,7 @@ impl<'a> Turn<'a> {
             dark_since: None,
             paused: false,
             settling: None,
+            edited_steps: None,
             reverted: Vec::new(),
         });
         self.status.step = None;
@@ -244,8 +245,11 @@ impl<'a> Turn<'a> {
             weights.accepted = share.unwrap_or(Weight::ZERO);
             weights.by = Some("Pods".to_owned());
         }
-        if candidate.replicas > want {
-            self.scaled(candidate, want)?;
+        // A pod that ends may still be sent requests, so under traffic none of what the Deployment may have is ended.
+        let quiet = self.pair().is_none() || step.split().is_none();
+        let most = if quiet { want } else { want.max(candidate.replicas.min(deployment.replicas)) };
+        if candidate.replicas > most {
+            self.scaled(candidate, most)?;
         }
         self.observe(&step, stable)
     }

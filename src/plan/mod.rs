@@ -23,10 +23,11 @@ mod workload;
 mod tests;
 
 pub use check::check;
+pub use command::STEPS_EDITED;
 pub use effect::{Effect, Target};
 pub use observed::{
-    Belt, Claim, Crowd, Deployment, Found, Kept, Map, Measured, Observed, PendingAction, Pod, Refused, ReplicaSet,
-    Route, Service, Stuck,
+    Belt, Claim, Crowd, Deployment, Elder, Found, Kept, Map, Measured, Observed, PendingAction, Pod, Refused,
+    ReplicaSet, Route, Service, Stuck,
 };
 pub use report::UNVERIFIED;
 pub use turn::revision_of;

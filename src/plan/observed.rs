@@ -50,6 +50,8 @@ pub struct Observed {
     pub malformed: Option<String>,
     /// What in the namespace counts the pods of both revisions together.
     pub crowd: Vec<Crowd>,
+    /// Older Rollouts that name what this one names too; looked for only until it holds its Deployment.
+    pub elders: Vec<Elder>,
     /// What is wrong with the provider that the spec names, if anything is to be judged.
     pub provider: Option<String>,
     /// Actions without an answer, oldest first.
@@ -237,6 +239,15 @@ pub struct Route {
     pub refused: Option<String>,
 }
 
+/// An older Rollout, and which of our objects it names too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elder {
+    /// Its name.
+    pub name: String,
+    /// The objects, as Kind/name.
+    pub objects: BTreeSet<String>,
+}
+
 /// A copy of a template.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kept {
@@ -306,6 +317,8 @@ pub struct PendingAction {
     pub action: Action,
     /// What the Rollout must look like.
     pub expect: Option<Expect>,
+    /// The step to enter.
+    pub to: Option<String>,
     /// Why.
     pub reason: Option<String>,
     /// Who, and whether the API server vouches for it.
@@ -389,6 +402,7 @@ impl Observed {
             refused: None,
             malformed: None,
             crowd: Vec::new(),
+            elders: Vec::new(),
             provider: None,
             actions: Vec::new(),
             expired: None,

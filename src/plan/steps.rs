@@ -206,6 +206,6 @@ impl Turn<'_> {
 }
 
 /// A name for a list of steps, so that an edit is seen.
-fn steps_hash(steps: &[Step]) -> String {
+pub(super) fn steps_hash(steps: &[Step]) -> String {
     super::revision_of(&serde_json::json!(steps), |_| false)
 }

@@ -92,6 +92,7 @@ impl<'a> Turn<'a> {
             self.refuse_commands("the Deployment is not held yet; see the Rollout's status")?;
             return Err(stop);
         }
+        self.notice_edited_steps();
         self.commands()?;
         self.fly_or_rest(checked)
     }
@@ -274,6 +275,15 @@ impl<'a> Turn<'a> {
     pub fn claimed_by(&self, other: &str, reason: Reason, object: &str) -> Stop {
         let message = format!(
             "{object} is held by Rollout {other}; one object can be in one Rollout only: delete one of the two"
+        );
+        self.wait(Phase::Blocked, reason, object, message, LATER)
+    }
+
+    /// The words for an object that an older Rollout names too.
+    pub fn left_to(&self, elder: &str, reason: Reason, object: &str) -> Stop {
+        let message = format!(
+            "{object} is named by Rollout {elder} as well, which is older and goes first; one object can be in one Rollout only: \
+             delete one of the two"
         );
         self.wait(Phase::Blocked, reason, object, message, LATER)
     }

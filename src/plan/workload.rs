@@ -50,6 +50,7 @@ impl<'a> Turn<'a> {
             }
         }
         let deployment = self.deployment()?;
+        self.unclaimed(deployment)?;
         supported(self, deployment)?;
         self.services(deployment)?;
         self.reachable(deployment)?;
@@ -59,6 +60,32 @@ impl<'a> Turn<'a> {
         self.finalizer(true)?;
         self.claims(deployment)?;
         self.take_over(deployment)
+    }
+
+    /// Nobody else holds what the spec names, and of two that start at once the older goes first. This comes before anything
+    /// is made: Services of the later one would reach the pods of the first past its routes.
+    fn unclaimed(&self, deployment: &Deployment) -> Holds {
+        let object = format!("Deployment/{}", deployment.name);
+        self.ours_to_take(Some(&deployment.claim), Reason::WorkloadClaimed, &object)?;
+        for route in &self.seen.routes {
+            let object = format!("{}/{}", route.reference.kind, route.reference.name);
+            let claim = match &route.found {
+                Found::Object { claim, .. } => Some(claim),
+                Found::Missing | Found::NotServed | Found::Unreadable(_) => None,
+            };
+            self.ours_to_take(claim, Reason::RouteClaimed, &object)?;
+        }
+        Ok(())
+    }
+
+    fn ours_to_take(&self, claim: Option<&Claim>, reason: Reason, object: &str) -> Holds {
+        match claim {
+            Some(Claim::Ours) => return Ok(()),
+            Some(Claim::Foreign(other)) => return Err(self.claimed_by(other, reason, object)),
+            Some(Claim::Free) | None => {}
+        }
+        let elder = self.seen.elders.iter().find(|elder| elder.objects.contains(object));
+        elder.map_or(Ok(()), |elder| Err(self.left_to(&elder.name, reason, object)))
     }
 
     /// The policy is armed and answers; history is out; then one ReplicaSet is stable.

@@ -6,6 +6,7 @@ mod bugs;
 mod checks;
 mod dice;
 mod faults;
+mod fleet;
 mod json;
 mod operator;
 mod stage;

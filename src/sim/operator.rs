@@ -6,8 +6,8 @@ use super::{
     world::{OPERATOR, Outside},
 };
 use crate::{
-    cluster::{Clock, Cluster, Settings, Tamper, lease::Terms},
-    controller,
+    cluster::{Clock, Cluster, Settings, Shard, Tamper, lease::Terms},
+    controller::{self, Care},
     outbound::{Answer, Failure, Request, Transport},
     telemetry::Telemetry,
 };
@@ -139,6 +139,7 @@ impl Replica {
             namespace: HOME.to_owned(),
             identity: self.name.clone(),
             belt: "bellwether-belt".to_owned(),
+            shard: Shard::default(),
             clock,
             tamper: self.tamper.clone(),
         };
@@ -154,7 +155,7 @@ impl Replica {
             duration: LEASE,
             renew: Duration::from_secs(1),
         };
-        controller::lead(cluster, terms, &[], wakes, || {}, self.told.notified()).boxed()
+        controller::lead(cluster, terms, Care::default(), wakes, || {}, self.told.notified()).boxed()
     }
 }
 

@@ -23,7 +23,7 @@ pub enum Deed {
     Image(&'static str),
     /// Somebody, or an autoscaler, changes the replicas.
     Scale(i64),
-    /// A command; the second says whether it expects what it saw.
+    /// A command, as `SetStep half` with the step it is about; the second says whether it expects what it saw.
     Act(&'static str, bool),
     /// An abort in the moment in which the ReplicaSets change hands, if that comes within a minute.
     AbortInSwap,
@@ -233,7 +233,11 @@ impl Stage {
             Deed::AbortInSwap => self.doing(&Deed::Act("Abort", false)),
             Deed::Act(action, expects) => {
                 let rollout = get("rollouts", NAME);
+                let (action, to) = action.split_once(' ').map_or((*action, None), |(action, to)| (action, Some(to)));
                 let mut spec = json!({"rollout": NAME, "action": action});
+                if let Some(to) = to {
+                    spec["to"] = json!(to);
+                }
                 if let Some(rollout) = rollout.filter(|_| *expects) {
                     let revision = match rollout.text("/status/flight/revision") {
                         "" => rollout.text("/status/latch/revision"),
@@ -682,5 +686,26 @@ mod tests {
         println!("{bad}");
         assert!(bad.violations.is_empty());
         assert_eq!(bad.phase, "Aborted");
+    }
+
+    #[test]
+    fn steps_are_set_and_adopted_in_the_middle_of_a_release_and_no_request_is_lost() {
+        for seed in 0..8 {
+            let at = seed * 900;
+            let script = vec![
+                (0, Deed::Image("app:v2")),
+                (5_000 + at, Deed::Act("SetStep half", true)),
+                (14_000 + at, Deed::Act("SetStep some", true)),
+                (18_000 + at, Deed::Act("SetStep nowhere", true)),
+                (20_000 + at, Deed::EditSteps),
+                (23_000 + at, Deed::Act("AdoptSteps", true)),
+            ];
+            let ending = Story::new("steps", seed, script).tell(None);
+            println!("{ending}");
+            assert_eq!((ending.violations.len(), ending.phase.as_str()), (0, "Stable"), "seed {seed}");
+            let told = |words: &str| ending.told.iter().filter(|(_, line)| line.contains(words)).count();
+            assert!(told("step half at 50 %") > 0, "seed {seed}");
+            assert!(told("step new at 10 %") > 0, "seed {seed}: the new steps are taken");
+        }
     }
 }

@@ -29,6 +29,12 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "bellwether.serviceAccount" . }}
 {{- end }}
 
+{{/* The name of the Lease: two releases that steer different Rollouts must not wait for each other. */}}
+{{- define "bellwether.lease" -}}
+{{- $word := .Values.selector | nospace | sha256sum | trunc 8 }}
+{{- .Values.leaseName | default (ternary (printf "bellwether-%s" $word) "bellwether" (ne "" (nospace .Values.selector))) }}
+{{- end }}
+
 {{/* What every container of ours is held to: the "restricted" Pod Security Standard and a file system that cannot be written. */}}
 {{- define "bellwether.containerSecurity" -}}
 allowPrivilegeEscalation: false
@@ -58,8 +64,10 @@ seccompProfile: {type: RuntimeDefault}
 
 {{/* "yes" where policies of this kind are to be installed: {root, mode, kind}. */}}
 {{- define "bellwether.wants" -}}
+{{- if .root.Values.clusterObjects }}
 {{- $served := .root.Capabilities.APIVersions.Has (printf "admissionregistration.k8s.io/v1/%s" .kind) }}
 {{- if or (eq .mode "Always") (and (eq .mode "Auto") $served) }}yes{{ end }}
+{{- end }}
 {{- end }}
 
 {{- define "bellwether.validating" -}}

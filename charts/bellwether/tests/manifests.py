@@ -24,7 +24,11 @@ VALUES = {
         "nodeSelector": {"kubernetes.io/os": "linux"}, "tolerations": [{"operator": "Exists"}],
         "affinity": {"nodeAffinity": {}}, "networkPolicy": {"enabled": True, "from": [{"namespaceSelector": {}}]},
         "topologySpreadConstraints": [{"topologyKey": "kubernetes.io/hostname", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}],
-        "eject": {"timeout": "1h1m30s500ms"},
+        "eject": {"timeout": "1h1m30s500ms"}, "looks": {"concurrent": 4, "timeout": "1m"}, "leaseName": "mine",
+    },
+    "another shard": {
+        **ALL_POLICIES, "selector": "team in (pay, web),!legacy", "clusterObjects": False,
+        "serviceAccount": {"create": False, "name": "bellwether"},
     },
     "rights by hand": {"rbac": {"create": False}},
 }
@@ -163,7 +167,7 @@ def policies_know_the_operator_by_its_account(sets):
 
 
 def policies_are_rendered_where_they_are_served(sets):
-    assert not policies(sets["default"]) and len(policies(sets["all policies"])) == 8
+    assert not policies(sets["default"]) and len(policies(sets["all policies"])) == 9
     served = ["--api-versions=admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy"]
     objects = parsed(run("helm", "template", "bellwether", str(CHART), *served))
     assert {policy["kind"] for policy in policies(objects)} == {"ValidatingAdmissionPolicy"}
@@ -256,6 +260,42 @@ def leases_that_the_operator_would_refuse_are_refused(_):
     run("helm", "template", str(CHART), "-f", values_file({"lease": {"duration": "1m30s", "renew": "30s"}}))
 
 
+def arguments(objects, kind="Deployment", name="bellwether"):
+    return named(objects, kind, name)["spec"]["template"]["spec"]["containers"][0]["args"]
+
+
+def a_shard_steers_and_ejects_its_own_rollouts_alone(sets):
+    shard = "--selector=team in (pay, web),!legacy"
+    assert shard in arguments(sets["another shard"]) and shard in arguments(sets["another shard"], "Job", "bellwether-eject")
+    assert not any("--selector" in word for word in arguments(sets["default"]) + arguments(sets["default"], "Job", "bellwether-eject"))
+
+
+def shards_have_leases_of_their_own(sets):
+    leases = {}
+    for name in ("default", "another shard", "everything"):
+        leases[name] = next(word.removeprefix("--lease-name=") for word in arguments(sets[name]) if word.startswith("--lease-name="))
+        allowed = [rule for _, rule in rules(sets[name]) if rule["resources"] == ["leases"] and "resourceNames" in rule]
+        assert [rule["resourceNames"] for rule in allowed] == [[leases[name]]], allowed
+        assert allowed[0]["verbs"] == ["get", "update", "watch"], "a standby watches, so that it takes over at once"
+    assert leases["default"] == "bellwether" and leases["everything"] == "mine"
+    assert re.fullmatch("bellwether-[0-9a-f]{8}", leases["another shard"])
+
+
+def what_a_cluster_has_once_is_brought_once(sets):
+    first, second = ({(t["kind"], t["metadata"]["name"]) for t in sets[name] if "namespace" not in t["metadata"] and not is_hook(t)}
+                     for name in ("all policies", "another shard"))
+    people = {("ClusterRole", "bellwether-view"), ("ClusterRole", "bellwether-edit"), ("ClusterRole", "bellwether-operator-on-call")}
+    assert people <= first and second == {("ClusterRole", "bellwether"), ("ClusterRoleBinding", "bellwether")}, second
+    said = fails("helm", "template", str(CHART), "-f", values_file({"clusterObjects": False}))
+    assert "serviceAccount.create=false" in said, said
+
+
+def a_look_has_a_time_limit_that_the_operator_takes(sets):
+    assert {"--concurrent-looks=16", "--look-timeout=30s"} <= set(arguments(sets["default"]))
+    assert {"--concurrent-looks=4", "--look-timeout=1m"} <= set(arguments(sets["everything"]))
+    assert "at least 5s" in fails("helm", "template", str(CHART), "-f", values_file({"looks": {"timeout": "4s"}}))
+
+
 def other_values_reach_the_pods(sets):
     container = named(sets["everything"], "Deployment", "bellwether")["spec"]["template"]["spec"]["containers"][0]
     assert container["image"] == "bellwether@sha256:" + "0" * 64
@@ -307,7 +347,8 @@ CLAIMS = [
     policies_are_rendered_where_they_are_served, definitions_are_kept_and_otherwise_as_generated, every_action_has_its_verb,
     every_secret_that_can_be_named_is_guarded, every_kind_of_route_is_covered, every_namespaced_object_says_its_namespace,
     rollouts_are_ejected_before_anything_is_uninstalled, the_job_ends_while_helm_still_waits, other_values_reach_the_pods,
-    leases_that_the_operator_would_refuse_are_refused, typos_are_refused, every_value_is_explained,
+    a_shard_steers_and_ejects_its_own_rollouts_alone, shards_have_leases_of_their_own, what_a_cluster_has_once_is_brought_once,
+    a_look_has_a_time_limit_that_the_operator_takes, leases_that_the_operator_would_refuse_are_refused, typos_are_refused, every_value_is_explained,
 ]
 
 

@@ -154,6 +154,8 @@ def action(what, name="app", annotations=None):
     spec = {"rollout": name, "action": what}
     if what not in ("Abort", "Pause"):
         spec["expect"] = {"revision": "abc"}
+    if what == "SetStep":
+        spec["to"] = "first"
     metadata = {"generateName": "do-", **({"annotations": annotations} if annotations else {})}
     return {"apiVersion": API, "kind": "RolloutAction", "metadata": metadata, "spec": spec}
 
@@ -337,8 +339,9 @@ def a_command_takes_its_verb(ns):
     words = "jane may not promote Rollout app: this takes the verb promote on rollouts.bellwether.dev in namespace " + ns.name
     ns.cannot_create(action("Promote"), words, by="jane")
     ns.cannot_create(action("Abort", "cart"), "jane may not abort Rollout cart", by="jane")
-    for what in ("Promote", "PromoteFull", "Abort", "Retry", "Pause", "Resume"):
+    for what in ("Promote", "PromoteFull", "Abort", "Retry", "Pause", "Resume", "SetStep", "AdoptSteps"):
         ns.create(action(what), dry=True)
+    ns.cannot_create(action("AdoptSteps"), "this takes the verb adopt-steps on rollouts.bellwether.dev", by="jane")
     ns.run("create", "rolebinding", "on-call", "--clusterrole=bellwether-operator-on-call", "--user=otto")
     ns.run("create", "rolebinding", "edit", "--clusterrole=edit", "--user=edith")
     for what in ("Promote", "Resume"):

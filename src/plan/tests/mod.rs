@@ -1,5 +1,6 @@
 //! `decide` against a small world made of data: effects change it, pods become ready, and every look is checked.
 mod accidents;
+mod commands;
 mod ways;
 
 use super::*;
@@ -409,6 +410,7 @@ impl World {
             uid: format!("action-uid-{number}"),
             action,
             expect,
+            to: None,
             reason: None,
             by: Some("jane".to_owned()),
         });

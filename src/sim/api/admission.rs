@@ -316,6 +316,8 @@ fn verb_of(action: &str) -> &'static str {
         "Abort" => "abort",
         "Retry" => "retry",
         "Pause" => "pause",
+        "SetStep" => "set-step",
+        "AdoptSteps" => "adopt-steps",
         _ => "resume",
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
         "self.action in ['Abort', 'Pause'] || (has(self.expect) && has(self.expect.revision))" => {
             matches!(new.text("action"), "Abort" | "Pause") || new["expect"].get("revision").is_some()
         }
+        "(self.action == 'SetStep') == has(self.to)" => (new["action"] == "SetStep") == has("to"),
         "has(self.traffic) && has(self.traffic.routes) && self.traffic.routes.size() > 0 || self.steps.all(s, s.weight <= 50)" => {
             routes > 0 || items("steps").iter().all(|step| step["weight"].as_i64() <= Some(50))
         }

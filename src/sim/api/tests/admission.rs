@@ -256,7 +256,7 @@ fn the_policies_are_those_that_were_translated() {
     };
     let known = [
         ("action-author.yaml", 0x6731_a5e0_242c_f555_u64),
-        ("action-rights.yaml", 0x3831_8969_90e5_bdee_u64),
+        ("action-rights.yaml", 0xb5bd_bfac_e22f_c484_u64),
         ("belt.yaml", 0xca03_ebee_ef85_e684_u64),
         ("hold.yaml", 0x6d89_6b3b_f7c0_d93b_u64),
         ("rollout-rights.yaml", 0x70e1_3c54_a691_ca82_u64),

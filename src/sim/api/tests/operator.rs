@@ -60,6 +60,7 @@ async fn the_operator_takes_a_deployment_and_tries_a_new_template() {
         namespace: "default".to_owned(),
         identity: "one".to_owned(),
         belt: "bellwether-belt".to_owned(),
+        shard: cluster::Shard::default(),
         clock: cluster::Clock::new(now),
         tamper: None,
     };
@@ -83,7 +84,7 @@ async fn the_operator_takes_a_deployment_and_tries_a_new_template() {
         changed.json_patch("alice", "deployments", "n", "shop", change).unwrap();
         tokio::time::sleep(Duration::from_mins(2)).await;
     };
-    let ended = controller::lead(cluster, terms, &[], wakes, || {}, stop).await;
+    let ended = controller::lead(cluster, terms, controller::Care::default(), wakes, || {}, stop).await;
     assert_eq!(ended, controller::Ended::Told);
     let rollout = server.get("rollouts", "n", "shop").unwrap();
     assert_eq!(rollout["status"]["workload"]["uid"], deployment.uid(), "{:#}", rollout["status"]);
