@@ -343,6 +343,7 @@ fn an_operators_own_route_that_is_deleted_at_rest_is_written_again() {
         route["template"] = json!({"spec": {"rules": [{"backendRefs": [{"name": "shop-stable", "port": 80}, {"name": "shop-canary", "port": 80}]}]}});
     }));
     with_route(&mut world, Found::Missing);
+    world.seen.now += SignedDuration::from_secs(10);
     let plan = decide(&world.seen);
     assert!(matches!(&plan.effect, Some(Effect::WriteRoute { split, .. }) if split.is_none()), "{:?}", plan.effect);
 }
