@@ -36,7 +36,8 @@ pub fn read_whole(
             let accepted = router.accepted(route);
             (Ok(RouteSeen { weight: Weights::At(split.weight), apart: split.apart, accepted }), false)
         }
-        Err(why) => (Err(why), false),
+        // What cannot be, somebody else wrote there; unless the template itself is at fault, it is written anew.
+        Err(why) => (Err(why), router.whole(entry, namespace, pair, &Split::NONE).is_ok()),
     }
 }
 
@@ -204,6 +205,24 @@ mod tests {
             *stored.pointer_mut(path).unwrap() = value;
             let renewed = renew(&stored, &wanted(SPEC, 0)).unwrap();
             assert_eq!(renew(&renewed, &wanted(SPEC, 0)), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_split_that_somebody_wrote_into_a_route_of_ours_is_undone() {
+        let pair = Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 };
+        let entry = entry(SPEC);
+        let router = entry.router().unwrap();
+        let read = |route: &Value| read_whole(router, &entry, route, &pair);
+        let ours = wanted(SPEC, 20);
+        let (seen, edited) = read(&ours);
+        assert_eq!((seen.unwrap().weight, edited), (Weights::At(Weight::new(20).unwrap()), false));
+        for text in
+            ["", "{}", r#"{"weight":7,"apart":{}}"#, r#"{"weight":0,"apart":{"match":[{"path":{"value":"/no"}}]}}"#]
+        {
+            let mut route = ours.clone();
+            route["metadata"]["annotations"][SPLIT] = json!(text);
+            assert!(read(&route).1, "{text}");
         }
     }
 
