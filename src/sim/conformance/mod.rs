@@ -8,6 +8,8 @@
 //!
 //! What is not compared: the texts of what is invalid; times; uids, versions and generated names but for which are the
 //! same; the size of versions; what admission plug-ins add to pods.
+#![allow(clippy::similar_names, reason = "a path and a patch, a side and a seed, a probe and what it proves")]
+
 mod cluster;
 mod kinds;
 mod known;
@@ -28,7 +30,6 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// Tells all stories of a sort, several at a time, and what they found.
-#[expect(clippy::print_stderr, reason = "the seeds, for whoever wants to see a run again")]
 fn compare(what: &str, count: u64, at_once: usize, one: impl Fn(u64) -> Found + Sync) -> usize {
     let parts = std::env::var("BELLWETHER_CONFORMANCE_PARTS").unwrap_or_default();
     if !parts.is_empty() && parts.split(',').all(|part| part != what) {

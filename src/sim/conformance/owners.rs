@@ -36,12 +36,11 @@ pub fn deletions(seed: u64) -> Found {
     for _ in 0..5 {
         let name = *dice.pick(&NAMES);
         let path = format!("{MAPS}/{name}");
-        let request = match dice.range(0, 3) {
-            0 => Request::patch(path, "application/merge-patch+json", json!({"metadata": {"finalizers": null}})),
-            _ => {
-                let how = *dice.pick(&["Foreground", "Background", "Orphan", "Foreground"]);
-                Request::new("DELETE", path).with(json!({"propagationPolicy": how}))
-            }
+        let request = if dice.permille(250) {
+            Request::patch(path, "application/merge-patch+json", json!({"metadata": {"finalizers": null}}))
+        } else {
+            let how = *dice.pick(&["Foreground", "Background", "Orphan", "Foreground"]);
+            Request::new("DELETE", path).with(json!({"propagationPolicy": how}))
         };
         let (memory, real) = (code_of(&mut pair.memory, &request), code_of(&mut pair.real.0, &request));
         if !pair.note(&request, &memory, &real) || !settle(&mut pair) {

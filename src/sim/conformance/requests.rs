@@ -33,7 +33,8 @@ impl Asker {
         let mut sorts = Vec::new();
         for round in 0..count {
             // Seeds one after the other go through all kinds.
-            let at = if round == 0 { seed as usize } else { usize::try_from(dice.next() % 97).unwrap() };
+            let at =
+                if round == 0 { usize::try_from(seed).unwrap() } else { usize::try_from(dice.next() % 97).unwrap() };
             sorts.push(all.swap_remove(at % all.len()));
         }
         Self { dice, sorts, common: kinds::common(), generated: 0 }
@@ -255,7 +256,7 @@ impl Asker {
         let mut all = Vec::new();
         match self.dice.range(0, 9) {
             0 => {
-                all.push(json!({"op": "test", "path": "/metadata/resourceVersion", "value": format!("$(rv:{about})")}))
+                all.push(json!({"op": "test", "path": "/metadata/resourceVersion", "value": format!("$(rv:{about})")}));
             }
             1 => all
                 .push(json!({"op": "test", "path": "/metadata/resourceVersion", "value": format!("$(stale:{about})")})),
@@ -307,7 +308,7 @@ impl Asker {
             2 => options["preconditions"] = json!({"resourceVersion": format!("$(stale:{about})")}),
             3 => {
                 options["preconditions"] =
-                    json!({"uid": format!("$(uid:{about})"), "resourceVersion": format!("$(rv:{about})")})
+                    json!({"uid": format!("$(uid:{about})"), "resourceVersion": format!("$(rv:{about})")});
             }
             4 => options["propagationPolicy"] = json!("Background"),
             5 => options["gracePeriodSeconds"] = json!(0),

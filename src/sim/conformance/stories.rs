@@ -58,7 +58,7 @@ fn deployment(dice: &mut Dice) -> Value {
         0 => spec["strategy"] = json!({"type": "Recreate"}),
         1 => {
             spec["strategy"] =
-                json!({"rollingUpdate": {"maxSurge": dice.range(0, 3), "maxUnavailable": dice.range(1, 2)}})
+                json!({"rollingUpdate": {"maxSurge": dice.range(0, 3), "maxUnavailable": dice.range(1, 2)}});
         }
         2 => spec["strategy"] = json!({"rollingUpdate": {"maxSurge": "40%", "maxUnavailable": "0%"}}),
         _ => {}
