@@ -4,6 +4,7 @@
 pub mod api;
 mod bugs;
 mod checks;
+mod conformance;
 mod dice;
 mod faults;
 mod fleet;

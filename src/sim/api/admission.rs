@@ -262,15 +262,12 @@ impl State {
             !self.is_denied(ask.user, "update", &plural)
                 && (route.text("ownership") != "Operator" || !self.is_denied(ask.user, "create", &plural))
         };
-        if routes.iter().all(may_write) {
-            return Ok(());
-        }
-        let named: Vec<_> =
-            routes.iter().map(|route| format!("{} {}", route.text("kind"), route.text("name"))).collect();
+        let Some(route) = routes.iter().find(|route| !may_write(route)) else { return Ok(()) };
         Err(denied(&format!(
-            "{} may not write every route named here ({}), and so may not tell the operator to do it by a Rollout",
+            "{} may not write {} {}, and so may not tell the operator to do it by a Rollout",
             ask.user,
-            named.join(", ")
+            route.text("kind"),
+            route.text("name")
         )))
     }
 

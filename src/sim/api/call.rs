@@ -234,6 +234,12 @@ impl Call {
         {
             options.fields = Some(format!("metadata.name={name}"));
         }
+        if call.method == Method::Patch(PatchType::Apply)
+            && !parts.uri.query().unwrap_or_default().contains("fieldManager=")
+        {
+            // Who applies has to say who they are.
+            options.manager = Some(String::new());
+        }
         call.options = options;
         if matches!(call.method, Method::Delete | Method::DeleteCollection) {
             call.take_delete_options();

@@ -87,6 +87,12 @@ pub(super) fn fill(kind: &Kind, object: &mut Value, extra: &[Value]) {
     match (kind.group.as_str(), kind.plural.as_str()) {
         ("apps", "deployments") => {
             deployment(object);
+            // That of a ReplicaSet is written, even if it is 0.
+            if object["status"]["replicas"] == 0
+                && let Some(status) = object["status"].as_object_mut()
+            {
+                status.remove("replicas");
+            }
             template(&mut object["spec"]["template"], extra);
         }
         ("apps", "replicasets") => {
@@ -99,6 +105,7 @@ pub(super) fn fill(kind: &Kind, object: &mut Value, extra: &[Value]) {
             or(&mut object["spec"], "enableServiceLinks", json!(true));
         }
         ("", "services") => service(object),
+        ("", "secrets") => or(object, "type", json!("Opaque")),
         ("gateway.networking.k8s.io", "httproutes") => {
             or(&mut object["spec"], "rules", json!([{}]));
             route(object, &json!([{"path": {"type": "PathPrefix", "value": "/"}}]));
@@ -275,6 +282,14 @@ fn route(object: &mut Value, matches: &Value) {
         or(parent, "group", json!("gateway.networking.k8s.io"));
         or(parent, "kind", json!("Gateway"));
     });
+    if let Some(status) = object.get_mut("status") {
+        each(status, "parents", |parent| {
+            if let Some(parent) = parent.get_mut("parentRef") {
+                or(parent, "group", json!("gateway.networking.k8s.io"));
+                or(parent, "kind", json!("Gateway"));
+            }
+        });
+    }
     let backend = |backend: &mut Value| {
         or(backend, "group", json!(""));
         or(backend, "kind", json!("Service"));

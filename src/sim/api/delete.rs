@@ -18,6 +18,12 @@ impl State {
         if !ask.call.part().is_empty() {
             return Err(Status::not_allowed());
         }
+        if let Some(other) = ask.call.options.propagation.as_deref()
+            && !matches!(other, "Foreground" | "Background" | "Orphan")
+        {
+            let why = format!("Unsupported value: \"{other}\"");
+            return Err(Status::option("DeleteOptions", "propagationPolicy", &why));
+        }
         let old = self.get(ask.table, ask.namespace(), ask.name()).cloned();
         let old = old.ok_or_else(|| Status::not_found(&ask.kind, ask.name()))?;
         self.delete_object(ask, &old)

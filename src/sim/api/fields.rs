@@ -33,18 +33,21 @@ impl Shape {
         let last = path.last().copied().unwrap_or_default();
         let parent = path.len().checked_sub(2).map_or("", |at| path[at]);
         if !value.is_array() {
-            let atomic = !kind.is_custom()
-                && matches!(
-                    last,
-                    "selector"
-                        | "labelSelector"
-                        | "namespaceSelector"
-                        | "nodeSelector"
-                        | "fieldRef"
-                        | "resourceFieldRef"
-                        | "secretKeyRef"
-                        | "configMapKeyRef"
-                );
+            let opaque = kind.plural == "controllerrevisions" && path == ["data"];
+            let atomic = opaque
+                || path == ["metadata", "ownerReferences"]
+                || !kind.is_custom()
+                    && matches!(
+                        last,
+                        "selector"
+                            | "labelSelector"
+                            | "namespaceSelector"
+                            | "nodeSelector"
+                            | "fieldRef"
+                            | "resourceFieldRef"
+                            | "secretKeyRef"
+                            | "configMapKeyRef"
+                    );
             return if atomic { Self::Atomic } else { Self::Granular };
         }
         match path {
@@ -153,6 +156,8 @@ impl Fields {
             }
             _ => fields.own = true,
         }
+        // Nobody manages the metadata as such.
+        fields.own &= path.as_slice() != ["metadata"];
         fields
     }
 

@@ -139,6 +139,11 @@ impl Kind {
         !self.is_custom() && self.plural != "leases" && !self.plural.ends_with("policies")
     }
 
+    /// Whether a replacement of what is not there creates it.
+    pub(super) fn is_created_by_updates(&self) -> bool {
+        !self.is_custom() && matches!(self.plural.as_str(), "services" | "leases" | "events")
+    }
+
     /// Whether a deletion answers with the object that was.
     pub(super) fn answers_with_deleted(&self) -> bool {
         self.group.is_empty() && matches!(self.plural.as_str(), "pods" | "services" | "serviceaccounts")

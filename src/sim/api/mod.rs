@@ -117,14 +117,33 @@ impl Server {
     ///
     /// # Errors
     /// When the server refuses it.
-    #[expect(clippy::needless_pass_by_value, reason = "a request is made to be sent")]
-    pub fn request(&self, user: &str, call: Call) -> Result<Value, Status> {
+    pub fn request(&self, user: &str, mut call: Call) -> Result<Value, Status> {
+        // Over HTTP an object of a custom kind has to say what it is; here the path is enough.
+        if matches!(call.method, Method::Create | Method::Update | Method::Patch(PatchType::Apply))
+            && call.body.is_object()
+        {
+            let state = self.state();
+            if let Ok(table) = state.table_at(&call.api_version, &call.plural) {
+                let kind = &state.tables[table].kind;
+                for (member, said) in [("kind", kind.kind.clone()), ("apiVersion", kind.api_version())] {
+                    call.body.as_object_mut().map(|body| body.entry(member).or_insert(said.into()));
+                }
+            }
+        }
         self.answer(user, &call, None)
     }
 
     /// The same, with reads from an older version.
     pub(crate) fn answer(&self, user: &str, call: &Call, version: Option<u64>) -> Result<Value, Status> {
         self.state().answer(user, call, version)
+    }
+
+    /// Whether what a request is about is there.
+    pub(crate) fn knows(&self, call: &Call) -> bool {
+        let state = self.state();
+        let Ok(table) = state.table_at(&call.api_version, &call.plural) else { return false };
+        let (namespace, name) = (call.namespace.as_deref(), call.name.as_deref());
+        state.get(table, namespace.unwrap_or_default(), name.unwrap_or_default()).is_some()
     }
 
     /// Everything committed, in order, from this place on.

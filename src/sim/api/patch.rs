@@ -25,9 +25,7 @@ pub(super) fn patched(kind: &Kind, how: PatchType, object: &Value, patch: &Value
         }
         PatchType::Strategic => {
             if kind.is_custom() {
-                return Err(Status::unknown_format(
-                    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-                ));
+                return Err(super::write::no_strategy());
             }
             strategic(kind, "", &mut new, patch);
         }

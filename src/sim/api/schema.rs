@@ -133,6 +133,11 @@ fn fits(path: &str, old: Option<&Value>, new: &Value, schema: &Value) -> Result<
             if let Some(alternatives) = alternatives
                 && alternatives.iter().filter(|one| has_all(members, one)).count() != 1
             {
+                if let ([one], Some(missing)) = (alternatives.as_slice(), alternatives[0]["required"][0].as_str())
+                    && !has_all(members, one)
+                {
+                    return Err((format!("{path}.{missing}"), "Required value".to_owned()));
+                }
                 return wrong(format!("Invalid value: {path} must validate one and only one schema (oneOf)"));
             }
         }

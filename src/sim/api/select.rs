@@ -111,6 +111,10 @@ fn requirements(text: &str) -> Result<Vec<(String, Wanted)>, Status> {
     terms.push(&text[start..]);
     let mut found = Vec::new();
     for term in terms.into_iter().map(str::trim).filter(|term| !term.is_empty()) {
+        let listed = |word: &str| term.split_once(word).is_none_or(|(_, list)| list.trim_start().starts_with('('));
+        if !listed(" in ") || !listed(" notin ") {
+            return Err(Status::bad_request(format!("unable to parse requirement: found '{term}', expected: '('")));
+        }
         let (key, wanted) = requirement(term);
         if key.is_empty() || key.contains(|c: char| c.is_whitespace() || "()=!".contains(c)) {
             return Err(Status::bad_request(format!(

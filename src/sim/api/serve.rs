@@ -142,7 +142,10 @@ impl State {
     fn read_all(&self, ask: &Ask<'_>) -> Result<Value, Status> {
         let selector = ask.selector()?;
         let options = &ask.call.options;
-        let asked = self.check_version(ask)?;
+        let asked = self.check_version(ask).map_err(|status| match status.code {
+            422 => Status::bad_request(status.message),
+            _ => status,
+        })?;
         let mut version = ask.version.unwrap_or(self.rv);
         let mut after = None;
         if let Some(token) = &options.next {

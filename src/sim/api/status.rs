@@ -95,7 +95,10 @@ impl Status {
     pub(super) fn invalid(kind: &Kind, name: &str, field: &str, why: &str) -> Self {
         let resource = if kind.group.is_empty() { kind.kind.clone() } else { format!("{}.{}", kind.kind, kind.group) };
         let message = format!("{resource} \"{name}\" is invalid: {field}: {why}");
-        let mut details = json!({"kind": kind.kind, "name": name});
+        let mut details = json!({"kind": kind.kind});
+        if !name.is_empty() {
+            details["name"] = json!(name);
+        }
         if !kind.group.is_empty() {
             details["group"] = json!(kind.group);
         }
@@ -108,6 +111,13 @@ impl Status {
         };
         let causes = vec![json!({"reason": cause, "message": why, "field": field})];
         Self::new(422, "Invalid", message).about(Self::caused(details, causes))
+    }
+
+    /// An option of a request that may not be so; `why` as of fields.
+    pub(super) fn option(kind: &str, field: &str, why: &str) -> Self {
+        let cause = json!({"reason": "FieldValueInvalid", "message": why, "field": field});
+        Self::new(422, "Invalid", format!("{kind}.meta.k8s.io \"\" is invalid: {field}: {why}"))
+            .about(Self::caused(json!({"group": "meta.k8s.io", "kind": kind}), vec![cause]))
     }
 
     pub(super) fn forbidden(kind: &Kind, name: &str, why: &str) -> Self {

@@ -101,6 +101,7 @@ pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(),
     }
     schema::check(kind, old, new)?;
     workload(kind, old, new)?;
+    small(kind, new)?;
     service(kind, old, new)?;
     event(kind, new)
 }
@@ -157,6 +158,40 @@ fn metadata_stays(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
             );
             return Err(Status::invalid(kind, old.name(), "metadata.finalizers", &why));
         }
+    }
+    Ok(())
+}
+
+/// The few fields of small kinds that somebody here writes.
+fn small(kind: &Kind, new: &Value) -> Result<(), Status> {
+    let wrong = |field: &str, why: &str| Err(Status::invalid(kind, new.name(), field, why));
+    match (kind.group.as_str(), kind.plural.as_str()) {
+        ("", "configmaps" | "secrets") => {
+            for key in new["data"].as_object().into_iter().flatten().map(|(key, _)| key) {
+                if key.is_empty() || !key.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+                    return wrong(&format!("data[{key}]"), &format!("Invalid value: \"{key}\": a valid config key"));
+                }
+            }
+        }
+        ("", "pods") if new["spec"]["containers"].as_array().is_none_or(Vec::is_empty) => {
+            return wrong("spec.containers", "Required value");
+        }
+        ("coordination.k8s.io", "leases") => {
+            let spec = &new["spec"];
+            if spec["leaseDurationSeconds"].as_i64().is_some_and(|seconds| seconds <= 0) {
+                return wrong("spec.leaseDurationSeconds", "Invalid value: must be greater than 0");
+            }
+            if spec["leaseTransitions"].as_i64().is_some_and(|count| count < 0) {
+                return wrong("spec.leaseTransitions", "Invalid value: must be greater than or equal to 0");
+            }
+            if spec["holderIdentity"] == "" {
+                return wrong("spec.holderIdentity", "Invalid value: \"\": must not be empty");
+            }
+        }
+        ("gateway.networking.k8s.io", "httproutes" | "grpcroutes") if new.get("spec").is_none() => {
+            return wrong("spec", "Required value");
+        }
+        _ => {}
     }
     Ok(())
 }

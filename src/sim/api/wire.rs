@@ -142,6 +142,8 @@ impl Wire {
             wait(delay).await;
             return if lost { Err(cut_off()) } else { Ok(self.watch(&call)) };
         }
+        let known =
+            matches!(call.method, Method::Patch(super::PatchType::Apply) | Method::Update) && self.server.knows(&call);
         let answer = if call.method.writes() && !delay.is_zero() {
             // What was sent arrives, whatever becomes of the sender.
             let (wire, sent) = (self.clone(), call.clone());
@@ -159,7 +161,14 @@ impl Wire {
             return Err(cut_off());
         }
         Ok(match answer {
-            Ok(value) => page(if call.method == Method::Create { 201 } else { 200 }, &value),
+            Ok(value) => {
+                let creates = match call.method {
+                    Method::Create => true,
+                    Method::Patch(super::PatchType::Apply) | Method::Update => !known,
+                    _ => false,
+                };
+                page(if creates { 201 } else { 200 }, &value)
+            }
             Err(status) => refused(&status),
         })
     }

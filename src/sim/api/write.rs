@@ -28,7 +28,7 @@ impl State {
     fn create_object(&mut self, ask: &Ask<'_>, mut object: Value, applied: bool) -> Result<Value, Status> {
         let kind = &ask.kind;
         decode(ask, &mut object)?;
-        if !object.version().is_empty() {
+        if !matches!(object.version(), "" | "0") {
             return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         let prefix: String = object["metadata"].text("generateName").chars().take(GENERATED).collect();
@@ -51,7 +51,7 @@ impl State {
         defaults::begin(kind, &mut object);
         self.fill(kind, None, &mut object);
         if !applied {
-            note(ask, Vec::new(), &json!({}), &mut object);
+            note_new(ask, &mut object);
         }
         if self.mutate(ask, Operation::Create, None, &mut object) {
             self.fill(kind, None, &mut object);
@@ -98,7 +98,12 @@ impl State {
     }
 
     pub(super) fn update(&mut self, ask: &Ask<'_>) -> Result<Value, Status> {
-        let old = self.stored(ask)?;
+        let old = match self.stored(ask) {
+            Err(_) if ask.call.part().is_empty() && ask.kind.is_created_by_updates() => {
+                return self.create_object(ask, ask.call.body.clone(), false);
+            }
+            found => found?,
+        };
         if ask.call.part() == "scale" {
             return self.rescale(ask, &old, &ask.call.body);
         }
@@ -110,6 +115,9 @@ impl State {
     pub(super) fn patch(&mut self, ask: &Ask<'_>, how: PatchType) -> Result<Value, Status> {
         if how == PatchType::Apply {
             return self.apply(ask);
+        }
+        if how == PatchType::Strategic && ask.kind.is_custom() {
+            return Err(no_strategy());
         }
         let old = self.stored(ask)?;
         if ask.call.part() == "scale" {
@@ -135,9 +143,7 @@ impl State {
         let options = &ask.call.options;
         let manager = options.manager.as_deref().unwrap_or_default();
         if manager.is_empty() {
-            let why =
-                "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
-            return Err(Status::new(422, "Invalid", why));
+            return Err(Status::option("PatchOptions", "fieldManager", "Required value: is required for apply patch"));
         }
         let mut config = ask.call.body.clone();
         if config["metadata"]["managedFields"].as_array().is_some_and(|all| !all.is_empty()) {
@@ -269,6 +275,39 @@ impl State {
     }
 }
 
+pub(super) fn no_strategy() -> Status {
+    Status::unknown_format("application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml")
+}
+
+/// Notes a new object as its sender's. What the real server compares it with is not nothing, but a new object of the kind:
+/// of built-in ones, parts that are always there are nobody's.
+fn note_new(ask: &Ask<'_>, object: &mut Value) {
+    let mut noted = object.clone();
+    let mut bare = json!({"metadata": {}});
+    if let Some(members) = noted.as_object_mut() {
+        members.remove("status");
+    }
+    if !ask.kind.is_custom() && noted["spec"].is_object() {
+        bare["spec"] =
+            json!({"template": {"metadata": {}, "spec": {"containers": []}}, "strategy": {}, "containers": []});
+        if let Some(spec) = bare["spec"].as_object_mut() {
+            spec.retain(|member, _| noted["spec"].get(member).is_some());
+        }
+        // Given out after it was noted who asked for what.
+        if let Some(spec) = noted["spec"].as_object_mut() {
+            for (member, asked) in
+                ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"].map(|it| (it, &ask.call.body["spec"][it]))
+            {
+                if asked.is_null() {
+                    spec.remove(member);
+                }
+            }
+        }
+    }
+    note(ask, Vec::new(), &bare, &mut noted);
+    object["metadata"] = noted["metadata"].take();
+}
+
 /// Notes what the request changed as its sender's.
 fn note(ask: &Ask<'_>, base: Vec<Entry>, old: &Value, new: &mut Value) {
     let api_version = ask.kind.api_version();
@@ -294,6 +333,10 @@ fn decode(ask: &Ask<'_>, object: &mut Value) -> Result<(), Status> {
     }
     defaults::without_nulls(object);
     once_each(object);
+    if kind.is_custom() && (object.text("kind").is_empty() || object.text("apiVersion").is_empty()) {
+        let missing = if object.text("kind").is_empty() { "Kind" } else { "apiVersion" };
+        return Err(Status::bad_request(format!("Object '{missing}' is missing in '{object}'")));
+    }
     let (said, api_version) = (object.text("kind"), kind.api_version());
     if !said.is_empty() && said != kind.kind
         || !object.text("apiVersion").is_empty() && object.text("apiVersion") != api_version
@@ -351,14 +394,14 @@ fn check_versions(kind: &Kind, method: Method, old: &Value, new: &Value) -> Resu
         let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.uid(), old.uid());
         return Err(Status::conflict(kind, old.name(), &why));
     }
-    if new.version().is_empty() {
+    if matches!(new.version(), "" | "0") {
         if !kind.takes_unconditional_updates() {
             // The real server puts the name of the resource where the kind belongs.
             let resource = Kind { kind: kind.plural.clone(), ..kind.clone() };
             let why = "Invalid value: 0x0: must be specified for an update";
             return Err(Status::invalid(&resource, old.name(), "metadata.resourceVersion", why));
         }
-    } else if new.version() != old.version() {
+    } else if new.version() != "0" && new.version() != old.version() {
         return Err(Status::modified(kind, old.name()));
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! scales while it is paused.
 use super::hand::Hand;
 use crate::sim::json::Read;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// The name that the API server knows it by.
@@ -44,7 +44,7 @@ pub fn sync(hand: &Hand, namespace: &str, name: &str) -> Result<(), Again> {
         let new = look.refreshed(new);
         return look.status(new.as_ref());
     }
-    look.roll()
+    if look.is_recreated() { look.recreate() } else { look.roll() }
 }
 
 /// The ReplicaSets that it controls; orphans that match are taken, those that match no longer are let go.
@@ -142,7 +142,14 @@ impl Sync<'_> {
     }
 
     fn max_surge(&self) -> i64 {
+        if self.is_recreated() {
+            return 0;
+        }
         share(self.deployment.pointer("/spec/strategy/rollingUpdate/maxSurge"), self.replicas(), true)
+    }
+
+    fn is_recreated(&self) -> bool {
+        self.deployment.text("/spec/strategy/type") == "Recreate"
     }
 
     fn max_unavailable(&self) -> i64 {
@@ -166,16 +173,32 @@ impl Sync<'_> {
         active.filter_map(|set| annotated(set, DESIRED)).any(|desired| desired != self.replicas())
     }
 
+    /// What of the Deployment's annotations its newest ReplicaSet has too.
+    fn annotations(&self) -> Map<String, Value> {
+        let all = self.deployment.pointer("/metadata/annotations").and_then(Value::as_object).cloned();
+        let mut all = all.unwrap_or_default();
+        all.retain(|key, _| {
+            !key.starts_with("deployment.kubernetes.io/") && key != "kubectl.kubernetes.io/last-applied-configuration"
+        });
+        all
+    }
+
     /// The ReplicaSet of the template; made when there is none and `create` says so.
     fn find_new(&mut self, create: bool) -> Result<Option<Set>, Again> {
         let existing = self.sets.iter().find(|set| self.is_new(set)).cloned();
         let old = self.old(existing.as_ref());
         let newest = old.iter().filter_map(|set| annotated(set, REVISION)).max().unwrap_or(0);
         if let Some(set) = existing {
-            if annotated(&set, REVISION).unwrap_or(0) > newest {
+            let mut annotations = self.annotations();
+            annotations.retain(|key, value| set["metadata"]["annotations"].get(key) != Some(value));
+            if annotated(&set, REVISION).unwrap_or(0) <= newest {
+                annotations.insert(REVISION.to_owned(), json!((newest + 1).to_string()));
+            }
+            let wait = self.deployment.number("/spec/minReadySeconds");
+            if annotations.is_empty() && set.number("/spec/minReadySeconds") == wait {
                 return Ok(Some(set));
             }
-            let change = json!({"metadata": {"annotations": {REVISION: (newest + 1).to_string()}}});
+            let change = json!({"metadata": {"annotations": annotations}, "spec": {"minReadySeconds": wait}});
             let changed = self.hand.merge_at("replicasets", &set, change).map_err(|_| Again)?;
             return Ok(Some(self.put(changed)));
         }
@@ -195,11 +218,15 @@ impl Sync<'_> {
         let most = self.replicas() + self.max_surge();
         let replicas = (most - all).clamp(0, self.replicas());
         let name = format!("{}-{hash}", self.deployment.name());
+        let mut annotations = self.annotations();
+        for (key, number) in [(REVISION, newest + 1), (DESIRED, self.replicas()), (MAX, most)] {
+            annotations.insert(key.to_owned(), json!(number.to_string()));
+        }
         let set = json!({
             "apiVersion": "apps/v1", "kind": "ReplicaSet",
             "metadata": {
                 "name": name, "namespace": self.deployment.namespace(), "labels": labels, "ownerReferences": [owner(&self.deployment)],
-                "annotations": {REVISION: (newest + 1).to_string(), DESIRED: self.replicas().to_string(), MAX: most.to_string()},
+                "annotations": annotations,
             },
             "spec": {
                 "replicas": replicas, "selector": selector, "template": template,
@@ -284,6 +311,9 @@ impl Sync<'_> {
             }
             return Ok(());
         }
+        if self.is_recreated() {
+            return Ok(());
+        }
         let total: i64 = active.iter().map(|set| spec_replicas(set)).sum();
         let allowed = if desired > 0 { desired + self.max_surge() } else { 0 };
         let to_add = allowed - total;
@@ -297,7 +327,7 @@ impl Sync<'_> {
         let mut sizes: Vec<i64> = Vec::new();
         for set in &sets {
             let size = spec_replicas(set);
-            let part = if to_add == 0 { 0 } else { proportion(set, desired, allowed, to_add, added) };
+            let part = if to_add == 0 { 0 } else { self.proportion(set, allowed, to_add, added) };
             added += part;
             sizes.push(size + part);
         }
@@ -327,6 +357,31 @@ impl Sync<'_> {
         Ok(())
     }
 
+    /// The strategy Recreate: nothing of the new one before everything of the old ones is gone.
+    fn recreate(&mut self) -> Result<(), Again> {
+        let new = self.find_new(false)?;
+        let old = self.old(new.as_ref());
+        let active: Vec<_> = old.iter().filter(|set| spec_replicas(set) > 0).collect();
+        for set in &active {
+            self.scale_to(set, 0)?;
+        }
+        let pods = self.hand.list("pods", self.deployment.namespace());
+        let of_old = |pod: &Arc<Value>| old.iter().any(|set| pod.controller() == Some(set.uid()));
+        if !active.is_empty() || old.iter().any(|set| set.number("/status/replicas") > 0) || pods.iter().any(of_old) {
+            let new = self.refreshed(new);
+            self.status(new.as_ref())?;
+            return Err(Again);
+        }
+        let Some(set) = self.find_new(true)? else { return Err(Again) };
+        let set = self.scale_up(&set)?;
+        self.finish(&set)
+    }
+
+    fn scale_up(&mut self, set: &Set) -> Result<Set, Again> {
+        let desired = self.replicas();
+        if spec_replicas(set) == desired { Ok(set.clone()) } else { self.scale_to(set, desired) }
+    }
+
     fn roll(&mut self) -> Result<(), Again> {
         let new = self.find_new(true)?;
         let Some(set) = new.clone() else { return Err(Again) };
@@ -348,13 +403,19 @@ impl Sync<'_> {
             let new = self.refreshed(new);
             return self.status(new.as_ref());
         }
+        self.finish(&set)
+    }
+
+    /// Nothing is left to scale: history is cleaned up when everything is as it should be.
+    fn finish(&mut self, new: &Set) -> Result<(), Again> {
+        let desired = self.replicas();
         let complete = ["/status/updatedReplicas", "/status/replicas", "/status/availableReplicas"]
             .iter()
             .all(|pointer| self.deployment.number(pointer) == desired);
         if complete {
-            self.clean_up(Some(&set))?;
+            self.clean_up(Some(new))?;
         }
-        let new = self.refreshed(new);
+        let new = self.refreshed(Some(new.clone()));
         self.status(new.as_ref())
     }
 
@@ -405,33 +466,39 @@ impl Sync<'_> {
             "updatedReplicas": new.map_or(0, |new| new.number("/status/replicas")),
             "readyReplicas": sum("/status/readyReplicas"),
             "availableReplicas": available,
-            "unavailableReplicas": (self.replicas().max(replicas) - available).max(0),
+            "unavailableReplicas": (self.sets.iter().map(|set| spec_replicas(set)).sum::<i64>() - available).max(0),
         });
+        // Which revision it is at, the Deployment says too.
+        let revision = new.and_then(|new| annotated(new, REVISION)).map(|revision| revision.to_string());
+        let told = self.deployment["metadata"]["annotations"].get(REVISION).and_then(Value::as_str);
         let known = &self.deployment["status"];
-        if status.as_object().into_iter().flatten().all(|(key, value)| known.get(key) == Some(value)) {
+        // What is 0 is not written.
+        let same = |(key, value): (&String, &Value)| known.get(key).unwrap_or(&json!(0)) == value;
+        if status.as_object().into_iter().flatten().all(same) && (revision.is_none() || revision.as_deref() == told) {
             return Ok(());
         }
-        self.hand
-            .merge_status("deployments", &self.deployment, json!({"status": status}))
-            .map(|_| ())
-            .map_err(|_| Again)
+        let mut change = json!({"status": status});
+        if revision.is_some() {
+            change["metadata"]["annotations"][REVISION] = json!(revision);
+        }
+        self.hand.merge_status("deployments", &self.deployment, change).map(|_| ()).map_err(|_| Again)
     }
-}
 
-/// The part of what is to be added that falls on one ReplicaSet, by its share of what was allowed before.
-fn proportion(set: &Value, desired: i64, allowed: i64, to_add: i64, added: i64) -> i64 {
-    let size = spec_replicas(set);
-    if size == 0 {
-        return 0;
+    /// The part of what is to be added that falls on one ReplicaSet, by its share of what was allowed before.
+    fn proportion(&self, set: &Value, allowed: i64, to_add: i64, added: i64) -> i64 {
+        let size = spec_replicas(set);
+        let before = annotated(set, MAX).filter(|most| *most > 0).unwrap_or(self.deployment.number("/status/replicas"));
+        let fraction = match (self.replicas(), before) {
+            (0, _) => -size,
+            (_, 0) => 0,
+            // Rounded half away from zero, as Go's math.Round.
+            _ => (2 * size * allowed + before) / (2 * before) - size,
+        };
+        let left = to_add - added;
+        match (size, to_add > 0) {
+            (0, _) => 0,
+            (_, true) => fraction.clamp(0, left.max(0)),
+            (_, false) => fraction.clamp(left.min(0), 0),
+        }
     }
-    let fraction = if desired == 0 {
-        -size
-    } else {
-        let before = annotated(set, MAX).filter(|most| *most > 0).unwrap_or(allowed);
-        // Rounded half away from zero, as Go's math.Round.
-        let scaled = size * allowed;
-        (2 * scaled + before) / (2 * before) - size
-    };
-    let left = to_add - added;
-    if to_add > 0 { fraction.clamp(0, left.max(0)) } else { fraction.clamp(left.min(0), 0) }
 }

@@ -7,6 +7,7 @@ pub mod hand;
 pub mod plane;
 pub mod pods;
 pub mod prometheus;
+mod tests;
 
 use super::{
     api::{COLLECTOR, Commit, Server},

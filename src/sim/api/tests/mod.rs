@@ -5,6 +5,7 @@ mod client;
 mod collect;
 mod operator;
 mod schema;
+mod seen;
 mod verbs;
 mod watch;
 
