@@ -143,7 +143,7 @@ fn hold(dice: &mut Dice) -> Request {
     let of = *dice.pick(&["web", "paused", "free"]);
     let mut spec = json!({});
     if dice.permille(500) {
-        spec["template"] = template(dice.pick(&["app:v1", "app:v2"]));
+        spec["template"] = template(dice.pick::<&str>(&["app:v1", "app:v2"]));
     }
     if dice.permille(500) {
         spec["paused"] = dice.pick(&[json!(true), json!(false), Value::Null]).clone();
