@@ -9,6 +9,7 @@ use crate::{
     stage::{Setup, Stage},
     world::{alone, now_ms, with_temp_ns},
 };
+use serde_json::Value;
 use std::time::Duration;
 
 const API_SERVER_AWAY: Duration = Duration::from_secs(30);
@@ -17,16 +18,19 @@ const ETCD_AWAY: Duration = Duration::from_secs(20);
 /// half a minute longer what they had heard last, and call the node not ready.
 const CONTROL_PLANE: [&str; 2] = ["kube-apiserver", "kube-controller-manager"];
 
-/// Takes daemons away for so long; returns how many seconds later the Rollout's status moved on.
+/// Takes daemons away for so long; returns how many seconds after they were started again the Rollout's status was written.
 async fn without(stage: &Stage<'_>, daemons: &[&'static str], fault: Fault, away: Duration) -> f64 {
     let outage = Outage::begin(daemons, fault).await;
     tokio::time::sleep(away).await;
-    let version = |it: &serde_json::Value| it["metadata"]["resourceVersion"].clone();
+    let version = |it: &Value| it["metadata"]["resourceVersion"].clone();
     let before = version(&stage.records.rollout().unwrap());
+    let cured_at = now_ms();
     outage.end().await;
-    let back_at = now_ms();
     stage.records.until("the operator writes again", 60, |it| version(it) != before).await;
-    (now_ms() - back_at) / 1000.0
+    let rollouts = stage.records.rollouts().into_iter();
+    let written =
+        rollouts.filter(|(at, it)| *at > cured_at && version(it) != before).map(|(at, _)| at).reduce(f64::min);
+    (written.unwrap() - cured_at) / 1000.0
 }
 
 #[test]
@@ -47,7 +51,7 @@ fn alone_the_api_server_killed_for_thirty_seconds_and_etcd_paused_for_twenty_hol
         figure(
             "control_plane_away",
             &format!(
-                "status was written {api:.1} s after the API server was back, and {etcd:.1} s after etcd was; \
+                "status was written {api:.1} s after the API server was started again, and {etcd:.1} s after etcd went on; \
                  all pods were called not ready for {:.0} s; the route's weights were {:?}",
                 dark.unwrap_or(0.0),
                 stage.records.weights()
