@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     path::PathBuf,
     process::Stdio,
 };
@@ -78,7 +79,12 @@ pub struct Tally {
     pub lost: Vec<Lost>,
     /// Lost at a candidate's pod that had just ended by itself: the release's own harm.
     pub harm: Vec<Lost>,
+    /// How many were lost to what the story itself took away.
+    pub apart: usize,
 }
+
+/// Tells the lost requests for which the story itself has taken away what would have answered them.
+pub type Apart = Box<dyn Fn(&Request) -> bool>;
 
 /// A load generator at work.
 pub struct Load {
@@ -129,18 +135,27 @@ impl Load {
 
     /// Ends the load, waits for what is under way, and says whose fault every lost request is.
     ///
-    /// `from` leaves out what began before: until a gateway has heard of a route nobody promises anything.
-    pub async fn end(mut self, world: &World, records: &Records, from: f64) -> Tally {
+    /// `from` leaves out what began before: until a gateway has heard of a route nobody promises anything. What is lost
+    /// and `apart` is only counted.
+    pub async fn end(mut self, world: &World, records: &Records, from: f64, apart: Option<&Apart>) -> Tally {
         if let Some(pid) = self.child.id() {
             run("sh", &["-c", r#"kill "$0""#, &pid.to_string()], "").await.well("kill");
         }
         let ended = tokio::time::timeout(std::time::Duration::from_secs(30), self.child.wait()).await;
         assert!(ended.expect("the load ends").unwrap().success(), "the load generator failed");
         let requests: Vec<_> = self.requests().into_iter().filter(|request| request.t >= from).collect();
-        std::fs::remove_file(&self.file).unwrap();
         assert!(requests.len() > 100, "only {} requests were sent", requests.len());
-        let (lost, harm) = judge_lost(world, records, &requests).await;
-        Tally { requests, lost, harm }
+        let lost = requests.iter().filter(|request| !request.own).cloned();
+        let (apart, lost): (Vec<_>, Vec<_>) = lost.partition(|request| apart.is_some_and(|apart| apart(request)));
+        let (lost, harm) = judge_lost(world, records, lost).await;
+        Tally { requests, lost, harm, apart: apart.len() }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // Another load for the same app must not find its answers.
+        let _ = std::fs::remove_file(&self.file);
     }
 }
 
@@ -169,9 +184,19 @@ impl Tally {
     }
 }
 
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { requests, lost, harm, apart } = self;
+        write!(f, "{} requests in all, lost by the machinery {}, harm {}", requests.len(), lost.len(), harm.len())?;
+        if *apart > 0 {
+            write!(f, ", and {apart} to what the story took away")?;
+        }
+        Ok(())
+    }
+}
+
 /// Parts lost requests into those that the machinery lost and those that the candidate's own pods lost by ending.
-async fn judge_lost(world: &World, records: &Records, requests: &[Request]) -> (Vec<Lost>, Vec<Lost>) {
-    let lost: Vec<_> = requests.iter().filter(|request| !request.own).cloned().collect();
+async fn judge_lost(world: &World, records: &Records, lost: Vec<Request>) -> (Vec<Lost>, Vec<Lost>) {
     if lost.is_empty() {
         return (Vec::new(), Vec::new());
     }

@@ -11,8 +11,9 @@
 //! ```
 //!
 //! Stories run side by side, each in a namespace of its own. Those whose names begin with `alone_` disturb what all
-//! share (they kill the operator's leader, stop Prometheus, or count every write), so they come afterwards; a lock keeps
-//! them apart from each other and from all else. Two threads let the ten minutes at rest pass beside them.
+//! share (they kill the operator's leader, take the API server or Prometheus away, or count every write), so they come
+//! afterwards; a lock keeps them apart from each other and from all else. Two threads let the ten minutes at rest pass
+//! beside them; those that would wake what is at rest come last, and wait for its end.
 //!
 //! * `BELLWETHER_FIGURES=FILE` appends the lines `FIGURE STORY: ...`, which are printed in any case, to a file.
 //! * `BELLWETHER_IDLE_SECONDS=N` is how long nothing may be written at rest (600).
@@ -24,24 +25,32 @@
     reason = "everything here is a test: it may fail loudly and say what it saw"
 )]
 
+mod audit;
+mod dark;
 mod figures;
 mod load;
 mod objects;
+mod operator;
 mod process;
 mod records;
 mod stage;
 mod world;
 
+mod story_autoscaled;
 mod story_bad_input;
 mod story_broken;
 mod story_commands;
 mod story_deleted;
+mod story_evicted;
 mod story_git;
 mod story_idle;
 mod story_judged;
 mod story_operator;
+mod story_outage;
 mod story_prometheus;
 mod story_recipes;
 mod story_routes;
 mod story_scaled;
+mod story_stopped_node;
 mod story_superseded;
+mod story_uninstalled;

@@ -2,6 +2,9 @@
 use std::{path::Path, process::Stdio};
 use tokio::{io::AsyncWriteExt, process::Command};
 
+/// The script that makes the cluster.
+const CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/cluster");
+
 /// What a program said.
 #[derive(Debug)]
 pub struct Said {
@@ -41,6 +44,11 @@ pub async fn kubectl(namespace: &str, args: &[&str]) -> Said {
     run("kubectl", &[&["-n", namespace], args].concat(), "").await
 }
 
+/// Runs hack/cluster; returns what it said.
+pub async fn cluster(args: &[&str]) -> String {
+    run(CLUSTER, args, "").await.well(&format!("hack/cluster {}", args.join(" ")))
+}
+
 /// Runs our plugin in a namespace.
 pub async fn plugin(namespace: &str, args: &[&str]) -> Said {
     run(env!("CARGO_BIN_EXE_kubectl-bellwether"), &[args, &["-n", namespace]].concat(), "").await
@@ -65,4 +73,70 @@ pub fn of_pod(pod_uid: &str, word: &str) -> u32 {
 pub async fn signal(pid: u32, name: &str) {
     let pid = pid.to_string();
     run("sh", &["-c", r#"kill -"$0" "$1""#, name, &pid], "").await.well("kill");
+}
+
+/// A stopped process that goes on when this ends, however it ends.
+pub struct Stopped(u32);
+
+impl Stopped {
+    /// Stops a process.
+    pub async fn stop(pid: u32) -> Self {
+        signal(pid, "STOP").await;
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let resumed = std::process::Command::new("sh").args(["-c", r#"kill -CONT "$0""#, &self.0.to_string()]).status();
+        assert!(resumed.is_ok_and(|status| status.success()), "process {} could not be resumed", self.0);
+    }
+}
+
+/// What happens to a daemon of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is killed, and started again.
+    Killed,
+    /// It is stopped, and goes on.
+    Paused,
+}
+
+/// Daemons that do nothing until this ends, however it ends.
+pub struct Outage {
+    cures: Vec<Vec<&'static str>>,
+}
+
+impl Outage {
+    /// Takes daemons of hack/cluster away.
+    pub async fn begin(daemons: &[&'static str], fault: Fault) -> Self {
+        let mut outage = Self { cures: Vec::new() };
+        for daemon in daemons {
+            let (verb, cure) = match fault {
+                Fault::Killed => ("kill", vec!["up"]),
+                Fault::Paused => ("pause", vec!["resume", daemon]),
+            };
+            outage.cures.push(cure);
+            cluster(&[verb, daemon]).await;
+        }
+        // One `up` brings back all.
+        outage.cures.dedup();
+        outage
+    }
+
+    /// Brings them back, and waits until they are.
+    pub async fn end(mut self) {
+        for cure in std::mem::take(&mut self.cures) {
+            cluster(&cure).await;
+        }
+    }
+}
+
+impl Drop for Outage {
+    fn drop(&mut self) {
+        for cure in &self.cures {
+            let cured = std::process::Command::new(CLUSTER).args(cure).stdin(Stdio::null()).status();
+            assert!(cured.is_ok_and(|status| status.success()), "hack/cluster {} failed", cure.join(" "));
+        }
+    }
 }

@@ -4,7 +4,7 @@ use futures::StreamExt;
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -63,6 +63,10 @@ pub struct PodLife {
     pub crashes: Vec<f64>,
     /// Whether it is ready.
     pub ready: bool,
+    /// When it was last seen to become so, in Unix milliseconds.
+    pub ready_at: f64,
+    /// When it was first called not ready although it had been and was not told to end, to the second.
+    pub dark_at: Option<f64>,
 }
 
 impl Records {
@@ -72,20 +76,23 @@ impl Records {
         let (told, count) = watch::channel(0);
         let mut watches = JoinSet::new();
         for kind in KINDS {
-            let api = world.api(kind);
-            let (changes, told) = (changes.clone(), told.clone());
+            let mut events = watcher_of(world.api(kind), kind);
+            let mut writer = Writer { changes: changes.clone(), told: told.clone(), kind, known: BTreeMap::new() };
             watches.spawn(async move {
-                let mut events = watcher_of(api, kind);
+                let mut listed = BTreeSet::new();
                 while let Some(event) = events.next().await {
-                    let (object, gone) = match event {
-                        Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => (object, false),
-                        Ok(watcher::Event::Delete(object)) => (object, true),
-                        // An interrupted watch begins again, with all there is.
-                        Ok(_) | Err(_) => continue,
-                    };
-                    let object = Arc::new(serde_json::to_value(object).unwrap());
-                    changes.lock().unwrap().push(Change { at: now_ms(), kind, object, gone });
-                    told.send_modify(|count| *count += 1);
+                    match event {
+                        Ok(watcher::Event::Apply(object)) => drop(writer.there(&object)),
+                        Ok(watcher::Event::InitApply(object)) => drop(listed.insert(writer.there(&object))),
+                        Ok(watcher::Event::Delete(object)) => {
+                            let uid = writer.there(&object);
+                            writer.gone(&uid);
+                        }
+                        Ok(watcher::Event::Init) => listed.clear(),
+                        // An interrupted watch begins again with all there is; what is not among it went meanwhile.
+                        Ok(watcher::Event::InitDone) => writer.only(&listed),
+                        Err(_) => {}
+                    }
                 }
             });
         }
@@ -104,6 +111,12 @@ impl Records {
     /// The last version of the Rollout, unless it is gone.
     pub fn rollout(&self) -> Option<Arc<Value>> {
         self.of(Kind::Rollout).last().filter(|change| !change.gone).map(|change| change.object.clone())
+    }
+
+    /// How often each of these reasons was written down.
+    pub fn times(&self, reasons: &[&str]) -> Vec<usize> {
+        let decisions = self.decisions();
+        reasons.iter().map(|reason| decisions.iter().filter(|it| it == reason).count()).collect()
     }
 
     /// When a version of the Rollout was first seen of which this holds, in Unix milliseconds.
@@ -158,7 +171,17 @@ impl Records {
                 life.ending_at.get_or_insert(at);
             }
             let conditions = object.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
-            life.ready = conditions.into_iter().any(|it| it["type"] == "Ready" && it["status"] == "True");
+            if let Some(ready) = conditions.into_iter().find(|it| it["type"] == "Ready") {
+                match (life.ready, ready["status"] == "True") {
+                    // A kubelet that did not hear of the doubt says that it has been ready all the time.
+                    (false, true) => life.ready_at = at,
+                    (true, false) if life.ending_at.is_none() => {
+                        life.dark_at.get_or_insert(ready["lastTransitionTime"].as_str().map_or(at, ms_of));
+                    }
+                    _ => {}
+                }
+                life.ready = ready["status"] == "True";
+            }
             let container = &object["status"]["containerStatuses"][0];
             life.restarts = life.restarts.max(container["restartCount"].as_i64().unwrap_or(0));
             for state in ["state", "lastState"] {
@@ -222,6 +245,59 @@ impl Records {
     }
 }
 
+/// Who writes down what becomes of the objects of a kind.
+struct Writer {
+    changes: Arc<Mutex<Vec<Change>>>,
+    told: watch::Sender<usize>,
+    kind: Kind,
+    /// What is there, by uid.
+    known: BTreeMap<String, Arc<Value>>,
+}
+
+impl Writer {
+    fn write(&self, object: Arc<Value>, gone: bool) {
+        self.changes.lock().unwrap().push(Change { at: now_ms(), kind: self.kind, object, gone });
+        self.told.send_modify(|count| *count += 1);
+    }
+
+    /// Returns the object's uid.
+    fn there(&mut self, object: &kube::api::DynamicObject) -> String {
+        let uid = object.metadata.uid.clone().unwrap();
+        let object = Arc::new(serde_json::to_value(object).unwrap());
+        self.known.insert(uid.clone(), object.clone());
+        self.write(object, false);
+        uid
+    }
+
+    fn gone(&mut self, uid: &str) {
+        if let Some(object) = self.known.remove(uid) {
+            self.write(object, true);
+        }
+    }
+
+    fn only(&mut self, listed: &BTreeSet<String>) {
+        let gone: Vec<_> = self.known.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
+        for uid in gone {
+            self.gone(&uid);
+        }
+    }
+}
+
+/// So soon an interrupted watch is tried again: what happens meanwhile is told late.
+struct Soon;
+
+impl Iterator for Soon {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_millis(300))
+    }
+}
+
+impl kube::runtime::utils::Backoff for Soon {
+    fn reset(&mut self) {}
+}
+
 type Events = futures::stream::BoxStream<'static, Result<watcher::Event<kube::api::DynamicObject>, watcher::Error>>;
 
 fn watcher_of(api: kube::Api<kube::api::DynamicObject>, kind: Kind) -> Events {
@@ -230,7 +306,7 @@ fn watcher_of(api: kube::Api<kube::api::DynamicObject>, kind: Kind) -> Events {
         Kind::Pod => watcher::Config::default(),
         _ => watcher::Config::default().fields(&format!("metadata.name={}", crate::objects::APP)),
     };
-    watcher(api, config).default_backoff().boxed()
+    watcher(api, config).backoff(Soon).boxed()
 }
 
 fn split_of(change: &Change) -> Option<Split> {

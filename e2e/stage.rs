@@ -2,7 +2,7 @@
 //! to be true at the end of every story.
 use crate::{
     figures::figure,
-    load::{Load, Tally},
+    load::{Apart, Load, Tally},
     objects::{self, APP, OnSigterm, Revision},
     records::{PodLife, Records},
     world::{Apply, Kind, World, now_ms, until},
@@ -31,6 +31,8 @@ pub struct Setup {
     pub sink_fails_first: u32,
     /// How objects get to the cluster.
     pub apply: Apply,
+    /// How long pods may be waited for.
+    pub deadline: &'static str,
 }
 
 impl Default for Setup {
@@ -42,9 +44,21 @@ impl Default for Setup {
             provider: "MetricProvider",
             sink_fails_first: 0,
             apply: Apply::ServerSide,
+            deadline: "15s",
         }
     }
 }
+
+impl Setup {
+    /// An app whose pods may be taken away at any moment: each serves on until the slowest gateway must have heard.
+    pub fn taken_away() -> Self {
+        let stable = Revision::new("v1").with("ERROR_RATE", "0.005").with("DRAIN", DRAIN);
+        Self { stable, on_sigterm: OnSigterm::Drains, ..Self::default() }
+    }
+}
+
+/// How long a pod serves on that may be taken away at any moment. A busy gateway hears of it seconds late.
+pub const DRAIN: &str = "15s";
 
 /// Steps that a good release passes within a minute.
 pub fn short_steps() -> Vec<Value> {
@@ -70,6 +84,8 @@ pub struct Stage<'a> {
     pub stable_hash: String,
     /// Its pods when all began, by uid.
     pub stable_pods: BTreeMap<String, PodLife>,
+    /// What is lost to the story itself.
+    pub apart: Option<Apart>,
     on_sigterm: OnSigterm,
     from: f64,
 }
@@ -93,7 +109,8 @@ impl<'a> Stage<'a> {
         let load = Load::begin(world).await;
         let from = now_ms();
 
-        let rollout = objects::rollout(APP, &setup.steps, &objects::analysis(setup.provider, provider_name));
+        let mut rollout = objects::rollout(APP, &setup.steps, &objects::analysis(setup.provider, provider_name));
+        rollout["spec"]["progress"]["deadline"] = json!(setup.deadline);
         world.applied(setup.apply, std::slice::from_ref(&rollout)).await;
         let waiting = records.until("the Rollout asks for the route", 30, |it| waits_for(it, "RouteNotPrepared")).await;
         let words = waiting["status"]["message"].as_str().unwrap_or_default();
@@ -107,7 +124,8 @@ impl<'a> Stage<'a> {
         let stable_pods = records.pods_of(&stable_hash);
         let uids: BTreeSet<_> = stable_pods.keys().collect();
         assert_eq!(uids.len(), count(REPLICAS), "being held changed the pods: {stable_pods:?}");
-        Self { world, records, load, git, stable_hash, stable_pods, on_sigterm: setup.on_sigterm, from }
+        let on_sigterm = setup.on_sigterm;
+        Self { world, records, load, git, stable_hash, stable_pods, apart: None, on_sigterm, from }
     }
 
     /// Pushes a revision: the Deployment gets another template, as from a pipeline.
@@ -174,8 +192,8 @@ impl<'a> Stage<'a> {
         self.stable_is_untouched(None);
         self.alerted(&["Aborted"]).await;
 
-        let records = self.records;
-        let tally = self.load.end(self.world, &records, self.from).await;
+        let Self { world, records, load, from, apart, .. } = self;
+        let tally = load.end(world, &records, from, apart.as_ref()).await;
         tell_aborted(story, version, &records, &tally);
         lost_nothing(&tally);
         tally
@@ -183,39 +201,48 @@ impl<'a> Stage<'a> {
 
     /// What must be true after a promotion through all these steps. Ends the load.
     pub async fn check_promoted(self, story: &str, version: &str, replicas: i32, steps: &[&str]) -> Tally {
+        self.took(steps);
         let rollout = self.records.rollout().unwrap();
-        let stable = &rollout["status"]["stable"];
-        let (hash, revision) = (stable["podTemplateHash"].as_str().unwrap(), stable["revision"].as_str().unwrap());
-        let taken: Vec<_> =
-            self.records.steps().into_iter().filter(|(of, _)| of == revision).map(|(_, step)| step).collect();
-        assert_eq!(taken, steps, "every step once, in order");
-        let pods = self.records.pods_of(hash);
+        let pods = self.records.pods_of(rollout["status"]["stable"]["podTemplateHash"].as_str().unwrap());
         let unlucky: Vec<_> = pods.values().filter(|pod| pod.ending_at.is_some() || pod.restarts > 0).collect();
         assert!(unlucky.is_empty(), "the promoted pods are not the tested ones: {unlucky:?}");
         assert_eq!(pods.len(), count(replicas), "pods of the promoted revision");
+        self.stable_is_untouched(self.promoted_at());
+        self.check_home(story, version, replicas, &format!("the same {replicas} pods by uid")).await
+    }
+
+    /// The revision that serves took all these steps, each once and in this order.
+    pub fn took(&self, steps: &[&str]) {
+        let rollout = self.records.rollout().unwrap();
+        let revision = rollout["status"]["stable"]["revision"].as_str().unwrap();
+        let taken: Vec<_> =
+            self.records.steps().into_iter().filter(|(of, _)| of == revision).map(|(_, step)| step).collect();
+        assert_eq!(taken, steps, "every step once, in order");
+    }
+
+    /// When the revision that serves became the stable one.
+    fn promoted_at(&self) -> Option<f64> {
+        let rollout = self.records.rollout()?;
+        let hash = &rollout["status"]["stable"]["podTemplateHash"];
+        self.records.when(|it| it["status"]["stable"]["podTemplateHash"] == *hash)
+    }
+
+    /// What must be true after a promotion, whatever has happened to pods on the way. Ends the load.
+    pub async fn check_serves(self, story: &str, version: &str, replicas: i32) -> Tally {
+        self.check_home(story, version, replicas, &format!("{replicas} pods")).await
+    }
+
+    async fn check_home(self, story: &str, version: &str, replicas: i32, pods: &str) -> Tally {
         let deployment = self.world.get(Kind::Deployment, APP).await;
         assert_ne!(deployment["spec"]["paused"], true, "the Deployment is an ordinary one again");
         assert_eq!(deployment["status"]["updatedReplicas"], replicas);
         let last = self.records.splits().last().copied();
         assert!(last.is_some_and(|split| split.canary == 0 && split.accepted), "the weight is not home: {last:?}");
-        let promoted_at = self.records.when(|it| it["status"]["stable"]["podTemplateHash"] == hash);
-        self.stable_is_untouched(promoted_at);
         self.alerted(&["Promoted"]).await;
-
-        let records = self.records;
-        let tally = self.load.end(self.world, &records, self.from).await;
+        let promoted_at = self.promoted_at();
+        let tally = self.end_load().await;
         let span = tally.span(version).map_or(0.0, |(first, _)| promoted_at.unwrap_or(first) - first);
-        figure(
-            story,
-            &format!(
-                "promoted {:.1} s after the candidate's first request; the same {replicas} pods by uid; \
-                 {} requests in all, lost by the machinery {}, harm {}",
-                span / 1000.0,
-                tally.requests.len(),
-                tally.lost.len(),
-                tally.harm.len()
-            ),
-        );
+        figure(story, &format!("promoted {:.1} s after the candidate's first request; {pods}; {tally}", span / 1000.0));
         lost_nothing(&tally);
         assert!(tally.harm.is_empty(), "a good release did harm: {:?}", tally.harm);
         tally
@@ -257,7 +284,7 @@ impl<'a> Stage<'a> {
 
     /// Ends the load of a story that checks by itself what follows.
     pub async fn end_load(self) -> Tally {
-        self.load.end(self.world, &self.records, self.from).await
+        self.load.end(self.world, &self.records, self.from, self.apart.as_ref()).await
     }
 }
 
@@ -290,16 +317,7 @@ fn tell_aborted(story: &str, version: &str, records: &Records, tally: &Tally) {
         }
     };
     let latched = records.rollout().map(|it| it["status"]["latch"]["reason"].clone()).unwrap_or_default();
-    figure(
-        story,
-        &format!(
-            "{text}; aborted for {}; {} requests in all, lost by the machinery {}, harm {}",
-            latched.as_str().unwrap_or("nothing"),
-            tally.requests.len(),
-            tally.lost.len(),
-            tally.harm.len()
-        ),
-    );
+    figure(story, &format!("{text}; aborted for {}; {tally}", latched.as_str().unwrap_or("nothing")));
 }
 
 /// Waits until a Deployment is at rest with so many pods.

@@ -1,11 +1,13 @@
-//! A Rollout that is deleted leaves plain Kubernetes, serving.
+//! A Rollout that is deleted leaves plain Kubernetes, serving. A route that is deleted takes its requests along until it is
+//! there again, and a namespace everything.
 use crate::{
     figures::figure,
+    load::Request,
     objects::{APP, OnSigterm, Revision},
     process::kubectl,
     records::Split,
-    stage::{Setup, Stage, available, is_at_rest, lost_nothing},
-    world::{Apply, Kind, World, beside_others, until, with_temp_ns},
+    stage::{Setup, Stage, available, is_at_rest, lost_nothing, waits_for},
+    world::{Apply, Kind, World, beside_others, now_ms, until, with_temp_ns},
 };
 use kube::api::DeleteParams;
 use serde_json::Value;
@@ -20,7 +22,7 @@ async fn delete_rollout(stage: &Stage<'_>) {
 }
 
 /// Nothing of ours is left on what carries traffic, and nothing is pinned.
-async fn is_plain(world: &World) {
+pub async fn is_plain(world: &World) {
     let deployment = world.get(Kind::Deployment, APP).await;
     let route = world.get(Kind::HttpRoute, APP).await;
     for object in [&deployment, &route] {
@@ -77,6 +79,65 @@ fn deleted_in_mid_step_the_candidate_goes_stable_serves_and_the_deployment_is_he
         })
         .await;
         rolls_by_itself(world, "v2").await;
+    });
+}
+
+#[test]
+fn a_route_deleted_in_mid_step_is_waited_for_and_created_again_it_carries_the_steps_weight() {
+    let _right = beside_others();
+    with_temp_ns("route-gone", async |world| {
+        let mut stage = Stage::set(world, Setup { on_sigterm: OnSigterm::Dies, ..Setup::default() }).await;
+        stage.push(&Revision::new("v2").with("ERROR_RATE", "0.005")).await;
+        stage.until_served("twenty", 20, "v2").await;
+        let gone_at = now_ms();
+        world.api(Kind::HttpRoute).delete(APP, &DeleteParams::default()).await.unwrap();
+        let waiting =
+            stage.records.until("the Rollout waits for the route", 30, |it| waits_for(it, "RouteMissing")).await;
+        let said = (now_ms() - gone_at) / 1000.0;
+        let words = waiting["status"]["message"].as_str().unwrap_or_default();
+        assert!(words.contains("HTTPRoute/app"), "it names the route: {words}");
+        let without = |it: &Request| !it.own && it.code == 404;
+        stage.load.until_answered("the gateway has heard that there is no route", 0, 30, without).await;
+        let route = stage.git.iter().find(|object| object["kind"] == "HTTPRoute").unwrap().clone();
+        world.applied(Apply::ServerSide, &[route]).await;
+        let again_at = now_ms();
+        let answered = |it: &Request| it.own && it.t > again_at;
+        stage.load.until_answered("requests are answered again", 0, 30, answered).await;
+        let answered_at = now_ms();
+        stage.until_served("twenty", 20, "v2").await;
+        let weighed = (now_ms() - again_at) / 1000.0;
+        figure(
+            "route_deleted_in_mid_step",
+            &format!("said {said:.1} s after the route was gone; weight 20 again {weighed:.1} s after it was back"),
+        );
+        // Without a route the gateway says itself that there is nothing.
+        stage.apart = Some(Box::new(move |it| it.code == 404 && it.t + it.ms > gone_at && it.t < answered_at));
+        stage.until_promoted(180).await;
+        assert_eq!(stage.records.weights(), [0, 20, 0, 20, 50, 100, 0], "the route's weights");
+        stage.check_promoted("route_deleted_in_mid_step", "v2", 3, &["warm", "twenty", "half"]).await;
+    });
+}
+
+#[test]
+fn a_namespace_deleted_in_mid_step_ends_and_the_operator_holds_the_next_one_of_that_name() {
+    let _right = beside_others();
+    with_temp_ns("ns-gone", async |world| {
+        let stage = Stage::set(world, Setup { on_sigterm: OnSigterm::Dies, ..Setup::default() }).await;
+        stage.push(&Revision::new("v2").with("ERROR_RATE", "0.005")).await;
+        stage.until_served("twenty", 20, "v2").await;
+        let deleted_at = now_ms();
+        world.remove().await;
+        world.until_gone().await;
+        figure("namespace_deleted_in_mid_step", &format!("it ended within {:.0} s", (now_ms() - deleted_at) / 1000.0));
+        drop(stage);
+
+        world.create().await;
+        let stage = Stage::set(world, Setup { on_sigterm: OnSigterm::Dies, ..Setup::default() }).await;
+        let before = stage.load.requests().len();
+        stage.load.until_answered("requests are answered in the new one", before + 100, 30, |it| it.own).await;
+        let tally = stage.end_load().await;
+        figure("namespace_deleted_in_mid_step", &format!("in the next of that name, held: {tally}"));
+        lost_nothing(&tally);
     });
 }
 

@@ -1,8 +1,10 @@
-//! A Git tool applies its manifests every few seconds and knows nothing of weights, pauses and selectors.
+//! A Git tool applies its manifests every few seconds and knows nothing of weights, pauses and selectors. What was taken
+//! back in Git is taken back in the cluster.
 use crate::{
-    objects::{OnSigterm, Revision, env},
-    stage::{REPLICAS, Setup, Stage},
-    world::{Apply, beside_others, with_temp_ns},
+    figures::figure,
+    objects::{APP, OnSigterm, Revision, env},
+    stage::{REPLICAS, Setup, Stage, is_at_rest, lost_nothing},
+    world::{Apply, Kind, beside_others, now_ms, with_temp_ns},
 };
 use std::time::Duration;
 
@@ -45,4 +47,32 @@ fn git_applied_on_the_server_with_force_every_five_seconds_disturbs_no_rollout()
 fn git_applied_by_the_client_every_five_seconds_disturbs_no_rollout() {
     let _right = beside_others();
     git_applies("git-client", "git_client_side", Apply::ClientSide, OnSigterm::Drains);
+}
+
+#[test]
+fn a_release_that_git_takes_back_in_mid_step_goes_and_stable_is_as_it_was() {
+    let _right = beside_others();
+    with_temp_ns("git-undo", async |world| {
+        let setup = Setup { on_sigterm: OnSigterm::Dies, ..Setup::default() };
+        let stable = setup.stable.clone();
+        let stage = Stage::set(world, setup).await;
+        stage.push(&Revision::new("v2").with("ERROR_RATE", "0.005")).await;
+        stage.until_served("twenty", 20, "v2").await;
+        let candidate =
+            stage.records.rollout().unwrap()["status"]["canary"]["podTemplateHash"].as_str().unwrap().to_owned();
+        let undone_at = now_ms();
+        stage.push(&stable).await;
+        let no_pods = || stage.records.pods_of(&candidate).values().all(|pod| pod.gone);
+        stage.records.until("nothing is on trial any more", 60, |it| is_at_rest(it) && no_pods()).await;
+        let weights: Vec<_> = stage.records.weights();
+        assert_eq!(weights, [0, 20, 0], "the route's weights");
+        let zero = stage.records.splits().last().map_or(f64::NAN, |split| split.at - undone_at);
+        assert_eq!(stage.records.times(&["Reverted", "Aborted"]), [1, 0], "{:?}", stage.records.decisions());
+        assert_ne!(world.get(Kind::Deployment, APP).await["spec"]["paused"], true, "an ordinary Deployment");
+        stage.stable_is_untouched(None);
+        stage.alerted(&[]).await;
+        let tally = stage.end_load().await;
+        figure("git_takes_back", &format!("weight 0 accepted {:.1} s after the undo; {tally}", zero / 1000.0));
+        lost_nothing(&tally);
+    });
 }

@@ -2,7 +2,7 @@
 use crate::{
     figures::figure,
     objects::{OnSigterm, Revision, step},
-    process::{self, kubectl},
+    process::{self, Stopped, kubectl},
     stage::{Setup, Stage},
     world::{World, alone, now_ms, until, with_temp_ns},
 };
@@ -29,23 +29,6 @@ async fn prometheus(world: &World) -> (String, String) {
         found.map(|pod| (text(pod, "name"), text(pod, "uid"))).ok_or_else(|| format!("{} pods", living.len()))
     })
     .await
-}
-
-/// A stopped process that goes on when this ends, however it ends.
-struct Stopped(u32);
-
-impl Stopped {
-    async fn stop(pid: u32) -> Self {
-        process::signal(pid, "STOP").await;
-        Self(pid)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        let resumed = std::process::Command::new("sh").args(["-c", r#"kill -CONT "$0""#, &self.0.to_string()]).status();
-        assert!(resumed.is_ok_and(|status| status.success()), "Prometheus (pid {}) could not be resumed", self.0);
-    }
 }
 
 /// Whether a Rollout waits because there is nothing usable to judge.

@@ -204,7 +204,7 @@ async fn ended(world: &World, records: Records, load: Load, from: f64, story: &s
         if weights.is_null() || weights["accepted"] == 0 { Ok(()) } else { Err(weights.to_string()) }
     })
     .await;
-    let tally = load.end(world, &records, from).await;
+    let tally = load.end(world, &records, from, None).await;
     figure(story, &format!("{} requests in all, lost by the machinery {}", tally.requests.len(), tally.lost.len()));
     lost_nothing(&tally);
 }

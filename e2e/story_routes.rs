@@ -40,7 +40,7 @@ async fn promoted(world: &World, records: Records, load: Load, from: f64, story:
     let pods = records.pods_of(hash);
     assert!(pods.values().all(|pod| pod.ending_at.is_none() && pod.restarts == 0), "not the tested pods: {pods:?}");
     load.until_answered("v2 serves", 50, 30, |request| request.own && request.version == "v2").await;
-    let tally = load.end(world, &records, from).await;
+    let tally = load.end(world, &records, from, None).await;
     figure(
         story,
         &format!("promoted; {} requests in all, lost by the machinery {}", tally.requests.len(), tally.lost.len()),

@@ -31,6 +31,19 @@ pub fn alone() -> RwLockWriteGuard<'static, ()> {
     SHARED.write().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// That Rollouts rest while others disturb what they share. Who would wake them, whatever happens, holds this alone.
+static REST: RwLock<()> = RwLock::new(());
+
+/// A story's right to count on it that nothing happens to its Rollouts.
+pub fn at_rest() -> RwLockReadGuard<'static, ()> {
+    REST.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A story's right to wake every Rollout there is.
+pub fn nobody_rests() -> RwLockWriteGuard<'static, ()> {
+    REST.write().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A namespace on a real cluster.
 pub struct World {
     /// The client, with an administrator's rights.
@@ -69,19 +82,26 @@ impl World {
         let client = Client::try_default().await.expect("a cluster: run this inside `hack/cluster exec`");
         let since = now_ms();
         let namespace = format!("{PREFIX}{name}-{:.0}", since % 1e8);
-        let labels = json!({"bellwether.dev/e2e": "true"});
-        let object = json!({"metadata": {"name": namespace, "labels": labels}});
-        let namespaces: Api<Namespace> = Api::all(client.clone());
-        namespaces.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
-        Self { client, namespace, since }
+        let world = Self { client, namespace, since };
+        world.create().await;
+        world
     }
 
-    async fn remove(&self) {
+    /// Creates the namespace, also once more when it is gone.
+    pub async fn create(&self) {
+        let labels = json!({"bellwether.dev/e2e": "true"});
+        let object = json!({"metadata": {"name": self.namespace, "labels": labels}});
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    }
+
+    /// Deletes the namespace, and what the story may have made outside of it.
+    pub async fn remove(&self) {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         if let Err(error) = namespaces.delete(&self.namespace, &DeleteParams::default()).await {
             eprintln!("namespace {} cannot be deleted: {error}", self.namespace);
         }
-        // The one thing outside of it that a story may have made.
+        // The one thing that it may have made.
         let said =
             kubectl(&self.namespace, &["delete", "clustermetricprovider", &self.namespace, "--ignore-not-found"]).await;
         if !said.ok {
@@ -89,7 +109,8 @@ impl World {
         }
     }
 
-    async fn until_gone(&self) {
+    /// Waits until the namespace has ended.
+    pub async fn until_gone(&self) {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         until("the story's namespace ends", 120, async || match namespaces.get_opt(&self.namespace).await.unwrap() {
             None => Ok(()),
