@@ -355,3 +355,29 @@ fn every_definition_has_descriptions_and_bounds() {
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
+
+/// The API server counts what a rule may cost, times the items of every list above it, and refuses a definition whose rules
+/// may cost too much.
+#[test]
+fn no_rule_lies_below_a_list_without_bounds() {
+    fn walk(path: &str, schema: &serde_json::Value, unbounded: &[String], wrong: &mut Vec<String>) {
+        if !schema["x-kubernetes-validations"].is_null() {
+            wrong.extend(unbounded.iter().map(|list| format!("{path} has a rule, and {list} no maxItems")));
+        }
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            walk(&format!("{path}.{name}"), property, unbounded, wrong);
+        }
+        if !schema["items"].is_null() {
+            let here = schema["maxItems"].is_null().then(|| path.to_owned());
+            let unbounded: Vec<_> = unbounded.iter().cloned().chain(here).collect();
+            walk(&format!("{path}[]"), &schema["items"], &unbounded, wrong);
+        }
+    }
+    let mut wrong = Vec::new();
+    for definition in api::definitions() {
+        let value = serde_json::to_value(&definition).unwrap();
+        let schema = &value["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        walk(&definition.spec.names.kind, schema, &[], &mut wrong);
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}

@@ -310,6 +310,7 @@ pub struct Flight {
     /// When it began.
     pub started_at: Time,
     /// The steps it runs on, as they were when it began.
+    #[schemars(length(max = 32))]
     pub steps: Vec<Step>,
     /// Whether anything but the last step's state is still to be shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
