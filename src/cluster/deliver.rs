@@ -1,7 +1,7 @@
 //! Delivers what stands in the outbox, beside the looks: no receiver, however slow, holds up a rollout.
 //!
 //! The outbox itself is the Rollout's status, so an operator that dies delivers again, under the same delivery id.
-use super::{Cluster, Key, key_of, measure::Wake};
+use super::{Cluster, Key, key_of, kinds, measure::Wake};
 use crate::{
     api::{AlertReceiver, PendingAlert, Rollout},
     duration::Duration,
@@ -9,7 +9,8 @@ use crate::{
     outbound::{Body, Method, Request},
     telemetry::AlertLabels,
 };
-use kube::Api;
+use k8s_openapi::ByteString;
+use serde::Deserialize as _;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Mutex,
@@ -128,8 +129,9 @@ impl Cluster {
 
     async fn try_once(&self, key: &Key, pending: &PendingAlert) -> Result<(), String> {
         let namespace = key.namespace.clone().unwrap_or_default();
-        let receivers: Api<AlertReceiver> = Api::namespaced(self.client.clone(), &namespace);
-        let receiver = receivers.get_opt(&pending.receiver).await.map_err(|error| error.to_string())?;
+        let receiver = self.ask_for(&kinds::receivers(), &namespace, &pending.receiver).await;
+        let receiver = receiver.map_err(|error| error.to_string())?.map(|found| AlertReceiver::deserialize(&*found));
+        let receiver = receiver.transpose().map_err(|error| error.to_string())?;
         let receiver = receiver.ok_or_else(|| format!("there is no AlertReceiver {}", pending.receiver))?;
         let target = receiver.spec.target;
         let secret = target.notifier().secret().clone();
@@ -156,17 +158,15 @@ impl Cluster {
 
     /// One key of a Secret, read when it is needed and kept nowhere.
     pub(super) async fn secret(&self, namespace: &str, name: &str, key: &str) -> Result<Vec<u8>, String> {
-        let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret = secrets.get_opt(name).await.map_err(|error| match error {
+        let secret = self.ask_for(&kinds::secrets(), namespace, name).await.map_err(|error| match error {
             kube::Error::Api(status) if status.code == 403 => {
                 format!("the operator may not read Secret {namespace}/{name}: give it a Role with get on that name")
             }
             other => format!("Secret {namespace}/{name} cannot be read: {other}"),
         })?;
         let secret = secret.ok_or_else(|| format!("there is no Secret {namespace}/{name}"))?;
-        let data = secret.data.unwrap_or_default().remove(key);
-        data.map(|data| data.0)
-            .ok_or_else(|| format!("Secret {} has no key {key}", secret.metadata.name.unwrap_or_default()))
+        let data = ByteString::deserialize(&secret["data"][key]).ok();
+        data.map(|data| data.0).ok_or_else(|| format!("Secret {name} has no key {key}"))
     }
 }
 

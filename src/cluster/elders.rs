@@ -2,13 +2,14 @@
 //!
 //! All Rollouts of a namespace are listed once for each that holds nothing yet, for nothing that is created later is older.
 //! From then on only the few that were found are read.
-use super::{Cluster, Error, Key, kinds};
+use super::{Cluster, Error, Key, facts::name_of, kinds};
 use crate::{
     api::{Rollout, RolloutStatus},
     plan::Elder,
 };
 use futures::future::try_join_all;
-use kube::{ResourceExt, api::DynamicObject};
+use kube::ResourceExt;
+use serde_json::Value;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Mutex,
@@ -60,34 +61,34 @@ impl Cluster {
             }
             None => self.list(&kind, namespace, None).await?,
         };
-        found.retain(|other| {
-            is_older(other, rollout) && objects_of(&other.data["spec"]).intersection(&ours).count() > 0
-        });
-        found.sort_by_key(age);
+        found.retain(|other| is_older(other, rollout) && objects_of(&other["spec"]).intersection(&ours).count() > 0);
+        found.sort_by_cached_key(|other| age(other));
         if known.is_none() {
-            self.elders.remember(key, version, found.iter().map(ResourceExt::name_any).collect());
+            self.elders.remember(key, version, found.iter().map(|other| name_of(other)).collect());
         }
         // One that is being deleted gives back what it holds, and takes nothing more.
-        found.retain(|other| other.metadata.deletion_timestamp.is_none());
-        let elder = |other: &DynamicObject| Elder {
-            name: other.name_any(),
-            objects: objects_of(&other.data["spec"]).intersection(&ours).cloned().collect(),
+        found.retain(|other| other["metadata"]["deletionTimestamp"].is_null());
+        let elder = |other: &Value| Elder {
+            name: name_of(other),
+            objects: objects_of(&other["spec"]).intersection(&ours).cloned().collect(),
         };
-        Ok(found.iter().map(elder).collect())
+        Ok(found.iter().map(|other| elder(other)).collect())
     }
 }
 
 /// Which is older: by the time of creation, which has seconds only, then by uid.
-fn age(object: &DynamicObject) -> (Option<jiff::Timestamp>, Option<String>) {
-    (object.creation_timestamp().map(|at| at.0), object.uid())
+fn age(object: &Value) -> (Option<jiff::Timestamp>, Option<String>) {
+    let metadata = &object["metadata"];
+    let created = metadata["creationTimestamp"].as_str().and_then(|at| at.parse().ok());
+    (created, metadata["uid"].as_str().map(str::to_owned))
 }
 
-fn is_older(other: &DynamicObject, rollout: &Rollout) -> bool {
+fn is_older(other: &Value, rollout: &Rollout) -> bool {
     age(other) < (rollout.creation_timestamp().map(|at| at.0), rollout.uid())
 }
 
 /// What a spec names, as Kind/name; of a spec that cannot be understood, what can be.
-fn objects_of(spec: &serde_json::Value) -> BTreeSet<String> {
+fn objects_of(spec: &Value) -> BTreeSet<String> {
     let routes = spec["traffic"]["routes"].as_array().into_iter().flatten();
     let objects = std::iter::once(&spec["workloadRef"]).chain(routes);
     objects.filter_map(|object| Some(format!("{}/{}", object["kind"].as_str()?, object["name"].as_str()?))).collect()

@@ -4,9 +4,9 @@ use crate::{
     plan::{Claim, Crowd, Deployment, Kept, Map, PendingAction, Pod, ReplicaSet, Service, Stuck, UNVERIFIED},
 };
 use jiff::Timestamp;
-use kube::{ResourceExt, api::DynamicObject};
+use kube::ResourceExt;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Marks a ReplicaSet's hash on the copy of its template.
 pub(super) const HASH_ANNOTATION: &str = "bellwether.dev/pod-template-hash";
@@ -29,6 +29,35 @@ pub(super) fn pending(action: RolloutAction, vouched: bool) -> PendingAction {
         to: action.spec.to,
         reason: action.spec.reason,
     }
+}
+
+pub(super) fn text_of(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+pub(super) fn name_of(object: &Value) -> String {
+    text_of(&object["metadata"]["name"])
+}
+
+pub(super) fn uid_of(object: &Value) -> String {
+    text_of(&object["metadata"]["uid"])
+}
+
+pub(super) fn version_of(object: &Value) -> String {
+    text_of(&object["metadata"]["resourceVersion"])
+}
+
+fn created_of(object: &Value) -> Timestamp {
+    let created = object["metadata"]["creationTimestamp"].as_str();
+    created.and_then(|at| at.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+pub(super) fn labels_of(object: &Value) -> Map {
+    strings(&object["metadata"]["labels"])
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 pub(super) fn strings(value: &Value) -> Map {
@@ -58,18 +87,18 @@ pub(super) fn selector_text(selector: &Value) -> String {
     parts.join(",")
 }
 
-pub(super) fn claim_of(object: &DynamicObject, uid: &str) -> Claim {
-    Claim::of(object.labels(), uid)
+pub(super) fn claim_of(object: &Value, uid: &str) -> Claim {
+    Claim::of(&labels_of(object), uid)
 }
 
-pub(super) fn deployment_of(object: &DynamicObject, uid: &str) -> Deployment {
-    let (spec, status) = (&object.data["spec"], &object.data["status"]);
+pub(super) fn deployment_of(object: &Value, uid: &str) -> Deployment {
+    let (spec, status) = (&object["spec"], &object["status"]);
     let replicas = spec["replicas"].as_i64().map_or(1, |_| number(&spec["replicas"]));
     Deployment {
-        name: object.name_any(),
-        uid: object.uid().unwrap_or_default(),
-        resource_version: object.resource_version().unwrap_or_default(),
-        generation: object.metadata.generation.unwrap_or(0),
+        name: name_of(object),
+        uid: uid_of(object),
+        resource_version: version_of(object),
+        generation: object["metadata"]["generation"].as_i64().unwrap_or(0),
         observed_generation: status["observedGeneration"].as_i64().unwrap_or(0),
         paused: spec["paused"].as_bool().unwrap_or(false),
         replicas,
@@ -108,31 +137,30 @@ fn share(value: &Value, replicas: i32, round: Round) -> i32 {
 }
 
 /// A kept copy of a template.
-pub(super) fn kept_of(object: &DynamicObject) -> Kept {
+pub(super) fn kept_of(object: &Value) -> Kept {
     Kept {
-        replica_set: object.name_any(),
-        hash: object.annotations().get(HASH_ANNOTATION).cloned().unwrap_or_default(),
-        template: object.data["data"]["template"].clone(),
+        replica_set: name_of(object),
+        hash: text_of(&object["metadata"]["annotations"][HASH_ANNOTATION]),
+        template: object["data"]["template"].clone(),
     }
 }
 
-pub(super) fn replica_set_of(object: &DynamicObject) -> ReplicaSet {
-    let (spec, status) = (&object.data["spec"], &object.data["status"]);
+pub(super) fn replica_set_of(object: &Value) -> ReplicaSet {
+    let (spec, status) = (&object["spec"], &object["status"]);
     let mut template = spec["template"].clone();
     let labels = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut);
     let hash = labels.and_then(|labels| labels.remove(HASH_LABEL)).and_then(|hash| Some(hash.as_str()?.to_owned()));
     ReplicaSet {
-        name: object.name_any(),
-        uid: object.uid().unwrap_or_default(),
-        resource_version: object.resource_version().unwrap_or_default(),
-        created: object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |at| at.0),
-        controller: object
-            .owner_references()
+        name: name_of(object),
+        uid: uid_of(object),
+        resource_version: version_of(object),
+        created: created_of(object),
+        controller: items(&object["metadata"]["ownerReferences"])
             .iter()
-            .find(|owner| owner.controller == Some(true))
-            .map(|owner| owner.uid.clone()),
-        labels: object.labels().clone(),
-        annotations: object.annotations().clone(),
+            .find(|owner| owner["controller"] == true)
+            .map(|owner| text_of(&owner["uid"])),
+        labels: labels_of(object),
+        annotations: strings(&object["metadata"]["annotations"]),
         replicas: spec["replicas"].as_i64().map_or(1, |_| number(&spec["replicas"])),
         status_replicas: number(&status["replicas"]),
         ready: number(&status["readyReplicas"]),
@@ -174,27 +202,27 @@ fn cause_of(reason: &str) -> Reason {
 }
 
 /// What a quota leaves room for, in pods.
-pub(super) fn quota_of(object: &DynamicObject) -> Vec<Crowd> {
-    let number = |part: &str, resource: &str| object.data["status"][part][resource].as_str()?.parse::<i64>().ok();
+pub(super) fn quota_of(object: &Value) -> Vec<Crowd> {
+    let number = |part: &str, resource: &str| object["status"][part][resource].as_str()?.parse::<i64>().ok();
     ["pods", "count/pods"]
         .into_iter()
         .filter_map(|resource| {
             let (hard, used) = (number("hard", resource)?, number("used", resource).unwrap_or(0));
-            Some(Crowd::Quota { name: object.name_any(), resource: resource.to_owned(), hard, used })
+            Some(Crowd::Quota { name: name_of(object), resource: resource.to_owned(), hard, used })
         })
         .collect()
 }
 
 /// A budget for disruptions.
-pub(super) fn budget_of(object: &DynamicObject) -> Crowd {
-    let spec = &object.data["spec"];
+pub(super) fn budget_of(object: &Value) -> Crowd {
+    let spec = &object["spec"];
     let says = |field: &str, number: i64, share: &str| spec[field] == number || spec[field] == share;
     let strict = says("maxUnavailable", 0, "0%") || spec["minAvailable"] == "100%";
-    Crowd::Budget { name: object.name_any(), selector: spec["selector"].clone(), strict }
+    Crowd::Budget { name: name_of(object), selector: spec["selector"].clone(), strict }
 }
 
-pub(super) fn pod_of(object: &DynamicObject) -> Pod {
-    let status = &object.data["status"];
+pub(super) fn pod_of(object: &Value) -> Pod {
+    let status = &object["status"];
     let condition = |kind: &str| {
         let conditions = status["conditions"].as_array();
         conditions.and_then(|all| all.iter().find(|condition| condition["type"] == kind)).cloned().unwrap_or_default()
@@ -215,9 +243,9 @@ pub(super) fn pod_of(object: &DynamicObject) -> Pod {
         stuck(Reason::Unschedulable, &format!("{} {}", text("reason"), text("message")))
     });
     Pod {
-        name: object.name_any(),
-        hash: object.labels().get(HASH_LABEL).cloned().unwrap_or_default(),
-        ready: condition("Ready")["status"] == "True" && object.metadata.deletion_timestamp.is_none(),
+        name: name_of(object),
+        hash: text_of(&object["metadata"]["labels"][HASH_LABEL]),
+        ready: condition("Ready")["status"] == "True" && object["metadata"]["deletionTimestamp"].is_null(),
         started: status["startTime"].as_str().and_then(|text| text.parse().ok()),
         ended: containers()
             .filter_map(|container| container["lastState"]["terminated"]["finishedAt"].as_str()?.parse().ok())
@@ -227,34 +255,35 @@ pub(super) fn pod_of(object: &DynamicObject) -> Pod {
     }
 }
 
-pub(super) fn service_of(object: &DynamicObject, uid: &str) -> Service {
-    let spec = &object.data["spec"];
+pub(super) fn service_of(object: &Value, uid: &str) -> Service {
+    let spec = &object["spec"];
     Service {
-        name: object.name_any(),
-        uid: object.uid().unwrap_or_default(),
-        resource_version: object.resource_version().unwrap_or_default(),
+        name: name_of(object),
+        uid: uid_of(object),
+        resource_version: version_of(object),
         selector: strings(&spec["selector"]),
-        created: object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |at| at.0),
+        created: created_of(object),
         ports: spec["ports"].as_array().cloned().unwrap_or_default(),
         spec: spec.clone(),
-        ours: object.labels().get(ROLLOUT_UID_LABEL).is_some_and(|label| label == uid) && !is_applied(object),
+        ours: object["metadata"]["labels"][ROLLOUT_UID_LABEL] == uid && !is_applied(object),
         orphaned: false,
         endpoints: BTreeSet::new(),
     }
 }
 
 /// Whether somebody holds the object in Git: it bears the marks of an apply, and we never apply.
-pub(super) fn is_applied(object: &DynamicObject) -> bool {
-    object.annotations().contains_key("kubectl.kubernetes.io/last-applied-configuration")
-        || object.managed_fields().iter().any(|entry| {
+pub(super) fn is_applied(object: &Value) -> bool {
+    let metadata = &object["metadata"];
+    !metadata["annotations"]["kubectl.kubernetes.io/last-applied-configuration"].is_null()
+        || items(&metadata["managedFields"]).iter().any(|entry| {
             // A mesh that writes conditions into the status holds nothing of the spec.
-            entry.operation.as_deref() == Some("Apply") && entry.subresource.as_deref().unwrap_or_default().is_empty()
+            entry["operation"] == "Apply" && entry["subresource"].as_str().unwrap_or_default().is_empty()
         })
 }
 
 /// The pods that slices list as ready.
-pub(super) fn endpoints_of(slices: &[DynamicObject]) -> BTreeSet<String> {
-    let all = slices.iter().filter_map(|slice| slice.data["endpoints"].as_array()).flatten();
+pub(super) fn endpoints_of(slices: &[Arc<Value>]) -> BTreeSet<String> {
+    let all = slices.iter().filter_map(|slice| slice["endpoints"].as_array()).flatten();
     all.filter(|endpoint| endpoint["conditions"]["ready"].as_bool().unwrap_or(true))
         .filter_map(|endpoint| Some(endpoint["targetRef"]["name"].as_str()?.to_owned()))
         .collect()

@@ -1,6 +1,6 @@
 //! The kinds that are read and written as raw objects, so that no field is lost for being unknown.
 use crate::{
-    api::GROUP,
+    api::{GROUP, ProviderKind},
     traffic::{Resource, RouteRef},
 };
 use kube::api::ApiResource;
@@ -64,6 +64,41 @@ pub fn quotas() -> ApiResource {
 /// Budgets for disruptions.
 pub fn budgets() -> ApiResource {
     resource("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+}
+
+/// Namespaces.
+pub fn namespaces() -> ApiResource {
+    resource("", "v1", "Namespace", "namespaces")
+}
+
+/// Secrets.
+pub fn secrets() -> ApiResource {
+    resource("", "v1", "Secret", "secrets")
+}
+
+/// Events.
+pub fn events() -> ApiResource {
+    resource("events.k8s.io", "v1", "Event", "events")
+}
+
+/// Policies that validate.
+pub fn validating_policies() -> ApiResource {
+    resource("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
+}
+
+/// Receivers of alerts.
+pub fn receivers() -> ApiResource {
+    resource(GROUP, "v1alpha1", "AlertReceiver", "alertreceivers")
+}
+
+/// Providers of a namespace, or of the whole cluster.
+pub fn providers(kind: ProviderKind) -> ApiResource {
+    match kind {
+        ProviderKind::MetricProvider => resource(GROUP, "v1alpha1", "MetricProvider", "metricproviders"),
+        ProviderKind::ClusterMetricProvider => {
+            resource(GROUP, "v1alpha1", "ClusterMetricProvider", "clustermetricproviders")
+        }
+    }
 }
 
 /// A kind of route.

@@ -1,7 +1,7 @@
 //! Asks providers beside the looks, so that one that hangs holds up neither an abort nor anybody else.
-use super::{Cluster, Key, key_of};
+use super::{Cluster, Key, key_of, kinds};
 use crate::{
-    api::{ArmStatus, ClusterMetricProvider, Flight, MetricProvider, ProviderKind, Rollout},
+    api::{ArmStatus, Flight, ProviderKind, Rollout},
     metrics::{self, ArmNames, Ask, Metric, ProviderSpec, Reply, Subject},
     outbound::{Body, Credentials, Method, Request},
     plan::{Measured, Observed},
@@ -9,8 +9,9 @@ use crate::{
 };
 use futures::{FutureExt, future::join_all};
 use jiff::Timestamp;
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 use secrecy::SecretString;
+use serde::Deserialize as _;
 use std::{
     collections::HashMap,
     panic::AssertUnwindSafe,
@@ -199,11 +200,11 @@ impl Cluster {
         credentials: Option<&Credentials>,
     ) -> metrics::Seen {
         let asks = metrics::asks(metric, provider, subject);
-        let replies = join_all(asks.into_iter().map(|ask| self.ask(provider, ask, credentials))).await;
+        let replies = join_all(asks.into_iter().map(|ask| self.query(provider, ask, credentials))).await;
         metrics::read(metric, provider, subject, &replies)
     }
 
-    async fn ask(&self, provider: &ProviderSpec, ask: Ask, credentials: Option<&Credentials>) -> Reply {
+    async fn query(&self, provider: &ProviderSpec, ask: Ask, credentials: Option<&Credentials>) -> Reply {
         let Some(prometheus) = &provider.prometheus else {
             return Err(metrics::Unreachable("the provider names no source".to_owned()));
         };
@@ -236,17 +237,12 @@ impl Cluster {
     async fn provider(&self, rollout: &Rollout, namespace: &str) -> Result<ProviderSpec, String> {
         let reference = rollout.spec.analysis.provider.as_ref().ok_or("spec.analysis.provider is missing")?;
         let name = &reference.name;
-        let found = match reference.kind {
-            ProviderKind::MetricProvider => {
-                let api: Api<MetricProvider> = Api::namespaced(self.client.clone(), namespace);
-                api.get_opt(name).await.map(|found| found.map(|found| found.spec.source))
-            }
-            ProviderKind::ClusterMetricProvider => {
-                let api: Api<ClusterMetricProvider> = Api::all(self.client.clone());
-                api.get_opt(name).await.map(|found| found.map(|found| found.spec.source))
-            }
-        };
-        let found = found.map_err(|error| format!("{:?} {name} cannot be read: {error}", reference.kind))?;
+        let namespace = if reference.kind == ProviderKind::MetricProvider { namespace } else { "" };
+        let found = self.ask_for(&kinds::providers(reference.kind), namespace, name).await;
+        let unreadable = |error: &dyn std::fmt::Display| format!("{:?} {name} cannot be read: {error}", reference.kind);
+        let found = found.map_err(|error| unreadable(&error))?;
+        let found = found.map(|found| ProviderSpec::deserialize(&found["spec"])).transpose();
+        let found = found.map_err(|error| unreadable(&error))?;
         found.ok_or_else(|| {
             format!("spec.analysis.provider: there is no {:?} {name}; create it, or correct the name", reference.kind)
         })

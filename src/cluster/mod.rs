@@ -14,6 +14,7 @@ mod perform;
 mod policies;
 mod refusals;
 mod report;
+mod requests;
 mod shard;
 
 #[cfg(test)]
@@ -22,6 +23,9 @@ mod tests;
 pub use clock::Clock;
 pub use kinds::{actions, resource_named};
 pub use measure::Measurements;
+#[cfg(test)]
+pub use requests::Straight;
+pub use requests::{Ask, Care};
 pub use shard::{NoSelector, Shard};
 
 use crate::{api::Rollout, outbound::Transport, telemetry::Telemetry};
@@ -29,6 +33,7 @@ use deliver::Outbox;
 use elders::Elders;
 use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
 use refusals::Refusals;
+use requests::Door;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, atomic::AtomicI32},
@@ -143,6 +148,7 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    door: Door,
     settings: Arc<Settings>,
     telemetry: Telemetry,
     outbound: Arc<dyn Transport>,
@@ -165,6 +171,7 @@ impl Cluster {
     ) -> Self {
         let wake: measure::Wake = Arc::new(wake);
         Self {
+            door: Door::Http(client.clone()),
             client,
             settings: Arc::new(settings),
             telemetry,
@@ -176,6 +183,14 @@ impl Cluster {
             belts: Arc::default(),
             epoch: Arc::default(),
         }
+    }
+
+    /// The same API server, reached without HTTP by all but watches and the Lease.
+    #[cfg(test)]
+    #[must_use]
+    pub fn straight(mut self, server: Arc<dyn Straight>) -> Self {
+        self.door = Door::Straight(server);
+        self
     }
 
     /// Remembers how often leadership has changed hands.

@@ -1,9 +1,9 @@
 //! Reads everything that one decision looks at, from the API server, side by side.
 use super::{
-    Cluster, Error, Key,
+    Ask, Cluster, Error, Key,
     facts::{
-        backends_of, budget_of, deployment_of, endpoints_of, is_applied, kept_of, outcome_of, pending, pod_of,
-        quota_of, replica_set_of, selector_text, service_of, strings,
+        backends_of, budget_of, deployment_of, endpoints_of, is_applied, kept_of, labels_of, outcome_of, pending,
+        pod_of, quota_of, replica_set_of, selector_text, service_of, strings,
     },
     key_of, kinds, lenient,
     policies::AUTHOR_POLICY,
@@ -18,10 +18,12 @@ use crate::{
 use futures::future::{join_all, try_join_all};
 use jiff::{SignedDuration, Timestamp};
 use kube::{
-    Api, ResourceExt,
-    api::{ApiResource, DynamicObject, ListParams},
+    ResourceExt,
+    api::{ApiResource, ListParams},
 };
-use std::sync::atomic::Ordering;
+use serde::Deserialize as _;
+use serde_json::Value;
+use std::sync::{Arc, atomic::Ordering};
 
 /// So long an answered action is kept for people to read.
 const ACTIONS_ARE_KEPT: SignedDuration = SignedDuration::from_hours(24);
@@ -34,11 +36,10 @@ impl Cluster {
     pub async fn observe(&self, key: &Key) -> Result<Option<Observed>, Error> {
         let namespace = key.namespace.clone().unwrap_or_default();
         let Some(object) = self.get(&kinds::rollouts(), &namespace, &key.name).await? else { return Ok(None) };
-        if !self.settings.shard.has(object.labels()) {
+        if !self.settings.shard.has(&labels_of(&object)) {
             return Ok(None);
         }
-        let raw = serde_json::to_value(&object).unwrap_or_default();
-        let (rollout, malformed) = lenient::read(&raw).map_err(|error| Error::Malformed(error.to_string()))?;
+        let (rollout, malformed) = lenient::read(&object).map_err(|error| Error::Malformed(error.to_string()))?;
         let uid = rollout.uid().unwrap_or_default();
         if self.is_ending(&namespace).await? {
             // Everything in it goes, and what we may still read there goes first.
@@ -48,26 +49,26 @@ impl Cluster {
         let traffic = rollout.traffic();
         let pair_names = traffic.and_then(|traffic| traffic.pair(0));
         let deployment = self.get(&kinds::deployments(), &namespace, &spec.workload_ref.name).await?;
-        let selector = deployment.as_ref().map(|deployment| selector_text(&deployment.data["spec"]["selector"]));
+        let selector = deployment.as_ref().map(|deployment| selector_text(&deployment["spec"]["selector"]));
         let name = rollout.name_any();
         let (mut replica_sets, pods, stable_service, canary_service, other_services, (actions, expired), elders) = tokio::try_join!(
             self.replica_sets(&namespace, selector.as_deref(), &name),
             self.pods(&namespace, selector.as_deref()),
             self.service(&namespace, pair_names.as_ref().map(|names| names.stable.as_str()), &uid),
             self.service(&namespace, pair_names.as_ref().map(|names| names.canary.as_str()), &uid),
-            self.other_services(&namespace, deployment.as_ref(), &rollout),
+            self.other_services(&namespace, deployment.as_deref(), &rollout),
             self.actions(&namespace, &name),
             self.elders(key, &rollout),
         )?;
         self.add_namesake(&namespace, &rollout, &mut replica_sets).await?;
-        let kept = self.kept(&rollout, deployment.as_ref(), &replica_sets).await?;
+        let kept = self.kept(&rollout, deployment.as_deref(), &replica_sets).await?;
         let mut services = stable_service.iter().chain(&canary_service).chain(&other_services);
         let port = services.find_map(Service::port);
         let pair = traffic.and_then(|traffic| traffic.pair(port.unwrap_or(80)));
         let routes = traffic.into_iter().flat_map(|traffic| &traffic.routes);
         let routes = join_all(routes.map(|route| self.route(key, route, pair.as_ref(), &uid)));
         let routes = routes.await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let crowd = self.crowd(&rollout, deployment.as_ref(), &replica_sets).await;
+        let crowd = self.crowd(&rollout, deployment.as_deref(), &replica_sets).await;
         let mut deployment = deployment.map(|object| deployment_of(&object, &uid));
         if let Some(deployment) = &mut deployment {
             deployment.claim = self.living(&namespace, std::mem::take(&mut deployment.claim)).await?;
@@ -105,21 +106,17 @@ impl Cluster {
         self.settings.clock.now()
     }
 
-    pub(super) fn api(&self, resource: &ApiResource, namespace: &str) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client.clone(), namespace, resource)
-    }
-
     pub(super) async fn get(
         &self,
         resource: &ApiResource,
         namespace: &str,
         name: &str,
-    ) -> Result<Option<DynamicObject>, Error> {
-        let what = || format!("{} {namespace}/{name}", resource.kind);
-        self.api(resource, namespace)
-            .get_opt(name)
-            .await
-            .map_err(|source| Error::Read { what: what(), source: Box::new(source) })
+    ) -> Result<Option<Arc<Value>>, Error> {
+        let found = self.ask_for(resource, namespace, name).await;
+        found.map_err(|source| Error::Read {
+            what: format!("{} {namespace}/{name}", resource.kind),
+            source: Box::new(source),
+        })
     }
 
     pub(super) async fn list(
@@ -127,10 +124,9 @@ impl Cluster {
         resource: &ApiResource,
         namespace: &str,
         labels: Option<&str>,
-    ) -> Result<Vec<DynamicObject>, Error> {
+    ) -> Result<Vec<Arc<Value>>, Error> {
         let params = ListParams { label_selector: labels.map(str::to_owned), ..ListParams::default() };
-        let list = self.api(resource, namespace).list(&params).await;
-        list.map(|list| list.items).map_err(|source| Error::Read {
+        self.ask_for_all(resource, namespace, &params).await.map_err(|source| Error::Read {
             what: format!("{} of {namespace}", resource.plural),
             source: Box::new(source),
         })
@@ -161,7 +157,7 @@ impl Cluster {
         let Some(name) = flight.map(|flight| &flight.candidate) else { return Ok(()) };
         if !sets.iter().any(|set| set.name == *name) {
             let namesake = self.get(&kinds::replica_sets(), namespace, name).await?;
-            sets.extend(namesake.as_ref().map(replica_set_of));
+            sets.extend(namesake.as_deref().map(replica_set_of));
         }
         Ok(())
     }
@@ -170,12 +166,12 @@ impl Cluster {
     async fn kept(
         &self,
         rollout: &Rollout,
-        deployment: Option<&DynamicObject>,
+        deployment: Option<&Value>,
         sets: &[ReplicaSet],
     ) -> Result<Vec<Kept>, Error> {
         let Some(status) = &rollout.status else { return Ok(Vec::new()) };
         let Some(workload) = &status.workload else { return Ok(Vec::new()) };
-        let same = deployment.is_some_and(|deployment| deployment.uid().as_deref() == Some(&workload.uid));
+        let same = deployment.is_some_and(|deployment| deployment["metadata"]["uid"] == workload.uid);
         let there = sets.iter().any(|set| Some(&set.name) == workload.stable_replica_set.as_ref());
         if same && there && status.flight.is_some() && rollout.metadata.deletion_timestamp.is_none() {
             return Ok(Vec::new());
@@ -183,17 +179,17 @@ impl Cluster {
         let ours = format!("{ROLLOUT_LABEL}={}", rollout.name_any());
         let namespace = rollout.namespace().unwrap_or_default();
         let copies = self.list(&kinds::controller_revisions(), &namespace, Some(&ours)).await?;
-        Ok(copies.iter().map(kept_of).collect())
+        Ok(copies.iter().map(|copy| kept_of(copy)).collect())
     }
 
     /// What in the namespace counts pods of both revisions together, read once, when a flight may begin. What is not told, or
     /// may not be read, is no reason to hold anything up.
-    async fn crowd(&self, rollout: &Rollout, deployment: Option<&DynamicObject>, sets: &[ReplicaSet]) -> Vec<Crowd> {
+    async fn crowd(&self, rollout: &Rollout, deployment: Option<&Value>, sets: &[ReplicaSet]) -> Vec<Crowd> {
         let (Some(status), Some(deployment)) = (&rollout.status, deployment) else { return Vec::new() };
         let workload = status.workload.as_ref().and_then(|workload| workload.stable_replica_set.as_ref());
         let Some(stable) = sets.iter().find(|set| Some(&set.name) == workload) else { return Vec::new() };
         let at_rest = status.flight.is_none() && status.latch.is_none();
-        if !at_rest || same_template(&deployment.data["spec"]["template"], &stable.template) {
+        if !at_rest || same_template(&deployment["spec"]["template"], &stable.template) {
             return Vec::new();
         }
         let namespace = rollout.namespace().unwrap_or_default();
@@ -202,13 +198,13 @@ impl Cluster {
             futures::join!(self.list(&quotas, &namespace, None), self.list(&budgets, &namespace, None));
         let quotas = quotas.unwrap_or_default();
         let budgets = budgets.unwrap_or_default();
-        quotas.iter().flat_map(quota_of).chain(budgets.iter().map(budget_of)).collect()
+        quotas.iter().flat_map(|quota| quota_of(quota)).chain(budgets.iter().map(|budget| budget_of(budget))).collect()
     }
 
     async fn pods(&self, namespace: &str, selector: Option<&str>) -> Result<Vec<Pod>, Error> {
         let Some(selector) = selector else { return Ok(Vec::new()) };
         let pods = self.list(&kinds::pods(), namespace, Some(selector)).await?;
-        Ok(pods.iter().map(pod_of).collect())
+        Ok(pods.iter().map(|pod| pod_of(pod)).collect())
     }
 
     async fn service(&self, namespace: &str, name: Option<&str>, uid: &str) -> Result<Option<Service>, Error> {
@@ -219,8 +215,8 @@ impl Cluster {
             tokio::try_join!(self.get(&services, namespace, name), self.list(&slices, namespace, Some(&labels)))?;
         let Some(object) = service else { return Ok(None) };
         let mut service = Service { endpoints: endpoints_of(&slices), ..service_of(&object, uid) };
-        if !service.ours && object.labels().contains_key(ROLLOUT_UID_LABEL) && !is_applied(&object) {
-            let claim = Claim::of(object.labels(), uid);
+        if !service.ours && object["metadata"]["labels"].get(ROLLOUT_UID_LABEL).is_some() && !is_applied(&object) {
+            let claim = Claim::of(&labels_of(&object), uid);
             service.orphaned = self.living(namespace, claim).await? == Claim::Free;
         }
         Ok(Some(service))
@@ -230,7 +226,7 @@ impl Cluster {
     async fn other_services(
         &self,
         namespace: &str,
-        deployment: Option<&DynamicObject>,
+        deployment: Option<&Value>,
         rollout: &Rollout,
     ) -> Result<Vec<Service>, Error> {
         let status = rollout.status.as_ref();
@@ -243,13 +239,13 @@ impl Cluster {
         let changed = deployment.is_none_or(|deployment| {
             let seen =
                 status.and_then(|status| status.workload.as_ref()).and_then(|workload| workload.observed_generation);
-            seen != deployment.metadata.generation
+            seen != deployment["metadata"]["generation"].as_i64()
         });
         let (Some(deployment), Some(traffic)) = (deployment, &rollout.spec.traffic) else { return Ok(Vec::new()) };
         if in_flight || (at_rest && !changed) || traffic.routes.is_empty() {
             return Ok(Vec::new());
         }
-        let labels = strings(&deployment.data["spec"]["template"]["metadata"]["labels"]);
+        let labels = strings(&deployment["spec"]["template"]["metadata"]["labels"]);
         let uid = rollout.uid().unwrap_or_default();
         let services = self.list(&kinds::services(), namespace, None).await?;
         let of_us =
@@ -264,20 +260,19 @@ impl Cluster {
 
     /// The actions without an answer, oldest first, and one that was answered long ago.
     async fn actions(&self, namespace: &str, rollout: &str) -> Result<(Vec<PendingAction>, Option<String>), Error> {
-        let api = self.api(&kinds::actions(), namespace);
+        let kind = kinds::actions();
         let of_rollout = ListParams::default().fields(&format!("spec.rollout={rollout}"));
-        let list = match api.list(&of_rollout).await {
+        let list = match self.ask_for_all(&kind, namespace, &of_rollout).await {
             // API servers before 1.32 cannot select by a field of a custom resource.
-            Err(kube::Error::Api(status)) if status.code == 400 => api.list(&ListParams::default()).await,
+            Err(kube::Error::Api(status)) if status.code == 400 => {
+                self.ask_for_all(&kind, namespace, &ListParams::default()).await
+            }
             other => other,
         };
         let list =
             list.map_err(|source| Error::Read { what: format!("actions of {namespace}"), source: Box::new(source) })?;
         // One that cannot be understood holds up no other.
-        let readable = list.items.iter().filter_map(|action| {
-            let action = serde_json::to_value(action).ok()?;
-            serde_json::from_value::<RolloutAction>(action).ok()
-        });
+        let readable = list.iter().filter_map(|action| RolloutAction::deserialize(&**action).ok());
         let (answered, mut open): (Vec<_>, Vec<_>) =
             readable.filter(|action| action.spec.rollout == rollout).partition(|action| outcome_of(action).is_some());
         let now = self.now();
@@ -290,12 +285,11 @@ impl Cluster {
     }
 
     async fn is_ending(&self, namespace: &str) -> Result<bool, Error> {
-        let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
-        let found = api
-            .get_opt(namespace)
+        let found = self
+            .ask_for(&kinds::namespaces(), "", namespace)
             .await
             .map_err(|source| Error::Read { what: format!("namespace {namespace}"), source: Box::new(source) })?;
-        Ok(found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()))
+        Ok(found.is_none_or(|namespace| !namespace["metadata"]["deletionTimestamp"].is_null()))
     }
 
     async fn route(&self, key: &Key, reference: &RouteRef, pair: Option<&Pair>, uid: &str) -> Result<Route, Error> {
@@ -305,7 +299,7 @@ impl Cluster {
         let (Some(kind), Some(pair), Ok(router)) = (kinds::resource_of(reference), pair, reference.router()) else {
             return made(Found::NotServed);
         };
-        let object = match self.api(&kind, namespace).get(&reference.name).await {
+        let object = match self.ask(&kind, namespace, &reference.name, Ask::Get).await {
             Ok(object) => object,
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 // A kind that is not served answers without details of an object.
@@ -318,16 +312,15 @@ impl Cluster {
                 return made(Found::Unreadable(format!("{what} cannot be read: {}", words_of(&source))));
             }
         };
-        let claim = Claim::of(object.labels(), uid);
-        let claim = self.living(namespace, claim).await?;
-        let value = serde_json::to_value(&object).unwrap_or_default();
+        let claim = self.living(namespace, Claim::of(&labels_of(&object), uid)).await?;
         let (seen, drifted) = match reference.ownership {
-            Ownership::Fields => (router.read(&value, pair), false),
-            Ownership::Operator => traffic::read_whole(router, reference, &value, pair),
+            Ownership::Fields => (router.read(&object, pair), false),
+            Ownership::Operator => traffic::read_whole(router, reference, &object, pair),
         };
-        let noted = |name: &str| object.annotations().get(&format!("{GROUP}/{name}"));
-        let names_pair = noted("stable-service") == Some(&pair.stable) && noted("canary-service") == Some(&pair.canary);
-        made(Found::Object { claim, names_pair, seen, drifted, backends: backends_of(&value) })
+        let noted = |name: &str| object["metadata"]["annotations"][format!("{GROUP}/{name}")].as_str();
+        let names_pair =
+            noted("stable-service") == Some(&*pair.stable) && noted("canary-service") == Some(&*pair.canary);
+        made(Found::Object { claim, names_pair, seen, drifted, backends: backends_of(&object) })
     }
 
     /// A claim of a Rollout that is gone, or of a former one of the same name, is none.
@@ -335,7 +328,7 @@ impl Cluster {
         let Claim::Foreign(held) = claim else { return Ok(claim) };
         let (name, uid) = held.split_once('/').unwrap_or((&held, ""));
         let holder = self.get(&kinds::rollouts(), namespace, name).await?;
-        let lives = holder.is_some_and(|holder| holder.uid().as_deref() == Some(uid));
+        let lives = holder.is_some_and(|holder| holder["metadata"]["uid"] == uid);
         Ok(if lives { Claim::Foreign(name.to_owned()) } else { Claim::Free })
     }
 }

@@ -1,5 +1,5 @@
 //! One effect, one API write. What was read a moment ago goes along as uid and resourceVersion: a lost race is a conflict.
-use super::{Cluster, Error, facts::HASH_ANNOTATION, key_of, kinds};
+use super::{Ask, Care, Cluster, Error, facts::HASH_ANNOTATION, key_of, kinds};
 use crate::{
     api::{FINALIZER, GROUP, HASH_LABEL, REVISION_LABEL, Rollout},
     plan::{Effect, Map, Target, claim_labels},
@@ -9,8 +9,8 @@ use crate::{
 };
 use futures::future::join_all;
 use kube::{
-    Resource as _, ResourceExt,
-    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+    ResourceExt,
+    api::{ApiResource, DeleteParams},
 };
 use serde_json::{Value, json};
 
@@ -117,17 +117,14 @@ impl Cluster {
                 self.patch(&kinds::replica_sets(), &namespace, set, json!({"spec": {"replicas": replicas}})).await
             }
             Effect::Delete { set } => {
-                let params = kube::api::DeleteParams {
+                let params = DeleteParams {
                     preconditions: Some(kube::api::Preconditions {
                         uid: Some(set.uid.clone()),
                         resource_version: Some(set.resource_version.clone()),
                     }),
-                    ..kube::api::DeleteParams::background()
+                    ..DeleteParams::background()
                 };
-                match self.api(&kinds::replica_sets(), &namespace).delete(&set.name, &params).await {
-                    Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-                    other => other.map(|_| ()),
-                }
+                self.delete(&kinds::replica_sets(), &namespace, &set.name, params).await
             }
             Effect::SetWeights { split, pair, routes } => {
                 let all = join_all(routes.iter().map(|route| self.weigh(&namespace, route, pair, split))).await;
@@ -145,18 +142,9 @@ impl Cluster {
                 let kind = kind_of(route)?;
                 let router = route.router().map_err(unsteerable)?;
                 let whole = router.whole(route, &namespace, pair, split).map_err(unsteerable)?;
-                let path = DynamicObject::url_path(&kind, Some(&namespace));
-                let body = serde_json::to_vec(&whole).map_err(kube::Error::SerdeError)?;
-                let request = kube::core::Request::new(path).create(&PostParams::default(), body);
-                self.strictly(request.map_err(kube::Error::BuildRequest)?).await
+                self.ask(&kind, &namespace, "", Ask::Create(whole, Care::Strict)).await.map(|_| ())
             }
-            Effect::Expire { name } => {
-                let api = self.api(&kinds::actions(), &namespace);
-                match api.delete(name, &kube::api::DeleteParams::default()).await {
-                    Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-                    other => other.map(|_| ()),
-                }
-            }
+            Effect::Expire { name } => self.delete(&kinds::actions(), &namespace, name, DeleteParams::default()).await,
             Effect::KeepTemplate { name, hash, template, deployment } => {
                 let copy = json!({
                     "apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 1, "data": {"template": template},
@@ -168,30 +156,27 @@ impl Cluster {
                 self.create(&kinds::controller_revisions(), &namespace, copy).await
             }
             Effect::ForgetTemplate { name } => {
-                let api = self.api(&kinds::controller_revisions(), &namespace);
-                match api.delete(name, &kube::api::DeleteParams::default()).await {
-                    Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-                    other => other.map(|_| ()),
-                }
+                self.delete(&kinds::controller_revisions(), &namespace, name, DeleteParams::default()).await
             }
         }
     }
 
     async fn create(&self, kind: &ApiResource, namespace: &str, object: Value) -> Result<(), kube::Error> {
-        let object: DynamicObject = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
-        self.api(kind, namespace).create(&PostParams::default(), &object).await.map(|_| ())
+        self.ask(kind, namespace, "", Ask::Create(object, Care::Plain)).await.map(|_| ())
     }
 
-    /// Sends a write that the API server refuses if it names a field that it does not know: a misspelt template would else
-    /// lose that field in silence, and be written again at every look.
-    async fn strictly(&self, mut request: http::Request<Vec<u8>>) -> Result<(), kube::Error> {
-        let uri = request.uri().to_string();
-        let joint = if uri.contains('?') { '&' } else { '?' };
-        *request.uri_mut() = format!("{uri}{joint}fieldValidation=Strict")
-            .parse()
-            .map_err(http::Error::from)
-            .map_err(kube::Error::HttpError)?;
-        self.client.request::<DynamicObject>(request).await.map(|_| ())
+    /// That it is gone already is no mistake.
+    async fn delete(
+        &self,
+        kind: &ApiResource,
+        namespace: &str,
+        name: &str,
+        params: DeleteParams,
+    ) -> Result<(), kube::Error> {
+        match self.ask(kind, namespace, name, Ask::Delete(Box::new(params))).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            other => other.map(|_| ()),
+        }
     }
 
     /// A merge patch that only fits the object as it was read.
@@ -207,7 +192,7 @@ impl Cluster {
             metadata["uid"] = json!(target.uid);
             metadata["resourceVersion"] = json!(target.resource_version);
         }
-        self.api(kind, namespace).patch(&target.name, &PatchParams::default(), &Patch::Merge(change)).await.map(|_| ())
+        self.ask(kind, namespace, &target.name, Ask::Merge(change)).await.map(|_| ())
     }
 
     /// The labels say whose the route is; the annotations tell the admission policy which weights are ours.
@@ -225,17 +210,16 @@ impl Cluster {
             format!("{GROUP}/canary-service"): value(&pair.canary),
         });
         let change = json!({"metadata": {"labels": labels, "annotations": annotations}});
-        let api = self.api(&kind_of(route)?, namespace);
-        api.patch(&route.name, &PatchParams::default(), &Patch::Merge(change)).await.map(|_| ())
+        self.ask(&kind_of(route)?, namespace, &route.name, Ask::Merge(change)).await.map(|_| ())
     }
 
     /// Reads the route, edits our weights where they stand, and sends it all back at the version that was read.
     async fn weigh(&self, namespace: &str, route: &RouteRef, pair: &Pair, split: &Split) -> Result<(), kube::Error> {
-        let api = self.api(&kind_of(route)?, namespace);
+        let kind = kind_of(route)?;
         let router = route.router().map_err(unsteerable)?;
         let mut tries = 0;
         loop {
-            let stored = serde_json::to_value(api.get(&route.name).await?).map_err(kube::Error::SerdeError)?;
+            let stored = self.ask(&kind, namespace, &route.name, Ask::Get).await?;
             let edited = match route.ownership {
                 Ownership::Fields => router.steer(&stored, pair, split.weight),
                 Ownership::Operator => {
@@ -243,20 +227,15 @@ impl Cluster {
                 }
             };
             let Some(edited) = edited.map_err(unsteerable)? else { return Ok(()) };
-            let edited: DynamicObject = serde_json::from_value(edited).map_err(kube::Error::SerdeError)?;
             tries += 1;
-            let written = match route.ownership {
-                Ownership::Fields => api.replace(&route.name, &PostParams::default(), &edited).await.map(|_| ()),
-                Ownership::Operator => {
-                    let path = DynamicObject::url_path(&kind_of(route)?, Some(namespace));
-                    let body = serde_json::to_vec(&edited).map_err(kube::Error::SerdeError)?;
-                    let request = kube::core::Request::new(path).replace(&route.name, &PostParams::default(), body);
-                    self.strictly(request.map_err(kube::Error::BuildRequest)?).await
-                }
+            let care = match route.ownership {
+                Ownership::Fields => Care::Plain,
+                Ownership::Operator => Care::Strict,
             };
+            let written = self.ask(&kind, namespace, &route.name, Ask::Replace(edited, care)).await;
             match written {
                 Err(kube::Error::Api(status)) if status.code == 409 && tries < TRIES => {}
-                other => return other,
+                other => return other.map(|_| ()),
             }
         }
     }

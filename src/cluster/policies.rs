@@ -1,14 +1,10 @@
 //! What the chart's admission policies do at this moment: whether the belt holds, and who vouches for a command's sender.
-use super::{Cluster, Error, key_of, kinds};
+use super::{Ask, Care, Cluster, Error, key_of, kinds};
 use crate::{
     api::{HeldBy, Rollout},
     plan::{Belt, Deployment},
 };
-use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
-use kube::{
-    Api, ResourceExt,
-    api::{DynamicObject, PostParams},
-};
+use kube::ResourceExt;
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -54,8 +50,7 @@ impl Cluster {
 
     /// Whether there is a policy of that name at all; who may not look acts as if there were none.
     pub(super) async fn has_policy(&self, name: &str) -> Result<bool, Error> {
-        let api: Api<ValidatingAdmissionPolicy> = Api::all(self.client.clone());
-        match api.get_opt(name).await {
+        match self.ask_for(&kinds::validating_policies(), "", name).await {
             Ok(found) => Ok(found.is_some()),
             Err(kube::Error::Api(status)) if status.code == 403 => Ok(false),
             Err(source) => Err(Error::Read { what: format!("admission policy {name}"), source: Box::new(source) }),
@@ -73,10 +68,8 @@ impl Cluster {
             },
             "spec": {"replicas": 0, "selector": deployment.selector, "template": deployment.template},
         });
-        let Ok(probe) = serde_json::from_value::<DynamicObject>(probe) else { return Ok(Probe::Passed) };
         let namespace = rollout.namespace().unwrap_or_default();
-        let dry = PostParams { dry_run: true, ..PostParams::default() };
-        match self.api(&kinds::replica_sets(), &namespace).create(&dry, &probe).await {
+        match self.ask(&kinds::replica_sets(), &namespace, "", Ask::Create(probe, Care::Dry)).await {
             Ok(_) => Ok(Probe::Passed),
             Err(kube::Error::Api(status)) if status.message.contains("decides when this Deployment") => {
                 Ok(Probe::Refused)

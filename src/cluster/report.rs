@@ -1,15 +1,13 @@
 //! Writes what was decided where people look: the status, and events.
-use super::{Cluster, Error, Key, key_of, kinds};
+use super::{Ask, Care, Cluster, Error, Key, key_of, kinds};
 use crate::{
     api::{Decision, Handled, Reason, Rollout, RolloutStatus, Sort},
     plan::PendingAction,
     telemetry::WriteLabels,
 };
 use jiff::Timestamp;
-use kube::{
-    Api, ResourceExt,
-    api::{Patch, PatchParams, PostParams},
-};
+use kube::ResourceExt;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -39,10 +37,9 @@ impl Cluster {
     /// # Errors
     /// When the API server refuses it or does not answer; a conflict says that the look it came from is out of date.
     pub async fn write_status(&self, rollout: &Rollout, status: &RolloutStatus) -> Result<Rollout, Error> {
-        let api: Api<Rollout> = Api::namespaced(self.client.clone(), &rollout.namespace().unwrap_or_default());
         let object = Rollout { status: Some(status.clone()), ..rollout.clone() };
         let name = rollout.name_any();
-        let done = api.replace_status(&name, &PostParams::default(), &object).await;
+        let done = self.put_status(&rollout.namespace().unwrap_or_default(), &name, &object).await;
         let outcome = match &done {
             Ok(_) => "ok",
             Err(kube::Error::Api(status)) if status.code == 409 => "conflict",
@@ -56,19 +53,25 @@ impl Cluster {
         })
     }
 
+    async fn put_status(&self, namespace: &str, name: &str, object: &Rollout) -> Result<Rollout, kube::Error> {
+        let object = serde_json::to_value(object).map_err(kube::Error::SerdeError)?;
+        let stored = self.ask(&kinds::rollouts(), namespace, name, Ask::ReplaceStatus(object)).await?;
+        Rollout::deserialize(&*stored).map_err(kube::Error::SerdeError)
+    }
+
     /// Says on a Rollout what keeps the operator from looking at it, as long as it does. The next look that succeeds
     /// writes the rest of the status anew.
     pub async fn say_unreadable(&self, key: &Key, error: &Error) {
         let Error::Read { what, source } = error else { return };
         let kube::Error::Api(answer) = source.as_ref() else { return };
-        let api = self.api(&kinds::rollouts(), key.namespace.as_deref().unwrap_or_default());
         let words = format!("the operator cannot read {what}: {}", answer.message);
         let message: String = words.chars().take(1_000).collect();
         if !(400..500).contains(&answer.code) || !self.refusals.may_say(key, &message) {
             return;
         }
         let status = stalled(Reason::Unreadable, &message, self.now());
-        let done = api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(status)).await;
+        let namespace = key.namespace.as_deref().unwrap_or_default();
+        let done = self.ask(&kinds::rollouts(), namespace, &key.name, Ask::MergeStatus(status)).await;
         self.count_status(done.is_ok());
     }
 
@@ -91,15 +94,18 @@ impl Cluster {
         tokio::spawn(async move {
             let namespace = key.namespace.as_deref().unwrap_or_default();
             let status = stalled(Reason::LookFailed, &message, cluster.now());
-            let api = cluster.api(&kinds::rollouts(), namespace);
-            let params = PatchParams::default();
-            let patch = Patch::Merge(status);
-            let said = tokio::time::timeout(SAYING, api.patch_status(&key.name, &params, &patch)).await;
+            let kind = kinds::rollouts();
+            let said =
+                tokio::time::timeout(SAYING, cluster.ask(&kind, namespace, &key.name, Ask::MergeStatus(status))).await;
             cluster.count_status(matches!(said, Ok(Ok(_))));
             match said {
                 Ok(Ok(rollout)) => {
                     cluster.refusals.failure_is(&key, Some(&message));
-                    let subject = Subject { namespace, name: &key.name, uid: rollout.uid() };
+                    let subject = Subject {
+                        namespace,
+                        name: &key.name,
+                        uid: rollout["metadata"]["uid"].as_str().map(str::to_owned),
+                    };
                     cluster.tell(&subject, Reason::LookFailed, &message);
                 }
                 Ok(Err(error)) => tracing::warn!(rollout = %key, %error, "a failure could not be said"),
@@ -124,8 +130,8 @@ impl Cluster {
             let status = json!({"status": {"outcome": handled.outcome, "message": handled.message}});
             let (cluster, key, name) = (self.clone(), key.clone(), action.name.clone());
             tokio::spawn(async move {
-                let api = cluster.api(&kinds::actions(), key.namespace.as_deref().unwrap_or_default());
-                let done = api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await;
+                let namespace = key.namespace.as_deref().unwrap_or_default();
+                let done = cluster.ask(&kinds::actions(), namespace, &name, Ask::MergeStatus(status)).await;
                 let outcome = if done.is_ok() { "ok" } else { "error" };
                 cluster.telemetry.api_writes.get_or_create(&WriteLabels { effect: "answer", outcome }).inc();
                 if let Err(error) = done {
@@ -161,11 +167,10 @@ impl Cluster {
             },
             "note": message.chars().take(1_000).collect::<String>(),
         });
-        let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.client.clone(), about.namespace);
-        let Ok(event) = serde_json::from_value(event) else { return };
-        let name = about.name.to_owned();
+        let (cluster, name, namespace) = (self.clone(), about.name.to_owned(), about.namespace.to_owned());
         tokio::spawn(async move {
-            if let Err(error) = events.create(&PostParams::default(), &event).await {
+            let event = Ask::Create(event, Care::Plain);
+            if let Err(error) = cluster.ask(&kinds::events(), &namespace, "", event).await {
                 tracing::debug!(rollout = name, %error, "an event could not be published");
             }
         });

@@ -120,7 +120,11 @@ pub async fn run(
 /// When to look again at a Rollout whose look failed: others do not wait for it.
 #[expect(clippy::needless_pass_by_value, reason = "the signature is the runtime's")]
 fn on_error(root: Arc<Root>, error: &Error, context: Arc<Context>) -> Action {
-    let key = key_of(&root);
+    Action::requeue(after_failure(&key_of(&root), root.metadata.generation, error, &context))
+}
+
+/// How long to wait after a look that failed.
+fn after_failure(key: &Key, generation: Option<i64>, error: &Error, context: &Context) -> Duration {
     context
         .cluster
         .telemetry()
@@ -129,15 +133,20 @@ fn on_error(root: Arc<Root>, error: &Error, context: Arc<Context>) -> Action {
         .inc();
     if error.is_conflict() {
         tracing::debug!(rollout = %key, error = error.chain(), "somebody else was faster; looking again");
-        return Action::requeue(Duration::from_millis(50));
+        return Duration::from_millis(50);
     }
-    let wait = if error.is_ours() {
-        context.backoff.quarantine(&key, root.metadata.generation)
-    } else {
-        context.backoff.failed(&key)
-    };
+    let wait = if error.is_ours() { context.backoff.quarantine(key, generation) } else { context.backoff.failed(key) };
     tracing::warn!(rollout = %key, error = error.chain(), again_in_ms = wait.as_millis(), "a look failed");
-    Action::requeue(wait)
+    wait
+}
+
+/// One look, without a controller around it, and when to look again.
+#[cfg(test)]
+pub async fn look(key: &Key, context: &Context) -> Option<Duration> {
+    match reconcile::guarded(context, key).await {
+        Ok(again) => again,
+        Err(error) => Some(after_failure(key, None, &error, context)),
+    }
 }
 
 /// The key of a Rollout as the watch shows it.

@@ -22,8 +22,16 @@ pub async fn reconcile(root: Arc<Root>, context: Arc<Context>) -> Result<Action,
     if let Some(left) = context.backoff.left(&key, root.metadata.generation) {
         return Ok(Action::requeue(left));
     }
+    Ok(guarded(&context, &key).await?.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// The same by name, and when to look again.
+///
+/// # Errors
+/// What kept it from its end; the caller decides when to look again.
+pub async fn guarded(context: &Context, key: &Key) -> Result<Option<Duration>, Error> {
     let begun = Instant::now();
-    let look = AssertUnwindSafe(Box::pin(look(&context.cluster, &key))).catch_unwind();
+    let look = AssertUnwindSafe(Box::pin(look(&context.cluster, key))).catch_unwind();
     let result = match tokio::time::timeout(context.longest_look, look).await {
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => Err(Error::Panicked(words_of(panic.as_ref()))),
@@ -32,23 +40,23 @@ pub async fn reconcile(root: Arc<Root>, context: Arc<Context>) -> Result<Action,
     context.cluster.telemetry().reconcile.observe(begun.elapsed().as_secs_f64());
     match &result {
         Ok(_) => {
-            context.backoff.succeeded(&key);
-            context.cluster.looked_well(&key);
+            context.backoff.succeeded(key);
+            context.cluster.looked_well(key);
         }
         // A single slow look is the API server's, and over before anybody could act on it.
-        Err(Error::TooSlow(_)) if !context.backoff.has_failed(&key) => {}
-        Err(error) if error.is_ours() => context.cluster.say_failed(&key, error),
+        Err(Error::TooSlow(_)) if !context.backoff.has_failed(key) => {}
+        Err(error) if error.is_ours() => context.cluster.say_failed(key, error),
         Err(_) => {}
     }
     result
 }
 
-async fn look(cluster: &Cluster, key: &Key) -> Result<Action, Error> {
+async fn look(cluster: &Cluster, key: &Key) -> Result<Option<Duration>, Error> {
     let seen = match Box::pin(cluster.observe(key)).await {
         Ok(Some(seen)) => seen,
         Ok(None) => {
             forget(cluster, key);
-            return Ok(Action::await_change());
+            return Ok(None);
         }
         Err(error) => {
             cluster.say_unreadable(key, &error).await;
@@ -87,11 +95,7 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Action, Error> {
         tracing::info!(rollout = %key, effect = effect.verb(), object = effect.object(), "performing");
         cluster.perform(&rollout, effect).await?;
     }
-    Ok(match plan.look_again.map(Duration::try_from) {
-        Some(Ok(after)) => Action::requeue(after),
-        Some(Err(_)) => Action::requeue(Duration::ZERO),
-        None => Action::await_change(),
-    })
+    Ok(plan.look_again.map(|after| Duration::try_from(after).unwrap_or_default()))
 }
 
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {

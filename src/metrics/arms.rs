@@ -7,6 +7,7 @@ use promql_parser::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, sync::Mutex};
 
 /// Names that are an arm's alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,10 +69,22 @@ impl Told {
     }
 }
 
+/// So many patterns are kept.
+const KEPT: usize = 1_000;
+
 fn pattern(label: &str, regex: &str) -> Matcher {
+    // What takes longest is to compile it, and the same few are asked for every two seconds.
+    static KNOWN: Mutex<BTreeMap<(String, String), Matcher>> = Mutex::new(BTreeMap::new());
     // An escaped name always is a regular expression; were it not, the matcher would select nothing.
-    Matcher::new_matcher(T_EQL_REGEX, label.into(), regex.to_owned())
-        .unwrap_or_else(|_| Matcher::new(MatchOp::Equal, label, regex))
+    let compiled = || {
+        Matcher::new_matcher(T_EQL_REGEX, label.into(), regex.to_owned())
+            .unwrap_or_else(|_| Matcher::new(MatchOp::Equal, label, regex))
+    };
+    let Ok(mut known) = KNOWN.lock() else { return compiled() };
+    if known.len() >= KEPT {
+        known.clear();
+    }
+    known.entry((label.to_owned(), regex.to_owned())).or_insert_with(compiled).clone()
 }
 
 /// Names of a `ReplicaSet`'s pods: its name and a dash, cut to 58 characters as the API server cuts it, and five more.

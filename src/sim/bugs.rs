@@ -5,7 +5,7 @@ use crate::{
     api::{HASH_LABEL, Phase},
     cluster::Tamper,
     metrics::Seen,
-    plan::{Belt, Effect, Found, Measured, Observed, Plan, Target},
+    plan::{Belt, Claim, Effect, Found, Measured, Observed, Plan, Target},
     traffic::{Acceptance, Apart, RouteSeen, Weights},
     vocab::{Verdict, Weight},
 };
@@ -380,6 +380,67 @@ const MISTAKES: &[Mistake] = &[
         },
     },
     Mistake {
+        name: "an alert has another name at every look",
+        plots: &["bad", "good"],
+        seen: nothing,
+        decided: |seen, plan| {
+            for alert in &mut plan.status.alerts {
+                alert.id = format!("{}{}", alert.id.chars().take(20).collect::<String>(), seen.now.as_millisecond());
+            }
+        },
+    },
+    Mistake {
+        name: "a status grows with every look",
+        plots: &["good", "bad"],
+        seen: nothing,
+        decided: |_, plan| {
+            if let Some(last) = plan.status.decisions.last().cloned() {
+                plan.status.decisions.push(last);
+            }
+        },
+    },
+    Mistake {
+        name: "another Rollout's claim is not looked at",
+        plots: &["rivals"],
+        seen: |seen| {
+            if let Some(deployment) = &mut seen.deployment {
+                deployment.claim = Claim::Ours;
+            }
+            for route in &mut seen.routes {
+                if let Found::Object { claim, .. } = &mut route.found {
+                    *claim = Claim::Ours;
+                }
+            }
+            for service in seen.stable_service.iter_mut().chain(&mut seen.canary_service) {
+                service.ours = true;
+            }
+        },
+        decided: as_decided,
+    },
+    Mistake {
+        name: "every look writes",
+        plots: &["good", "bad"],
+        seen: nothing,
+        decided: |seen, plan| {
+            plan.status.message = format!("looked at {}", seen.now.as_millisecond());
+            plan.look_again = Some(jiff::SignedDuration::from_millis(100));
+        },
+    },
+    Mistake {
+        name: "an abort takes its time",
+        plots: &["bad"],
+        seen: nothing,
+        decided: |seen, plan| {
+            if plan.status.latch.is_some()
+                && matches!(&plan.effect, Some(Effect::SetWeights { split, .. }) if split.weight == Weight::ZERO)
+                && seen.now.as_second() % 20 > 1
+            {
+                plan.effect = None;
+                plan.look_again = Some(jiff::SignedDuration::from_secs(1));
+            }
+        },
+    },
+    Mistake {
         name: "old pods are never ended",
         plots: &["bad", "revert", "good"],
         seen: nothing,
@@ -398,7 +459,7 @@ fn plotted(plot: &str, seed: u64) -> Story {
             let mut story = swarm::with_fault("good", "F15 prom-down", seed);
             story.setting.judged = true;
             story.script.retain(|(at, _)| *at == 0);
-            story.script.push((12_000, super::story::Deed::Prometheus(super::world::prometheus::Mood::Empty)));
+            story.script.push((12_000, super::deeds::Deed::Prometheus(super::world::prometheus::Mood::Empty)));
             story
         }
         "slow" => {

@@ -3,8 +3,10 @@
 //! The checks know the API server's objects as they were at each commit, what the gateway acts on, and nothing of how the
 //! operator came to its decisions.
 use super::{
-    api::Commit,
-    json::Read,
+    api::{Commit, Verb},
+    deeds::RIVAL,
+    json::{Read, canary_of, digest, seek, size, weights_of},
+    stage::NAME,
     world::{
         OPERATOR, deployments,
         plane::{Cause, Plane},
@@ -13,11 +15,15 @@ use super::{
 };
 use serde_json::Value;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
 const HASH: &str = "pod-template-hash";
+/// So many writes within a minute are too many for one flight, with whatever befalls it.
+const MOST_WRITES: usize = 240;
+/// A status larger than this grows with something.
+const LARGEST_STATUS: usize = 48 * 1024;
 const UID_LABEL: &str = "bellwether.dev/rollout-uid";
 
 /// Something that must not be.
@@ -44,7 +50,7 @@ struct Trial {
 }
 
 /// The checks, and what they remember.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Checks {
     objects: Objects,
     /// Nothing keeps the Deployment controller from acting by itself.
@@ -63,6 +69,18 @@ pub struct Checks {
     wanted: Vec<(u64, i64)>,
     /// Commands that were given: promotions excuse a step's short time.
     commands: BTreeSet<String>,
+    /// Alerts that stood in the status, by delivery id.
+    pub promised: BTreeMap<String, String>,
+    /// How often the operator created, updated and deleted objects of each kind.
+    pub written: BTreeMap<(String, Verb), usize>,
+    /// When the operator wrote, within the last minute.
+    writes: VecDeque<u64>,
+    /// When an abort was noted while the route had weight for the canary, and how long it had at the most.
+    latched: Option<u64>,
+    pub longest_abort: u64,
+    /// When the Lease was written last, and the longest that it was not.
+    leased: Option<u64>,
+    pub longest_lease: u64,
     pub violations: Vec<Violation>,
     /// How much was committed beside Leases and Events.
     pub busy: usize,
@@ -95,8 +113,10 @@ impl Checks {
         if !matches!(kind.as_str(), "leases" | "events") {
             self.busy += 1;
         }
-        let text = format!("{at} {} {kind} {} {:?}", commit.user, commit.name, commit.after);
-        self.print = text.bytes().fold(self.print, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let words = [commit.user.as_str(), kind.as_str(), commit.name.as_str()];
+        let who = words.iter().flat_map(|word| word.bytes());
+        let sum = who.fold(self.print ^ at, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        self.print = commit.after.as_ref().map_or(sum, |object| digest(object, sum));
         let key = (kind.clone(), commit.name.clone());
         match &commit.after {
             Some(object) => drop(self.objects.insert(key, object.clone())),
@@ -104,12 +124,21 @@ impl Checks {
         }
         if commit.user == OPERATOR {
             self.tell(commit, at);
+            self.chatter(commit, at);
             self.operator_wrote(commit, plane, at);
         }
         match kind.as_str() {
             "rollouts" => self.rollout(commit, at),
             "replicasets" => {
                 self.ownership(at);
+            }
+            "leases" => {
+                let silent = self.leased.replace(at).map_or(0, |last| at - last);
+                self.longest_lease = self.longest_lease.max(silent);
+            }
+            "httproutes" if commit.after.as_ref().is_none_or(|route| canary_of(route) == 0) => {
+                let since = self.latched.take().map_or(0, |since| at - since);
+                self.longest_abort = self.longest_abort.max(since);
             }
             "pods" => self.remember_ready(commit, at),
             "deployments" => {
@@ -119,8 +148,7 @@ impl Checks {
                     self.wanted.push((at, last));
                 }
                 self.wanted.push((at, wanted));
-                let surplus = self.wanted.len().saturating_sub(16);
-                self.wanted.drain(..surplus);
+                self.wanted.retain(|(time, _)| at.saturating_sub(*time) <= 30_000);
                 self.ownership(at);
             }
             "rolloutactions" if commit.before.is_none() => {
@@ -129,6 +157,22 @@ impl Checks {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The operator never writes for the sake of writing.
+    fn chatter(&mut self, commit: &Commit, at: u64) {
+        if matches!(commit.kind.plural.as_str(), "leases" | "events") {
+            return;
+        }
+        *self.written.entry((commit.kind.plural.clone(), commit.verb)).or_default() += 1;
+        self.writes.push_back(at);
+        while self.writes.front().is_some_and(|first| first + 60_000 < at) {
+            self.writes.pop_front();
+        }
+        if self.writes.len() > MOST_WRITES {
+            self.wrong("L05 bounded chatter", at, format!("{} writes within a minute", self.writes.len()));
+            self.writes.clear();
         }
     }
 
@@ -231,7 +275,7 @@ impl Checks {
                     self.wrong("I2 the Deployment controls one ReplicaSet", at, format!("it controls {controlled:?}"));
                 }
             }
-            let selector = deployment.pointer("/spec/selector/matchLabels");
+            let selector = seek(&deployment, "/spec/selector/matchLabels");
             for set in &sets {
                 if set.controller() == Some(rollout.uid()) {
                     if set.matches(selector) {
@@ -288,11 +332,11 @@ impl Checks {
             self.wrong("I5 of a Deployment only paused and our labels are written", at, format!("{before} -> {after}"));
         }
         if before.is("/spec/paused") && !after.is("/spec/paused") {
-            let template = deployments::plain(&after["spec"]["template"]);
             let uid = after.uid().to_owned();
-            let equal = self
-                .of_kind("replicasets")
-                .any(|set| set.controller() == Some(&uid) && deployments::plain(&set["spec"]["template"]) == template);
+            let equal = self.of_kind("replicasets").any(|set| {
+                set.controller() == Some(&uid)
+                    && deployments::alike(&set["spec"]["template"], &after["spec"]["template"])
+            });
             let rollouts: Vec<Arc<Value>> = self.of_kind("rollouts").cloned().collect();
             let continues =
                 rollouts.iter().any(|rollout| rollout.is_ending() && rollout.text("/spec/onDelete") == "Continue");
@@ -312,14 +356,13 @@ impl Checks {
         if let Some(set) = after
             && before.is_none()
         {
-            let template = deployments::plain(&set["spec"]["template"]);
             let uid = set.controller().unwrap_or_default().to_owned();
             let same = self
                 .of_kind("replicasets")
                 .filter(|other| {
                     other.controller() == Some(&uid)
                         && !other.is_ending()
-                        && deployments::plain(&other["spec"]["template"]) == template
+                        && deployments::alike(&other["spec"]["template"], &set["spec"]["template"])
                 })
                 .count();
             if same > 1 {
@@ -473,11 +516,29 @@ impl Checks {
 
     // ---- what the Rollout says ------------------------------------------------------------------------------------
 
+    /// What a status lists is bounded, and what stands in its outbox keeps its name.
+    fn bounded(&mut self, commit: &Commit, status: &Value, at: u64) {
+        for alert in status.list("/alerts") {
+            let known =
+                self.promised.entry(alert.text("/id").to_owned()).or_insert_with(|| alert.text("/event").to_owned());
+            if known != alert.text("/event") {
+                let what = format!("{} is {known} and {}", alert.text("/id"), alert.text("/event"));
+                self.wrong("an alert has one delivery id", at, what);
+            }
+        }
+        let logs =
+            ["/decisions", "/alerts", "/handled", "/waitingFor", "/conditions"].map(|list| status.list(list).len());
+        if logs.iter().any(|length| *length > 64) || commit.user == OPERATOR && size(status) > LARGEST_STATUS {
+            self.wrong("F32 a status is bounded", at, format!("{logs:?} entries, {} bytes", size(status)));
+        }
+    }
+
     fn rollout(&mut self, commit: &Commit, at: u64) {
         let Some(after) = commit.after.clone() else { return };
         let status = &after["status"];
         let before = commit.before.clone().unwrap_or_default();
         let old = &before["status"];
+        self.bounded(commit, status, at);
         let epoch = status.number("/intent/epoch");
         if commit.user == OPERATOR && epoch != 0 {
             if epoch < self.epoch {
@@ -487,6 +548,15 @@ impl Checks {
         }
         if status.number("/observedGeneration") > after.number("/metadata/generation") {
             self.wrong("S17 an honest status", at, "observedGeneration is ahead of the generation");
+        }
+        if commit.name == RIVAL && !status["flight"].is_null() && self.object("rollouts", NAME).is_some() {
+            self.wrong("a second Rollout moves nothing", at, "it has a revision on trial");
+        }
+        if commit.name == NAME && !status["latch"].is_null() && old["latch"].is_null() {
+            // Once it is being promoted the way back is another one, and takes its time.
+            let on_trial = status["flight"]["promotion"].is_null();
+            let has_weight = on_trial && self.of_kind("httproutes").any(|route| canary_of(route) > 0);
+            self.latched = has_weight.then_some(at);
         }
         let revision = status.text("/flight/revision").to_owned();
         let attempt = status.number("/attempt");
@@ -602,18 +672,4 @@ fn given_up(status: &Value) -> bool {
     let (latch, flight) = (&status["latch"], &status["flight"]);
     let another = status.is("/flight/returns") && latch["candidate"] != flight["candidate"];
     !latch.is_null() && !another
-}
-
-/// The backends of each rule, with their weights.
-pub fn weights_of(route: &Value) -> Vec<Vec<(String, u64)>> {
-    let rules = route.list("/spec/rules").iter();
-    let backends = rules.map(|rule| {
-        let all = rule.list("/backendRefs").iter();
-        all.map(|backend| {
-            let weight = u64::try_from(backend.maybe("/weight").unwrap_or(1)).unwrap_or(0);
-            (backend.text("/name").to_owned(), weight)
-        })
-        .collect()
-    });
-    backends.collect()
 }

@@ -3,7 +3,7 @@ use super::{
     api::{Call, EventFate, Fate, Hooks, Kind, Server, Status},
     dice::Dice,
 };
-use serde_json::Value;
+use bytes::Bytes;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -17,7 +17,7 @@ pub enum Crash {
     Before,
     /// The write is applied, and its answer lost.
     Unanswered,
-    /// The answer arrived.
+    /// The answer arrived, and nothing is asked for after it.
     After,
 }
 
@@ -40,6 +40,10 @@ pub struct Trouble {
     /// Of a thousand events so many end the watch, or say that its version is gone.
     pub closes: u64,
     pub gone: u64,
+    /// Of a thousand events so many are left out where the same object changed again since, or come twice.
+    pub blurred: u64,
+    /// Writes of this kind are refused until then, with this code, by a webhook of somebody's.
+    pub refused: Option<(&'static str, u16, Instant)>,
     /// Watches say nothing until then.
     pub stalled: Option<Instant>,
     /// Reads are answered from so many versions ago, by a replica that lags.
@@ -60,13 +64,16 @@ struct State {
     crash: Option<(u64, Crash)>,
     writes: u64,
     dead: bool,
+    /// The process ends when it asks for the next thing.
+    dying: bool,
+    crashed: bool,
     server: Server,
 }
 
 impl Line {
     /// A line to this API server; `crash` ends the process at its so manieth write.
     pub fn new(server: Server, dice: Dice, crash: Option<(u64, Crash)>, trouble: Trouble) -> Arc<Self> {
-        let state = State { trouble, dice, crash, writes: 0, dead: false, server };
+        let state = State { trouble, dice, crash, writes: 0, dead: false, dying: false, crashed: false, server };
         Arc::new(Self { state: Mutex::new(state), died: Notify::new() })
     }
 
@@ -88,6 +95,16 @@ impl Line {
     pub fn kill_now(&self) {
         self.cut();
         self.died.notify_one();
+    }
+
+    /// Whether the process ended at the write that was asked for.
+    pub fn has_crashed(&self) -> bool {
+        self.state().crashed
+    }
+
+    /// It is counted elsewhere.
+    pub fn forget_crash(&self) {
+        self.state().crashed = false;
     }
 
     /// Whether the process has ended.
@@ -114,6 +131,10 @@ fn is_counted(call: &Call) -> bool {
 impl Hooks for Line {
     fn before(&self, call: &Call) -> Fate {
         let mut state = self.state();
+        if state.dying {
+            state.dead = true;
+            self.died.notify_one();
+        }
         if state.dead {
             return Fate::Hang;
         }
@@ -132,13 +153,24 @@ impl Hooks for Line {
             if let Some((at, crash)) = state.crash
                 && state.writes == at
             {
+                state.crashed = true;
+                if crash == Crash::After {
+                    state.dying = true;
+                    return Fate::PASS;
+                }
                 state.dead = true;
                 self.died.notify_one();
-                return match crash {
-                    Crash::Before => Fate::Hang,
-                    Crash::Unanswered | Crash::After => Fate::Lose { delay: Duration::ZERO },
-                };
+                return if crash == Crash::Before { Fate::Hang } else { Fate::Lose { delay: Duration::ZERO } };
             }
+        }
+        if let Some((plural, code, until)) = trouble.refused
+            && until > now
+            && call.method.writes()
+            && call.plural == plural
+        {
+            let why = "admission webhook \"policy.example\" denied the request: not today";
+            let reason = if code == 403 { "Forbidden" } else { "InternalError" };
+            return Fate::Fail { delay, status: Status::new(code, reason, why) };
         }
         let mut fate = |often: u64| state.dice.permille(often);
         if fate(trouble.broken) {
@@ -161,7 +193,7 @@ impl Hooks for Line {
         }
     }
 
-    fn after(&self, _call: &Call, _answer: &Result<Value, Status>) -> Duration {
+    fn after(&self, _call: &Call, _answer: &Result<Bytes, Status>) -> Duration {
         let mut state = self.state();
         let latency = state.trouble.latency;
         Duration::from_millis(state.dice.range(0, latency.max(1)))
@@ -183,6 +215,8 @@ impl Hooks for Line {
             EventFate::Close
         } else if state.dice.permille(trouble.gone) {
             EventFate::Gone
+        } else if state.dice.permille(trouble.blurred) {
+            if state.dice.permille(500) { EventFate::Skip } else { EventFate::Twice }
         } else {
             EventFate::After(Duration::from_millis(state.dice.range(0, trouble.watch_lag.max(1))))
         }

@@ -127,7 +127,7 @@ impl Fleet {
         &self.world.server
     }
 
-    fn make(&self, plural: &str, object: Value) -> Value {
+    fn make(&self, plural: &str, object: Value) -> Arc<Value> {
         self.world.hand("git").create(plural, NAMESPACE, object).unwrap()
     }
 
@@ -262,7 +262,7 @@ impl Hooks for Silence {
         if silent { Fate::Hang } else { Fate::PASS }
     }
 
-    fn after(&self, _: &Call, _: &Result<Value, Status>) -> Duration {
+    fn after(&self, _: &Call, _: &Result<bytes::Bytes, Status>) -> Duration {
         Duration::ZERO
     }
 
@@ -492,7 +492,7 @@ impl Hooks for NoWatch {
         Fate::PASS
     }
 
-    fn after(&self, _: &Call, _: &Result<Value, Status>) -> Duration {
+    fn after(&self, _: &Call, _: &Result<bytes::Bytes, Status>) -> Duration {
         Duration::from_millis(20)
     }
 
@@ -565,7 +565,7 @@ impl Hooks for Slow {
         Fate::Pass { delay: Duration::from_millis(delay) }
     }
 
-    fn after(&self, call: &Call, _: &Result<Value, Status>) -> Duration {
+    fn after(&self, call: &Call, _: &Result<bytes::Bytes, Status>) -> Duration {
         Duration::from_millis(if call.plural == "leases" && call.method.writes() { 900 } else { 0 })
     }
 

@@ -37,9 +37,41 @@ pub trait Read {
     fn matches(&self, selector: Option<&Value>) -> bool;
 }
 
+/// What stands at a pointer. Other than `Value::pointer` it knows no escapes, and so copies nothing.
+pub fn seek<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
+    pointer.split('/').skip(1).try_fold(value, |value, step| match value {
+        Value::Object(members) => members.get(step),
+        Value::Array(items) => items.get(step.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+/// A number made of all that a value holds: equal values have equal numbers.
+pub fn digest(value: &Value, sum: u64) -> u64 {
+    let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
+    let text = |sum: u64, text: &str| {
+        let chunks = text.as_bytes().chunks(8);
+        let words = chunks.map(|chunk| chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+        words.fold(mix(sum, text.len() as u64), mix)
+    };
+    match value {
+        Value::Null => mix(sum, 1),
+        Value::Bool(set) => mix(sum, 2 + u64::from(*set)),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => mix(sum, whole.cast_unsigned()),
+            (None, broken) => mix(sum, broken.unwrap_or_default().to_bits()),
+        },
+        Value::String(word) => text(sum, word),
+        Value::Array(items) => items.iter().fold(mix(sum, items.len() as u64), |sum, item| digest(item, sum)),
+        Value::Object(members) => {
+            members.iter().fold(mix(sum, members.len() as u64), |sum, (name, member)| digest(member, text(sum, name)))
+        }
+    }
+}
+
 impl Read for Value {
     fn text(&self, pointer: &str) -> &str {
-        self.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+        seek(self, pointer).and_then(Value::as_str).unwrap_or_default()
     }
 
     fn number(&self, pointer: &str) -> i64 {
@@ -47,15 +79,15 @@ impl Read for Value {
     }
 
     fn maybe(&self, pointer: &str) -> Option<i64> {
-        self.pointer(pointer).and_then(Value::as_i64)
+        seek(self, pointer).and_then(Value::as_i64)
     }
 
     fn is(&self, pointer: &str) -> bool {
-        self.pointer(pointer).and_then(Value::as_bool).unwrap_or(false)
+        seek(self, pointer).and_then(Value::as_bool).unwrap_or(false)
     }
 
     fn list(&self, pointer: &str) -> &[Value] {
-        self.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+        seek(self, pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
     fn label(&self, key: &str) -> Option<&str> {
@@ -72,5 +104,35 @@ impl Read for Value {
             return false;
         };
         selector.iter().all(|(key, value)| self.label(key) == value.as_str())
+    }
+}
+
+/// The backends of each rule, with their weights.
+pub fn weights_of(route: &Value) -> Vec<Vec<(String, u64)>> {
+    let rules = route.list("/spec/rules").iter();
+    let backends = rules.map(|rule| {
+        let all = rule.list("/backendRefs").iter();
+        all.map(|backend| {
+            let weight = u64::try_from(backend.maybe("/weight").unwrap_or(1)).unwrap_or(0);
+            (backend.text("/name").to_owned(), weight)
+        })
+        .collect()
+    });
+    backends.collect()
+}
+
+/// The most that a rule of a route sends to the canary.
+pub fn canary_of(route: &Value) -> u64 {
+    let all = weights_of(route).into_iter().flatten();
+    all.filter(|(name, _)| name.ends_with("-canary")).map(|(_, weight)| weight).max().unwrap_or(0)
+}
+
+/// How long a value is when it is written down, or nearly.
+pub fn size(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(size).sum::<usize>() + items.len() + 2,
+        Value::Object(members) => members.iter().map(|(name, member)| name.len() + 4 + size(member)).sum::<usize>() + 2,
+        Value::String(text) => text.len() + 2,
+        _ => 6,
     }
 }

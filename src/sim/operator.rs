@@ -1,32 +1,48 @@
 //! The operator under test: all of it but its outermost shell, which reads flags and opens sockets.
 use super::{
-    api::{Server, Wire},
+    api::{EventFate, Hooks as _, Server, Wire},
     dice::Dice,
     faults::{Crash, Line, Trouble},
-    world::{OPERATOR, Outside},
+    json::Read as _,
+    stage::NAME,
+    world::{NAMESPACE, OPERATOR, Outside},
 };
 use crate::{
-    cluster::{Clock, Cluster, Settings, Shard, Tamper, lease::Terms},
+    cluster::{Clock, Cluster, Key, Settings, Shard, Tamper, lease::Terms},
     controller::{self, Care},
     outbound::{Answer, Failure, Request, Transport},
     telemetry::Telemetry,
 };
-use futures::{FutureExt, channel::mpsc, future::BoxFuture};
+use futures::{FutureExt, StreamExt, channel::mpsc, future::BoxFuture};
 use kube::Client;
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until},
+};
 
 /// The namespace that the operator runs in.
 pub const HOME: &str = "bellwether-system";
 /// How long the Lease is respected.
-const LEASE: Duration = Duration::from_secs(3);
+const LEASE: Duration = Duration::from_secs(6);
+
+/// How a replica reaches the API server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// As it does: with watches, a Lease, and every request over HTTP.
+    #[default]
+    Http,
+    /// Its looks alone, one after the other, with objects as they are stored.
+    Straight,
+}
 
 /// A replica, started again whenever its process ends.
 pub struct Replica {
     name: String,
+    way: Way,
     server: Server,
     outside: Arc<Mutex<Outside>>,
     clock: super::api::Clock,
@@ -45,12 +61,15 @@ struct State {
     starts: u64,
     /// How much the first process wrote until it ended.
     first: Option<u64>,
+    /// How often a process ended at one of its writes.
+    crashed: usize,
 }
 
 impl Replica {
     /// A replica of this name.
     pub fn new(
         name: &str,
+        way: Way,
         server: Server,
         outside: Arc<Mutex<Outside>>,
         clock: super::api::Clock,
@@ -60,6 +79,7 @@ impl Replica {
         let line = Line::new(server.clone(), dice.clone(), None, Trouble::default());
         Arc::new(Self {
             name: name.to_owned(),
+            way,
             server,
             outside,
             clock,
@@ -67,7 +87,7 @@ impl Replica {
             line: Mutex::new(line),
             told: Notify::new(),
             trouble: Mutex::default(),
-            state: Mutex::new(State { dice, crashes: Vec::new(), skew: 0, starts: 0, first: None }),
+            state: Mutex::new(State { dice, crashes: Vec::new(), skew: 0, starts: 0, first: None, crashed: 0 }),
         })
     }
 
@@ -85,6 +105,21 @@ impl Replica {
     /// Its clock is so many milliseconds ahead.
     pub fn skew(&self, by: i64) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).skew = by;
+    }
+
+    /// Its clock is right again, from its next start on, which is now if it was not. By how much it was ahead.
+    pub fn set_right(&self) -> u64 {
+        let was = std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).skew);
+        if was != 0 {
+            self.line().kill_now();
+        }
+        u64::try_from(was).unwrap_or(0)
+    }
+
+    /// At how many of the writes that were asked for a process ended.
+    pub fn crashed(&self) -> usize {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.crashed + usize::from(self.line().has_crashed())
     }
 
     /// The line of the process that lives now.
@@ -124,7 +159,12 @@ impl Replica {
                 _ = process => {}
             }
             // Nothing of it may act any more, whatever tasks it left behind.
-            self.state.lock().unwrap_or_else(PoisonError::into_inner).first.get_or_insert(line.writes());
+            {
+                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                state.first.get_or_insert(line.writes());
+                state.crashed += usize::from(line.has_crashed());
+                line.forget_crash();
+            }
             line.cut();
             sleep(Duration::from_millis(restart)).await;
         }
@@ -134,7 +174,8 @@ impl Replica {
         // The clock of all is the story's; this process sees it askew.
         let story = self.clock.clone();
         let clock = Clock::new(move || story() + jiff::SignedDuration::from_millis(skew));
-        let client = Client::new(Wire::new(self.server.clone(), OPERATOR, line.clone()), HOME);
+        let wire = Wire::new(self.server.clone(), OPERATOR, line.clone());
+        let client = Client::new(wire.clone(), HOME);
         let settings = Settings {
             namespace: HOME.to_owned(),
             identity: self.name.clone(),
@@ -144,18 +185,84 @@ impl Replica {
             tamper: self.tamper.clone(),
         };
         let (wake, wakes) = mpsc::unbounded();
-        let outbound = World { outside: self.outside.clone(), line, clock: self.clock.clone() };
+        let outbound = World { outside: self.outside.clone(), line: line.clone(), clock: self.clock.clone() };
         let cluster = Cluster::new(client, settings, Telemetry::default(), outbound, move |key| {
             let _ = wake.unbounded_send(key);
         });
+        if self.way == Way::Straight {
+            let cluster = cluster.straight(Arc::new(wire));
+            cluster.lead(i32::try_from(starts).unwrap_or(i32::MAX));
+            return looks(cluster, wakes, self.server.clone(), line, self.told.notified()).boxed();
+        }
         let terms = Terms {
             namespace: HOME.to_owned(),
             name: "bellwether".to_owned(),
             identity: format!("{}_{starts}", self.name),
             duration: LEASE,
-            renew: Duration::from_secs(1),
+            renew: Duration::from_secs(2),
         };
         controller::lead(cluster, terms, Care::default(), wakes, || {}, self.told.notified()).boxed()
+    }
+}
+
+/// The kinds whose changes call for a look.
+const LOOKED_AT: &[&str] =
+    &["rollouts", "deployments", "replicasets", "services", "endpointslices", "rolloutactions", "httproutes"];
+/// The least time between two looks.
+const PACE: Duration = Duration::from_millis(5);
+/// The least time between two looks that changes call for.
+const CROWD: Duration = Duration::from_millis(120);
+
+/// One look after the other, whenever something changed or is due.
+async fn looks(
+    cluster: Cluster,
+    mut wakes: mpsc::UnboundedReceiver<Key>,
+    server: Server,
+    line: Arc<Line>,
+    told: impl Future<Output = ()>,
+) -> controller::Ended {
+    let mut told = std::pin::pin!(told);
+    let key = Key::new(NAME).within(NAMESPACE);
+    #[expect(clippy::default_trait_access, reason = "its type is the controller's own")]
+    let context =
+        controller::Context { cluster, backoff: Default::default(), longest_look: Care::default().longest_look };
+    let mut changed = server.changed();
+    let mut read = server.commit_count();
+    loop {
+        let begun = Instant::now();
+        let mut again = controller::look(&key, &context).await;
+        for other in
+            server.list("rollouts", NAMESPACE).iter().map(|rollout| rollout.name()).filter(|name| *name != NAME)
+        {
+            let other = controller::look(&Key::new(other).within(NAMESPACE), &context).await;
+            again = again.into_iter().chain(other).min();
+        }
+        // What follows from a write follows at once; what comes from outside comes in crowds.
+        let least = begun + if again == Some(Duration::ZERO) { PACE } else { CROWD };
+        let mut due = Instant::now() + again.unwrap_or(Duration::from_hours(1));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut told => return controller::Ended::Told,
+                Some(_) = wakes.next() => due = Instant::now(),
+                _ = changed.changed() => {
+                    for commit in server.commits(read) {
+                        read += 1;
+                        if commit.user == OPERATOR || !LOOKED_AT.contains(&commit.kind.plural.as_str()) {
+                            continue;
+                        }
+                        let late = match line.event(&commit.kind, commit.rv) {
+                            EventFate::After(late) | EventFate::Stall(late) => late,
+                            EventFate::Close | EventFate::Gone => Duration::from_secs(1),
+                            EventFate::Skip => continue,
+                            EventFate::Twice => Duration::ZERO,
+                        };
+                        due = due.min(Instant::now() + late);
+                    }
+                }
+                () = sleep_until(due.max(least)) => break,
+            }
+        }
     }
 }
 

@@ -3,12 +3,15 @@ use super::{
     api::{Policies, Server},
     dice::Dice,
     json::Read,
-    operator::{HOME, Replica},
-    world::{NAMESPACE, OPERATOR, Weather, World, hand::Hand},
+    operator::{HOME, Replica, Way},
+    world::{self, NAMESPACE, OPERATOR, Weather, World, hand::Hand},
 };
 use crate::cluster::Tamper;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// The names of the stories' objects.
 pub const NAME: &str = "checkout";
@@ -31,6 +34,16 @@ pub struct Setting {
     pub scale_down_delay: &'static str,
     pub weather: Weather,
     pub replicas_of_operator: usize,
+    /// How the operator reaches the API server.
+    pub way: Way,
+    /// How long a settled world has to stay as it is, in milliseconds.
+    pub quiet: u64,
+    /// Whether the story begins with the Deployment held already.
+    pub held: bool,
+    /// How long a candidate may take to become ready.
+    pub deadline: &'static str,
+    /// How long a comparison that proves nothing is waited for.
+    pub inconclusive: &'static str,
 }
 
 /// Which admission policies are there.
@@ -61,6 +74,41 @@ impl Default for Setting {
             scale_down_delay: "5s",
             weather: Weather::default(),
             replicas_of_operator: 2,
+            way: Way::Http,
+            quiet: 40_000,
+            held: false,
+            deadline: "30s",
+            inconclusive: "20s",
+        }
+    }
+}
+
+impl Setting {
+    fn policies(&self, seed: u64) -> Policies {
+        Policies {
+            belt: self.policies != Policy::None,
+            hold: self.policies == Policy::All,
+            floor: self.policies == Policy::All,
+            route_weights: self.policies == Policy::All,
+            action_author: self.policies == Policy::All,
+            operator: OPERATOR.to_owned(),
+            lag: std::time::Duration::from_millis(Dice::of(seed, "policies").range(0, 400)),
+            ..Policies::default()
+        }
+    }
+
+    /// The setting of its past: what can be changed later is as always.
+    fn of_past(&self) -> Self {
+        Self {
+            replicas: self.replicas,
+            policies: self.policies,
+            judged: self.judged,
+            routed: self.routed,
+            owned: self.owned,
+            weather: if self.routed { Weather::default() } else { self.weather.clone() },
+            way: Way::Straight,
+            replicas_of_operator: 1,
+            ..Self::default()
         }
     }
 }
@@ -86,36 +134,54 @@ impl Stage {
     /// A shop that serves; the operator has not been told of it yet.
     pub async fn set(seed: u64, setting: Setting, tamper: Option<Arc<dyn Tamper>>) -> Self {
         let base: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let begun = tokio::time::Instant::now();
-        let clock: super::api::Clock = Arc::new(move || {
-            base + jiff::SignedDuration::from_millis(i64::try_from(begun.elapsed().as_millis()).unwrap_or(0))
-        });
+        let clock = world::clock(base, tokio::time::Instant::now());
         let server = Server::new(clock.clone());
         server.register_ours();
-        let policies = Policies {
-            belt: setting.policies != Policy::None,
-            hold: setting.policies == Policy::All,
-            floor: setting.policies == Policy::All,
-            route_weights: setting.policies == Policy::All,
-            action_author: setting.policies == Policy::All,
-            operator: OPERATOR.to_owned(),
-            lag: std::time::Duration::from_millis(Dice::of(seed, "policies").range(0, 400)),
-            ..Policies::default()
-        };
-        server.set_policies(policies);
+        // Of no other kind does anybody ask who wrote what.
+        server.note_managers_of(&["services", "httproutes"]);
+        server.set_policies(setting.policies(seed));
         let world = World::new(server.clone(), base, seed, setting.weather.clone());
-        let replicas: Vec<_> = (0..setting.replicas_of_operator)
-            .map(|index| {
-                let dice = Dice::of(seed, &format!("replica {index}"));
-                let name = format!("bellwether-{index}");
-                Replica::new(&name, server.clone(), world.outside.clone(), clock.clone(), dice, tamper.clone())
-            })
-            .collect();
-        let jane = world.hand(USER);
-        let git = world.hand(GIT);
-        let mut stage = Self { world, replicas, setting, jane, git };
+        let mut stage = Self::around(world, seed, setting, tamper.as_ref());
         stage.open().await;
         stage
+    }
+
+    /// People and an operator around a world.
+    fn around(world: World, seed: u64, setting: Setting, tamper: Option<&Arc<dyn Tamper>>) -> Self {
+        let (server, clock) = (world.server.clone(), world.server.clock());
+        let replica = |index: usize| {
+            let dice = Dice::of(seed, &format!("replica {index}"));
+            let name = format!("bellwether-{index}");
+            let (server, outside) = (server.clone(), world.outside.clone());
+            Replica::new(&name, setting.way, server, outside, clock.clone(), dice, tamper.cloned())
+        };
+        let replicas = (0..setting.replicas_of_operator).map(replica).collect();
+        let (jane, git) = (world.hand(USER), world.hand(GIT));
+        Self { world, replicas, setting, jane, git }
+    }
+
+    /// A stage on which the Deployment is held already. Its past is told once for all stories of such a shop; chances, weather
+    /// and what else the Rollout says are the story's own from here on.
+    pub async fn adopted(seed: u64, setting: &Setting, tamper: Option<Arc<dyn Tamper>>) -> Self {
+        let past = Past::of(setting);
+        let mut world = past.world.fork(past.passed, seed);
+        world.weather = setting.weather.clone();
+        world.server.set_policies(setting.policies(seed));
+        let mut stage = Self::around(world, seed, setting.clone(), tamper.as_ref());
+        let (stored, wanted) = (stage.world.server.get("rollouts", NAMESPACE, NAME), stage.rollout());
+        if let Some(stored) = stored {
+            let _ = stage.git.merge("rollouts", &stored, json!({"spec": wanted["spec"]}));
+        }
+        stage.begin();
+        stage.pass(1_000).await;
+        stage
+    }
+
+    /// The operator's processes begin to live.
+    fn begin(&self) {
+        for replica in &self.replicas {
+            tokio::spawn(replica.clone().live());
+        }
     }
 
     async fn open(&mut self) {
@@ -159,13 +225,10 @@ impl Stage {
 
     /// The operator starts, the Rollout is made, the route is prepared: from here on the Deployment is held.
     pub async fn adopt(&mut self) {
-        for replica in &self.replicas {
-            tokio::spawn(replica.clone().live());
-        }
+        self.begin();
         self.git.create("rollouts", NAMESPACE, self.rollout()).unwrap();
         if self.setting.routed && !self.setting.owned {
-            self.until(120_000, |world| phase(world).1.contains("backendRefs") || phase(world).1.contains("route"))
-                .await;
+            self.until(120_000, |world| phase(world).1.contains("backendRefs")).await;
             let route = Self::route(&[("checkout-stable", 100), ("checkout-canary", 0)]);
             let stored = self.world.server.get("httproutes", NAMESPACE, NAME).unwrap();
             self.pass(3_000).await;
@@ -210,7 +273,7 @@ impl Stage {
             json!({
                 "provider": {"kind": "ClusterMetricProvider", "name": "prometheus"},
                 "metrics": [{"name": "errors", "preset": "app/error-rate"}],
-                "onInconclusive": {"after": "20s", "then": "Advance"},
+                "onInconclusive": {"after": self.setting.inconclusive, "then": "Advance"},
             })
         } else {
             json!({"mode": "None"})
@@ -233,7 +296,7 @@ impl Stage {
             "apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": NAME, "namespace": NAMESPACE},
             "spec": {
                 "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME},
-                "traffic": traffic, "steps": self.setting.steps, "progress": {"deadline": "30s"},
+                "traffic": traffic, "steps": self.setting.steps, "progress": {"deadline": self.setting.deadline},
                 "scaleDownDelay": self.setting.scale_down_delay, "onDelete": self.setting.on_delete, "analysis": analysis,
                 "alerts": [{"receiver": {"name": "on-call"}, "on": ["Aborted", "Blocked", "Promoted"]}],
             },
@@ -256,6 +319,40 @@ impl Stage {
             self.pass(200).await;
         }
         true
+    }
+}
+
+/// What happened until a Deployment was held.
+struct Past {
+    world: World,
+    passed: u64,
+}
+
+impl Past {
+    /// The past of a setting.
+    fn of(setting: &Setting) -> Arc<Self> {
+        static KNOWN: Mutex<BTreeMap<String, Arc<Past>>> = Mutex::new(BTreeMap::new());
+        let setting = setting.of_past();
+        let name = format!("{setting:?}");
+        let known = |name: &str| KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        if let Some(past) = known(&name) {
+            return past;
+        }
+        let seed = name.bytes().fold(7, |sum: u64, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        // In a time of its own: a runtime cannot begin within another.
+        let told = std::thread::spawn(move || {
+            fastrand::seed(seed);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            runtime.unwrap().block_on(async {
+                let mut stage = Stage::set(seed, setting, None).await;
+                stage.adopt().await;
+                stage.world.absorb();
+                Self { passed: stage.world.now(), world: stage.world }
+            })
+        });
+        let past = Arc::new(told.join().unwrap());
+        KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(name, past.clone());
+        past
     }
 }
 

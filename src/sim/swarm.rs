@@ -1,17 +1,19 @@
 //! Stories by seed: what is done, and what goes wrong meanwhile, thrown with dice.
 use super::{
+    deeds::{DENIABLE, Deed},
     dice::Dice,
     faults::Crash,
+    operator::Way,
     stage::{Policy, Setting},
-    story::{DENIABLE, Deed, Story},
+    story::Story,
     world::{Weather, prometheus::Mood},
 };
 use serde_json::json;
 
 /// What a story is about, before anything goes wrong.
 pub const PLOTS: &[&str] = &[
-    "good", "bad", "newer", "commands", "deleted", "scaled", "git", "revert", "broken", "idle", "returns", "swap",
-    "apart",
+    "good", "bad", "newer", "commands", "deleted", "scaled", "git", "revert", "broken", "idle", "rivals", "returns",
+    "swap", "apart",
 ];
 
 /// The faults, by name: each can be had alone, and stories mix them.
@@ -19,6 +21,7 @@ pub const FAULTS: &[&str] = &[
     "F01 crash-at-write",
     "F02 stale-cache",
     "F03 time-travel",
+    "F04 unobserved-state",
     "F05 watch-stall",
     "F06 watch-410-relist",
     "F07 rbac-hole",
@@ -33,16 +36,23 @@ pub const FAULTS: &[&str] = &[
     "F16 prom-empty-nan",
     "F17 prom-lag-flap",
     "F18 counter-reset",
+    "F19 no-traffic",
     "F20 route-lag",
     "F21 pods-never-ready",
     "F22 stable-degrades",
     "F23 revision-churn",
     "F24 command-race",
     "F25 delete-mid-step",
+    "F26 admission-deny",
     "F27 hook-down",
+    "F28 poison-object",
+    "F29 promotion-fails",
     "F30 upgrade-mid-step",
     "F33 hands-on",
 ];
+
+/// So much sooner everything happens in a short story.
+const SHORTER: u64 = 6;
 
 /// The story of this seed.
 pub fn story(seed: u64) -> Story {
@@ -53,6 +63,52 @@ pub fn story(seed: u64) -> Story {
     for _ in 0..faults {
         let fault = *dice.pick(FAULTS);
         add(&mut story, fault, &mut dice);
+    }
+    // Most begin where the Deployment is held; others tell how it came to that.
+    story.setting.held = story.crashes.is_empty() && !dice.permille(150);
+    story
+}
+
+/// The story of this seed, told of the decisions alone: every look is the operator's own, with everything around it that
+/// makes a watch, a Lease or a page of HTTP left out; fewer pods, fewer steps, less waiting.
+pub fn short(seed: u64) -> Story {
+    let mut story = story(seed);
+    let mut dice = Dice::of(seed, "short");
+    story.name.push_str(", short");
+    let setting = &mut story.setting;
+    setting.way = Way::Straight;
+    setting.replicas_of_operator = 1;
+    setting.replicas = i64::try_from(dice.range(1, 3)).unwrap_or(2);
+    let steps = dice
+        .pick(&[
+            json!([{"name": "warm", "weight": 0, "observe": "1s"}, {"name": "half", "weight": 50, "observe": "2s"}]),
+            json!([{"name": "all", "weight": 50, "replicas": 2, "observe": "2s"}]),
+        ])
+        .clone();
+    if !setting.owned {
+        setting.steps = steps;
+    }
+    if setting.scale_down_delay == "20s" {
+        setting.scale_down_delay = "1s";
+    }
+    (setting.deadline, setting.inconclusive, setting.quiet) = ("10s", "6s", 16_000);
+    // Most begin where the Deployment is held; those with a crash, and some others, tell how it came to that.
+    setting.held = story.crashes.is_empty() && !dice.permille(30);
+    for (at, deed) in &mut story.script {
+        *at /= SHORTER;
+        match deed {
+            Deed::Outage(_, time)
+            | Deed::Freeze(_, time)
+            | Deed::StallWatches(_, time)
+            | Deed::WatchLag(_, time)
+            | Deed::Refuse(.., time) => *time /= SHORTER,
+            // A short flight has to be longer than what is to be seen in it.
+            Deed::Image(image) if image.contains("crash-after") => *image = "app:v2-crash-after2",
+            _ => {}
+        }
+    }
+    for (at, _) in &mut story.crashes {
+        *at = *at / 2 + 1;
     }
     story
 }
@@ -164,6 +220,10 @@ fn script(plot: &str, dice: &mut Dice) -> Vec<(u64, Deed)> {
             ][usize::try_from(at(0, 5)).unwrap_or(0)];
             vec![(0, Deed::Image(image))]
         }
+        "rivals" => {
+            let (begins, ends) = (at(0, 40_000), at(41_000, 120_000));
+            vec![(0, Deed::Image("app:v2")), (begins, Deed::Rival), (ends, Deed::DeleteRollout("Background"))]
+        }
         "returns" => vec![
             (0, Deed::Image("app:v2")),
             (at(90_000, 200_000), Deed::Image("app:v1")),
@@ -198,6 +258,27 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
         "F03" => {
             push(at, Deed::Behind(which, dice.range(1, 30)));
             push(at + long.min(15_000), Deed::Behind(which, 0));
+        }
+        "F04" => {
+            push(at, Deed::Blur(which, dice.range(50, 600)));
+            push(at, Deed::WatchLag(which, dice.range(0, 4_000)));
+        }
+        "F19" => {
+            let deed = if dice.permille(500) { Deed::Sticky(true) } else { Deed::Rate(dice.range(0, 1)) };
+            push(at, deed);
+            push(at + long, Deed::Sticky(false));
+            push(at + long, Deed::Rate(40));
+        }
+        "F26" => {
+            let plural = *dice.pick(&["httproutes", "replicasets", "rollouts", "services", "deployments"]);
+            let code = *dice.pick(&[403, 500]);
+            push(at, Deed::Refuse(0, plural, code, long));
+            push(at, Deed::Refuse(1, plural, code, long));
+        }
+        "F28" => push(at, Deed::Poison),
+        "F29" => {
+            let image: &&'static str = dice.pick(&["app:v4-only1", "app:v4-only2"]);
+            push(at, Deed::Image(image));
         }
         "F05" => push(at, Deed::StallWatches(which, long * 3)),
         "F06" => {
@@ -311,137 +392,5 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
             push(at, deed);
         }
         _ => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::{
-        collections::BTreeMap,
-        sync::{
-            Mutex,
-            atomic::{AtomicU64, Ordering},
-        },
-        time::Instant,
-    };
-
-    fn number(name: &str, or: u64) -> u64 {
-        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(or)
-    }
-
-    /// What went wrong in stories that are told side by side, in the order of their numbers.
-    fn tell_all(count: u64, story: impl Fn(u64) -> Story + Sync) -> Vec<String> {
-        let show = usize::try_from(number("BELLWETHER_SHOW", 2)).unwrap_or(2);
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let (next, wrong) = (AtomicU64::new(0), Mutex::new(Vec::new()));
-        let rules: Mutex<BTreeMap<&'static str, Vec<u64>>> = Mutex::default();
-        let begun = Instant::now();
-        std::thread::scope(|scope| {
-            for _ in 0..cores {
-                scope.spawn(|| {
-                    loop {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        if at >= count {
-                            return;
-                        }
-                        let story = story(at);
-                        let title =
-                            format!("{} of seed {}: {:?} {:?}", story.name, story.seed, story.script, story.crashes);
-                        match std::panic::catch_unwind(|| story.tell(None)) {
-                            Ok(ending) if ending.violations.is_empty() => {}
-                            Ok(ending) => {
-                                for violation in &ending.violations {
-                                    rules.lock().unwrap().entry(violation.rule).or_default().push(story.seed);
-                                }
-                                wrong.lock().unwrap().push((at, format!("{title}\n{ending}")));
-                            }
-                            Err(_) => wrong.lock().unwrap().push((at, format!("{title}\nit panicked"))),
-                        }
-                    }
-                });
-            }
-        });
-        let took = begun.elapsed().as_secs_f64();
-        let mut wrong = wrong.into_inner().unwrap();
-        wrong.sort();
-        for (_, text) in wrong.iter().take(show) {
-            println!("\n======== {text}");
-        }
-        for (rule, seeds) in rules.into_inner().unwrap() {
-            println!("{rule}: {} ({:?})", seeds.len(), &seeds[..seeds.len().min(12)]);
-        }
-        #[expect(clippy::cast_precision_loss, reason = "counts")]
-        let rate = count as f64 / took;
-        println!("{count} stories, {} with violations, {took:.1} s, {rate:.1} stories a second", wrong.len());
-        wrong.into_iter().map(|(_, text)| text).collect()
-    }
-
-    /// `hack/simulate` runs this with other numbers.
-    #[test]
-    fn stories_of_all_kinds_violate_nothing() {
-        let (from, count) = (number("BELLWETHER_FIRST_SEED", 1), number("BELLWETHER_SEEDS", 60));
-        println!("seeds {from} to {}", from + count - 1);
-        assert!(tell_all(count, |at| story(from + at)).is_empty());
-    }
-
-    #[test]
-    fn each_plot_without_a_fault_violates_nothing() {
-        let seeds = number("BELLWETHER_SEEDS", 2);
-        let count = u64::try_from(PLOTS.len()).unwrap() * seeds;
-        let wrong = tell_all(count, |at| {
-            let (plot, seed) = (PLOTS[usize::try_from(at / seeds).unwrap()], 9_000 + at % seeds);
-            Story { name: format!("{plot} without a fault"), ..plotted(plot, seed) }
-        });
-        assert!(wrong.is_empty());
-    }
-
-    #[test]
-    fn each_fault_alone_violates_nothing() {
-        let all: Vec<(&str, &str)> =
-            ["good", "bad"].iter().flat_map(|plot| FAULTS.iter().map(|fault| (*plot, *fault))).collect();
-        let count = u64::try_from(all.len()).unwrap();
-        let wrong = tell_all(count, |at| {
-            let (plot, fault) = all[usize::try_from(at).unwrap()];
-            with_fault(plot, fault, 7_000 + at)
-        });
-        assert!(wrong.is_empty());
-    }
-
-    /// With one replica, whose every write is counted.
-    fn alone(plot: &str, seed: u64) -> Story {
-        let mut story = plotted(plot, seed);
-        story.setting.replicas_of_operator = 1;
-        story
-    }
-
-    /// Every write of a story, and each way in which a process can end at it; `cargo test` takes some of them.
-    #[test]
-    fn a_crash_at_any_write_violates_nothing() {
-        let every = number("BELLWETHER_CRASH_EVERY", 17);
-        let mut all = Vec::new();
-        for (plot, seed) in
-            [("good", 11), ("bad", 12), ("revert", 13), ("deleted", 14), ("returns", 15), ("swap", 16), ("apart", 17)]
-        {
-            let writes = alone(plot, seed).tell(None).first_process;
-            assert!(writes > 10, "{plot} has {writes} writes");
-            let points = (1..=writes)
-                .flat_map(|at| [Crash::Before, Crash::Unanswered, Crash::After].map(|how| (plot, seed, at, how)));
-            all.extend(points);
-        }
-        let all: Vec<_> = all.into_iter().step_by(usize::try_from(every).unwrap()).collect();
-        let wrong = tell_all(u64::try_from(all.len()).unwrap(), |at| {
-            let (plot, seed, write, how) = all[usize::try_from(at).unwrap()];
-            Story { crashes: vec![(write, how)], ..alone(plot, seed) }
-        });
-        assert!(wrong.is_empty());
-    }
-
-    #[test]
-    fn one_seed_is_one_story() {
-        for seed in [3, 17] {
-            let (one, other) = (story(seed).tell(None), story(seed).tell(None));
-            assert_eq!((one.print, one.commits, one.told), (other.print, other.commits, other.told), "seed {seed}");
-        }
     }
 }

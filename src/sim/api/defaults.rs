@@ -2,11 +2,15 @@
 use super::{Kind, schema, store::Meta as _};
 use serde_json::{Value, json};
 
-/// Sets a member that is not there.
-fn or(value: &mut Value, member: &str, default: Value) {
-    if let Some(members) = value.as_object_mut() {
-        members.entry(member.to_owned()).or_insert(default);
-    }
+/// Sets a member that is not there; only then is the default made.
+macro_rules! or {
+    ($value:expr, $member:expr, $default:expr $(,)?) => {
+        if let Some(members) = ($value).as_object_mut()
+            && !members.contains_key($member)
+        {
+            members.insert($member.to_owned(), $default);
+        }
+    };
 }
 
 fn each(value: &mut Value, member: &str, change: impl FnMut(&mut Value)) {
@@ -83,7 +87,7 @@ fn without_empties(value: &mut Value) {
 }
 
 /// Fills in what a client left out. `extra` is what a newer server fills in beside it, in templates of pods.
-pub(super) fn fill(kind: &Kind, object: &mut Value, extra: &[Value]) {
+pub(super) fn fill(kind: &Kind, part: &str, object: &mut Value, extra: &[Value]) {
     match (kind.group.as_str(), kind.plural.as_str()) {
         ("apps", "deployments") => {
             deployment(object);
@@ -96,27 +100,31 @@ pub(super) fn fill(kind: &Kind, object: &mut Value, extra: &[Value]) {
             template(&mut object["spec"]["template"], extra);
         }
         ("apps", "replicasets") => {
-            or(object, "spec", json!({}));
-            or(&mut object["spec"], "replicas", json!(1));
+            or!(object, "spec", json!({}));
+            or!(&mut object["spec"], "replicas", json!(1));
             template(&mut object["spec"]["template"], extra);
         }
         ("", "pods") => {
             pod_spec(&mut object["spec"], extra);
-            or(&mut object["spec"], "enableServiceLinks", json!(true));
+            or!(&mut object["spec"], "enableServiceLinks", json!(true));
         }
         ("", "services") => service(object),
-        ("", "secrets") => or(object, "type", json!("Opaque")),
+        ("", "secrets") => {
+            or!(object, "type", json!("Opaque"));
+        }
         ("gateway.networking.k8s.io", "httproutes") => {
-            or(&mut object["spec"], "rules", json!([{}]));
+            or!(&mut object["spec"], "rules", json!([{}]));
             route(object, &json!([{"path": {"type": "PathPrefix", "value": "/"}}]));
         }
         ("gateway.networking.k8s.io", "grpcroutes") => route(object, &Value::Null),
-        ("autoscaling", "horizontalpodautoscalers") => or(&mut object["spec"], "minReplicas", json!(1)),
+        ("autoscaling", "horizontalpodautoscalers") => {
+            or!(&mut object["spec"], "minReplicas", json!(1));
+        }
         _ => {}
     }
     without_nulls(object);
     match &kind.custom {
-        Some(custom) if custom.schema.is_object() => schema::complete(object, &custom.schema),
+        Some(custom) if custom.schema.is_object() => schema::complete(object, &custom.schema, part),
         Some(_) => {}
         // What it holds is nobody's business.
         None if kind.plural == "controllerrevisions" => {}
@@ -157,7 +165,7 @@ pub(super) fn begin(kind: &Kind, object: &mut Value) {
             members.insert("spec".to_owned(), json!({"finalizers": ["kubernetes"]}));
             members.insert("status".to_owned(), json!({"phase": "Active"}));
             let name = object.name().to_owned();
-            or(&mut object["metadata"], "labels", json!({}));
+            or!(&mut object["metadata"], "labels", json!({}));
             object["metadata"]["labels"]["kubernetes.io/metadata.name"] = json!(name);
         }
         _ => {}
@@ -165,25 +173,25 @@ pub(super) fn begin(kind: &Kind, object: &mut Value) {
 }
 
 fn deployment(object: &mut Value) {
-    or(object, "spec", json!({}));
+    or!(object, "spec", json!({}));
     let spec = &mut object["spec"];
-    or(spec, "replicas", json!(1));
-    or(spec, "revisionHistoryLimit", json!(10));
-    or(spec, "progressDeadlineSeconds", json!(600));
-    or(spec, "strategy", json!({}));
+    or!(spec, "replicas", json!(1));
+    or!(spec, "revisionHistoryLimit", json!(10));
+    or!(spec, "progressDeadlineSeconds", json!(600));
+    or!(spec, "strategy", json!({}));
     let strategy = &mut spec["strategy"];
-    or(strategy, "type", json!("RollingUpdate"));
+    or!(strategy, "type", json!("RollingUpdate"));
     if strategy["type"] == "RollingUpdate" {
-        or(strategy, "rollingUpdate", json!({}));
-        or(&mut strategy["rollingUpdate"], "maxSurge", json!("25%"));
-        or(&mut strategy["rollingUpdate"], "maxUnavailable", json!("25%"));
+        or!(strategy, "rollingUpdate", json!({}));
+        or!(&mut strategy["rollingUpdate"], "maxSurge", json!("25%"));
+        or!(&mut strategy["rollingUpdate"], "maxUnavailable", json!("25%"));
     }
 }
 
 fn template(template: &mut Value, extra: &[Value]) {
     if template.is_object() {
-        or(template, "metadata", json!({}));
-        or(template, "spec", json!({}));
+        or!(template, "metadata", json!({}));
+        or!(template, "spec", json!({}));
         pod_spec(&mut template["spec"], extra);
     }
 }
@@ -192,22 +200,18 @@ fn pod_spec(spec: &mut Value, extra: &[Value]) {
     if !spec.is_object() {
         return;
     }
-    for (member, default) in [
-        ("restartPolicy", json!("Always")),
-        ("dnsPolicy", json!("ClusterFirst")),
-        ("terminationGracePeriodSeconds", json!(30)),
-        ("schedulerName", json!("default-scheduler")),
-        ("securityContext", json!({})),
-    ] {
-        or(spec, member, default);
-    }
+    or!(spec, "restartPolicy", json!("Always"));
+    or!(spec, "dnsPolicy", json!("ClusterFirst"));
+    or!(spec, "terminationGracePeriodSeconds", json!(30));
+    or!(spec, "schedulerName", json!("default-scheduler"));
+    or!(spec, "securityContext", json!({}));
     for list in ["containers", "initContainers"] {
         each(spec, list, container);
     }
     each(spec, "volumes", |volume| {
         for source in ["configMap", "secret", "projected", "downwardAPI"] {
             if volume[source].is_object() {
-                or(&mut volume[source], "defaultMode", json!(420));
+                or!(&mut volume[source], "defaultMode", json!(420));
             }
         }
     });
@@ -220,38 +224,40 @@ fn container(container: &mut Value) {
     let image = container.text("image");
     let tag = image.rsplit('/').next().unwrap_or_default().split_once(':').map_or("latest", |(_, tag)| tag);
     let policy = if tag == "latest" && !image.contains('@') { "Always" } else { "IfNotPresent" };
-    or(container, "imagePullPolicy", json!(policy));
-    or(container, "terminationMessagePath", json!("/dev/termination-log"));
-    or(container, "terminationMessagePolicy", json!("File"));
-    or(container, "resources", json!({}));
-    each(container, "ports", |port| or(port, "protocol", json!("TCP")));
+    or!(container, "imagePullPolicy", json!(policy));
+    or!(container, "terminationMessagePath", json!("/dev/termination-log"));
+    or!(container, "terminationMessagePolicy", json!("File"));
+    or!(container, "resources", json!({}));
+    each(container, "ports", |port| {
+        or!(port, "protocol", json!("TCP"));
+    });
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = container.get_mut(probe).filter(|probe| probe.is_object()) else { continue };
-        or(probe, "timeoutSeconds", json!(1));
-        or(probe, "periodSeconds", json!(10));
-        or(probe, "successThreshold", json!(1));
-        or(probe, "failureThreshold", json!(3));
+        or!(probe, "timeoutSeconds", json!(1));
+        or!(probe, "periodSeconds", json!(10));
+        or!(probe, "successThreshold", json!(1));
+        or!(probe, "failureThreshold", json!(3));
         if let Some(get) = probe.get_mut("httpGet") {
-            or(get, "path", json!("/"));
-            or(get, "scheme", json!("HTTP"));
+            or!(get, "path", json!("/"));
+            or!(get, "scheme", json!("HTTP"));
         }
     }
 }
 
 fn service(object: &mut Value) {
-    or(object, "spec", json!({}));
+    or!(object, "spec", json!({}));
     let spec = &mut object["spec"];
-    or(spec, "type", json!("ClusterIP"));
-    or(spec, "sessionAffinity", json!("None"));
+    or!(spec, "type", json!("ClusterIP"));
+    or!(spec, "sessionAffinity", json!("None"));
     each(spec, "ports", |port| {
-        or(port, "protocol", json!("TCP"));
-        let number = port["port"].clone();
-        or(port, "targetPort", number);
+        or!(port, "protocol", json!("TCP"));
+        let number = port["port"].as_u64();
+        or!(port, "targetPort", json!(number));
     });
     if spec["type"] != "ExternalName" {
-        or(spec, "internalTrafficPolicy", json!("Cluster"));
-        or(spec, "ipFamilies", json!(["IPv4"]));
-        or(spec, "ipFamilyPolicy", json!("SingleStack"));
+        or!(spec, "internalTrafficPolicy", json!("Cluster"));
+        or!(spec, "ipFamilies", json!(["IPv4"]));
+        or!(spec, "ipFamilyPolicy", json!("SingleStack"));
     }
 }
 
@@ -279,45 +285,47 @@ pub(super) fn address(object: &mut Value, old: Option<&Value>, next: &mut u64) {
 
 fn route(object: &mut Value, matches: &Value) {
     each(&mut object["spec"], "parentRefs", |parent| {
-        or(parent, "group", json!("gateway.networking.k8s.io"));
-        or(parent, "kind", json!("Gateway"));
+        or!(parent, "group", json!("gateway.networking.k8s.io"));
+        or!(parent, "kind", json!("Gateway"));
     });
     if let Some(status) = object.get_mut("status") {
         each(status, "parents", |parent| {
             if let Some(parent) = parent.get_mut("parentRef") {
-                or(parent, "group", json!("gateway.networking.k8s.io"));
-                or(parent, "kind", json!("Gateway"));
+                or!(parent, "group", json!("gateway.networking.k8s.io"));
+                or!(parent, "kind", json!("Gateway"));
             }
         });
     }
     let backend = |backend: &mut Value| {
-        or(backend, "group", json!(""));
-        or(backend, "kind", json!("Service"));
-        or(backend, "weight", json!(1));
+        or!(backend, "group", json!(""));
+        or!(backend, "kind", json!("Service"));
+        or!(backend, "weight", json!(1));
     };
     each(&mut object["spec"], "rules", |rule| {
         if !matches.is_null() {
-            or(rule, "matches", matches.clone());
+            or!(rule, "matches", matches.clone());
         }
         each(rule, "backendRefs", backend);
         each(rule, "matches", |found| {
             if matches.is_null() {
                 if let Some(method) = found.get_mut("method") {
-                    or(method, "type", json!("Exact"));
+                    or!(method, "type", json!("Exact"));
                 }
             } else {
-                or(found, "path", json!({}));
-                or(&mut found["path"], "type", json!("PathPrefix"));
-                or(&mut found["path"], "value", json!("/"));
+                or!(found, "path", json!({}));
+                or!(&mut found["path"], "type", json!("PathPrefix"));
+                or!(&mut found["path"], "value", json!("/"));
             }
             for list in ["headers", "queryParams"] {
-                each(found, list, |condition| or(condition, "type", json!("Exact")));
+                each(found, list, |condition| {
+                    or!(condition, "type", json!("Exact"));
+                });
             }
         });
         each(rule, "filters", |filter| {
             if let Some(mirror) = filter.get_mut("requestMirror").and_then(|mirror| mirror.get_mut("backendRef")) {
-                or(mirror, "group", json!(""));
-                or(mirror, "kind", json!("Service"));
+                or!(mirror, "group", json!(""));
+                or!(mirror, "kind", json!("Service"));
             }
         });
     });

@@ -14,7 +14,7 @@ pub(super) const FOREGROUND: &str = "foregroundDeletion";
 pub(super) const ORPHAN: &str = "orphan";
 
 impl State {
-    pub(super) fn delete(&mut self, ask: &Ask<'_>) -> Result<Value, Status> {
+    pub(super) fn delete(&mut self, ask: &Ask<'_>) -> Result<Arc<Value>, Status> {
         if !ask.call.part().is_empty() {
             return Err(Status::not_allowed());
         }
@@ -29,7 +29,7 @@ impl State {
         self.delete_object(ask, &old)
     }
 
-    pub(super) fn delete_object(&mut self, ask: &Ask<'_>, old: &Arc<Value>) -> Result<Value, Status> {
+    pub(super) fn delete_object(&mut self, ask: &Ask<'_>, old: &Arc<Value>) -> Result<Arc<Value>, Status> {
         let (kind, options) = (&ask.kind, &ask.call.options);
         let name = old.name();
         if kind.is("", "namespaces") && matches!(name, "default" | "kube-system" | "kube-public") {
@@ -45,7 +45,7 @@ impl State {
             asked => grace_of(old, asked),
         };
         if is_pod && old.is_ending() && before > 0 && grace >= before {
-            return Ok((**old).clone());
+            return Ok(old.clone());
         }
         let mut old = old.clone();
         let mut new = (*old).clone();
@@ -62,22 +62,24 @@ impl State {
             let old = &old;
             mark(ask, old, &mut new, grace);
             if new == **old || options.dry_run {
-                return Ok(new);
+                return Ok(Arc::new(new));
             }
             let made = self.commit(ask.user, part_of(ask), ask.table, Some(old.clone()), Some(new));
-            return Ok(made.map(|made| (*made).clone()).unwrap_or_default());
+            return Ok(made.unwrap_or_default());
         }
         if !options.dry_run {
             self.commit(ask.user, None, ask.table, Some(old.clone()), None);
         }
         if kind.answers_with_deleted() {
-            return Ok((*old).clone());
+            return Ok(old);
         }
         let mut details = json!({"name": name, "kind": kind.plural, "uid": old.uid()});
         if !kind.group.is_empty() {
             details["group"] = json!(kind.group);
         }
-        Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}))
+        let status =
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
+        Ok(Arc::new(status))
     }
 }
 

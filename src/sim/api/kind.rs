@@ -1,7 +1,7 @@
 //! The kinds that are served, and what is known of each: its names, its subresources, its habits.
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A kind of objects.
 #[derive(Clone, Debug, PartialEq)]
@@ -191,5 +191,7 @@ pub fn routes() -> Vec<Kind> {
 
 /// Our own kinds, from the definitions that are shipped.
 pub fn ours() -> Vec<Kind> {
-    crate::api::definitions().iter().filter_map(Kind::defined).collect()
+    // Schemas take long to write down, and every story's server needs them.
+    static OURS: OnceLock<Vec<Kind>> = OnceLock::new();
+    OURS.get_or_init(|| crate::api::definitions().iter().filter_map(Kind::defined).collect()).clone()
 }

@@ -19,6 +19,8 @@ mod select;
 mod serve;
 mod status;
 mod store;
+mod straight;
+mod texts;
 mod validate;
 mod watch;
 mod weights;
@@ -35,6 +37,7 @@ pub use status::Status;
 pub use store::{Commit, Meta, Verb};
 pub use wire::{Calm, EventFate, Fate, Hooks, Wire};
 
+use bytes::Bytes;
 use serde_json::Value;
 use std::sync::{Arc, Mutex, MutexGuard};
 use store::State;
@@ -64,6 +67,16 @@ impl Server {
             made.expect("an empty server takes its first namespaces");
         }
         server
+    }
+
+    /// What time it is.
+    pub fn clock(&self) -> Clock {
+        self.state().clock.clone()
+    }
+
+    /// Another server with the same past, and a future of its own.
+    pub fn fork(&self, clock: Clock) -> Self {
+        Self(Arc::new(Mutex::new(self.state().fork(clock))))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -117,25 +130,47 @@ impl Server {
     ///
     /// # Errors
     /// When the server refuses it.
-    pub fn request(&self, user: &str, mut call: Call) -> Result<Value, Status> {
+    pub fn request(&self, user: &str, call: Call) -> Result<Value, Status> {
+        self.send(user, call).map(Arc::unwrap_or_clone)
+    }
+
+    /// The same, without a copy of an answer that is an object as it is stored.
+    ///
+    /// # Errors
+    /// When the server refuses it.
+    pub fn send(&self, user: &str, mut call: Call) -> Result<Arc<Value>, Status> {
+        let mut state = self.state();
         // Over HTTP an object of a custom kind has to say what it is; here the path is enough.
         if matches!(call.method, Method::Create | Method::Update | Method::Patch(PatchType::Apply))
             && call.body.is_object()
+            && let Ok(table) = state.table_at(&call.api_version, &call.plural)
         {
-            let state = self.state();
-            if let Ok(table) = state.table_at(&call.api_version, &call.plural) {
-                let kind = &state.tables[table].kind;
-                for (member, said) in [("kind", kind.kind.clone()), ("apiVersion", kind.api_version())] {
-                    call.body.as_object_mut().map(|body| body.entry(member).or_insert(said.into()));
-                }
+            let kind = &state.tables[table].kind;
+            for (member, said) in [("kind", kind.kind.clone()), ("apiVersion", kind.api_version())] {
+                call.body.as_object_mut().map(|body| body.entry(member).or_insert(said.into()));
             }
         }
-        self.answer(user, &call, None)
+        state.answer(user, &call, None)
     }
 
-    /// The same, with reads from an older version.
-    pub(crate) fn answer(&self, user: &str, call: &Call, version: Option<u64>) -> Result<Value, Status> {
-        self.state().answer(user, call, version)
+    /// The same as it is sent over the wire, with reads from an older version.
+    pub(crate) fn page(&self, user: &str, call: &Call, version: Option<u64>) -> Result<Bytes, Status> {
+        self.state().page(user, call, version)
+    }
+
+    /// The same as it is stored.
+    pub(crate) fn answer(&self, user: &str, call: &Call, version: Option<u64>) -> Result<Arc<Value>, Status> {
+        self.state().counted(user, call, version)
+    }
+
+    /// What a list finds.
+    pub(crate) fn select(&self, user: &str, call: &Call, version: Option<u64>) -> Result<Vec<Arc<Value>>, Status> {
+        self.state().select(user, call, version)
+    }
+
+    /// From now on the managers of fields are noted for these kinds only.
+    pub fn note_managers_of(&self, plurals: &[&str]) {
+        self.state().managed = Some(plurals.iter().map(|plural| (*plural).to_owned()).collect());
     }
 
     /// Whether what a request is about is there.
@@ -147,13 +182,18 @@ impl Server {
     }
 
     /// Everything committed, in order, from this place on.
-    pub fn commits(&self, from: usize) -> Vec<Commit> {
-        self.state().log.get(from..).map(<[Commit]>::to_vec).unwrap_or_default()
+    pub fn commits(&self, from: usize) -> Vec<Arc<Commit>> {
+        self.state().log.get(from..).map(<[_]>::to_vec).unwrap_or_default()
     }
 
     /// How much was committed.
     pub fn commit_count(&self) -> usize {
         self.state().log.len()
+    }
+
+    /// How much was asked over wires, beside watches.
+    pub fn asked(&self) -> usize {
+        self.state().asked
     }
 
     /// The newest version.

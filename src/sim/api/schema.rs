@@ -7,12 +7,16 @@ use std::{
 };
 
 /// Drops what the schema does not know, and fills in what it has a default for.
-pub(super) fn complete(object: &mut Value, schema: &Value) {
+pub(super) fn complete(object: &mut Value, schema: &Value, part: &str) {
     let Some(members) = object.as_object_mut() else { return };
     let properties = &schema["properties"];
     members
         .retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata") || !properties[name].is_null());
     for (name, schema) in properties.as_object().into_iter().flatten().filter(|(name, _)| *name != "metadata") {
+        // What is stored is complete already.
+        if !part.is_empty() && name != part {
+            continue;
+        }
         below(members, name, schema);
     }
 }
@@ -61,7 +65,8 @@ pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(),
     }
     for (member, schema) in schema["properties"].as_object().into_iter().flatten() {
         if let Some(value) = new.get(member).filter(|_| member != "metadata") {
-            fits(member, old.and_then(|old| old.get(member)), value, schema).map_err(refuse)?;
+            fits(Path { above: None, step: Step::Member(member) }, old.and_then(|old| old.get(member)), value, schema)
+                .map_err(refuse)?;
         }
     }
     for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
@@ -74,11 +79,37 @@ pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(),
 
 type Wrong = (String, String);
 
-fn fits(path: &str, old: Option<&Value>, new: &Value, schema: &Value) -> Result<(), Wrong> {
+/// Where a value is; written out only when something is wrong with it.
+#[derive(Clone, Copy)]
+struct Path<'a> {
+    above: Option<&'a Path<'a>>,
+    step: Step<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Member(&'a str),
+    Item(usize),
+}
+
+impl std::fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(above) = self.above {
+            above.fmt(f)?;
+        }
+        match (self.above, self.step) {
+            (None, Step::Member(name)) => f.write_str(name),
+            (Some(_), Step::Member(name)) => write!(f, ".{name}"),
+            (_, Step::Item(at)) => write!(f, "[{at}]"),
+        }
+    }
+}
+
+fn fits(path: Path<'_>, old: Option<&Value>, new: &Value, schema: &Value) -> Result<(), Wrong> {
     if old == Some(new) {
         return Ok(());
     }
-    let wrong = |why: String| Err((path.to_owned(), why));
+    let wrong = |why: String| Err((path.to_string(), why));
     if !has_type(new, schema) {
         let (is, wanted) = (type_of(new), schema.text("type"));
         return wrong(format!("Invalid value: \"{is}\": {path} in body must be of type {wanted}: \"{is}\""));
@@ -115,8 +146,9 @@ fn fits(path: &str, old: Option<&Value>, new: &Value, schema: &Value) -> Result<
                     items.len()
                 ));
             }
+            let inner = &schema["items"];
             for (at, item) in items.iter().enumerate() {
-                fits(&format!("{path}[{at}]"), None, item, &schema["items"])?;
+                fits(Path { above: Some(&path), step: Step::Item(at) }, None, item, inner)?;
             }
         }
         Value::Object(members) => {
@@ -127,7 +159,12 @@ fn fits(path: &str, old: Option<&Value>, new: &Value, schema: &Value) -> Result<
             }
             for (name, value) in members {
                 let known = schema["properties"].get(name).unwrap_or(&schema["additionalProperties"]);
-                fits(&format!("{path}.{name}"), old.and_then(|old| old.get(name)), value, known)?;
+                fits(
+                    Path { above: Some(&path), step: Step::Member(name) },
+                    old.and_then(|old| old.get(name)),
+                    value,
+                    known,
+                )?;
             }
             let alternatives = schema["oneOf"].as_array();
             if let Some(alternatives) = alternatives
@@ -180,8 +217,8 @@ fn type_of(value: &Value) -> &'static str {
     }
 }
 
-fn text_fits(path: &str, text: &str, schema: &Value) -> Result<(), Wrong> {
-    let wrong = |why: String| Err((path.to_owned(), why));
+fn text_fits(path: Path<'_>, text: &str, schema: &Value) -> Result<(), Wrong> {
+    let wrong = |why: String| Err((path.to_string(), why));
     let limit = |name: &str| schema[name].as_u64().and_then(|limit| usize::try_from(limit).ok());
     let length = text.chars().count();
     if let Some(most) = limit("maxLength").filter(|most| length > *most) {

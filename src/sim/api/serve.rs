@@ -3,7 +3,9 @@ use super::{
     Call, Kind, Method, Status,
     select::{self, Selector},
     store::{Meta as _, State},
+    texts::{Form, Texts},
 };
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
@@ -98,14 +100,14 @@ impl State {
     }
 
     /// One request.
-    pub(super) fn answer(&mut self, user: &str, call: &Call, version: Option<u64>) -> Result<Value, Status> {
+    pub(super) fn answer(&mut self, user: &str, call: &Call, version: Option<u64>) -> Result<Arc<Value>, Status> {
         if call.method == Method::Discover || call.plural.is_empty() {
-            return self.discover(call);
+            return self.discover(call).map(Arc::new);
         }
         let ask = self.ask(user, call, version)?;
         let answer = match call.method {
             Method::Get => self.read_one(&ask),
-            Method::List => self.read_all(&ask),
+            Method::List => self.read_all(&ask).map(|list| Arc::new(list.into_value(&ask))),
             Method::Create => self.create(&ask),
             Method::Update => self.update(&ask),
             Method::Patch(how) => self.patch(&ask, how),
@@ -114,20 +116,54 @@ impl State {
             Method::Watch | Method::Discover => Err(Status::not_allowed()),
         }?;
         Ok(if call.metadata_only && !matches!(call.method, Method::List | Method::DeleteCollection) {
-            metadata_of(&answer)
+            Arc::new(metadata_of(&answer))
         } else {
             answer
         })
     }
 
-    fn read_one(&self, ask: &Ask<'_>) -> Result<Value, Status> {
+    /// One request, counted.
+    pub(super) fn counted(&mut self, user: &str, call: &Call, version: Option<u64>) -> Result<Arc<Value>, Status> {
+        self.asked += 1;
+        self.answer(user, call, version)
+    }
+
+    /// The objects of a list.
+    pub(super) fn select(&mut self, user: &str, call: &Call, version: Option<u64>) -> Result<Vec<Arc<Value>>, Status> {
+        self.asked += 1;
+        let ask = self.ask(user, call, version)?;
+        self.read_all(&ask).map(|list| list.items)
+    }
+
+    /// One request, answered as it is sent.
+    pub(super) fn page(&mut self, user: &str, call: &Call, version: Option<u64>) -> Result<Bytes, Status> {
+        self.asked += 1;
+        match call.method {
+            Method::List => {
+                let ask = self.ask(user, call, version)?;
+                let list = self.read_all(&ask)?;
+                Ok(list.into_text(&ask, &mut self.texts))
+            }
+            Method::Get if !call.metadata_only && call.part() != "scale" => {
+                let ask = self.ask(user, call, version)?;
+                let object = self.read_one(&ask)?;
+                Ok(self.texts.of(&object, Form::Whole))
+            }
+            _ => {
+                let answer = self.answer(user, call, version)?;
+                Ok(serde_json::to_vec(&*answer).unwrap_or_default().into())
+            }
+        }
+    }
+
+    fn read_one(&self, ask: &Ask<'_>) -> Result<Arc<Value>, Status> {
         self.check_version(ask)?;
         let found = match ask.version {
             Some(version) => self.get_at(ask.table, ask.namespace(), ask.name(), version),
             None => self.get(ask.table, ask.namespace(), ask.name()).cloned(),
         };
         let object = found.ok_or_else(|| Status::not_found(&ask.kind, ask.name()))?;
-        Ok(if ask.call.part() == "scale" { scale_of(&object) } else { (*object).clone() })
+        Ok(if ask.call.part() == "scale" { Arc::new(scale_of(&object)) } else { object })
     }
 
     fn check_version(&self, ask: &Ask<'_>) -> Result<u64, Status> {
@@ -139,7 +175,7 @@ impl State {
         if version > self.rv { Err(Status::too_new(version, self.rv)) } else { Ok(version) }
     }
 
-    fn read_all(&self, ask: &Ask<'_>) -> Result<Value, Status> {
+    fn read_all(&self, ask: &Ask<'_>) -> Result<List, Status> {
         let selector = ask.selector()?;
         let options = &ask.call.options;
         let asked = self.check_version(ask).map_err(|status| match status.code {
@@ -180,28 +216,7 @@ impl State {
                 metadata["continue"] = json!(format!("{version}:{}/{}", last.namespace(), last.name()));
             }
         }
-        let items = found.into_iter().map(|object| {
-            if ask.call.metadata_only {
-                return metadata_of(object);
-            }
-            let mut item = (**object).clone();
-            // A list of a built-in kind says it once.
-            if let Some(members) = item.as_object_mut().filter(|_| !ask.kind.is_custom()) {
-                members.remove("apiVersion");
-                members.remove("kind");
-            }
-            item
-        });
-        let (api_version, kind) = if ask.call.metadata_only {
-            ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList".to_owned())
-        } else {
-            (ask.kind.api_version(), format!("{}List", ask.kind.kind))
-        };
-        let items = Value::Array(items.collect());
-        let mut list = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata});
-        // Moved and not copied, as the macro would.
-        list["items"] = items;
-        Ok(list)
+        Ok(List { metadata, items: found.into_iter().cloned().collect() })
     }
 
     fn discover(&self, call: &Call) -> Result<Value, Status> {
@@ -234,6 +249,61 @@ impl State {
                 }))
             }
         }
+    }
+}
+
+/// What a list found.
+struct List {
+    metadata: Value,
+    items: Vec<Arc<Value>>,
+}
+
+impl List {
+    fn names(ask: &Ask<'_>) -> (String, String) {
+        if ask.call.metadata_only {
+            ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList".to_owned())
+        } else {
+            (ask.kind.api_version(), format!("{}List", ask.kind.kind))
+        }
+    }
+
+    fn into_value(self, ask: &Ask<'_>) -> Value {
+        let items = self.items.into_iter().map(|object| {
+            if ask.call.metadata_only {
+                return metadata_of(&object);
+            }
+            let mut item = Arc::unwrap_or_clone(object);
+            // A list of a built-in kind says it once.
+            if let Some(members) = item.as_object_mut().filter(|_| !ask.kind.is_custom()) {
+                members.remove("apiVersion");
+                members.remove("kind");
+            }
+            item
+        });
+        let items = Value::Array(items.collect());
+        let (api_version, kind) = Self::names(ask);
+        let mut list = json!({"apiVersion": api_version, "kind": kind, "metadata": self.metadata});
+        // Moved and not copied, as the macro would.
+        list["items"] = items;
+        list
+    }
+
+    fn into_text(self, ask: &Ask<'_>, texts: &mut Texts) -> Bytes {
+        let form = match (ask.call.metadata_only, ask.kind.is_custom()) {
+            (true, _) => Form::Metadata,
+            (false, true) => Form::Whole,
+            (false, false) => Form::Item,
+        };
+        let (api_version, kind) = Self::names(ask);
+        let mut text = format!(r#"{{"apiVersion":"{api_version}","kind":"{kind}","items":["#).into_bytes();
+        for (at, object) in self.items.iter().enumerate() {
+            if at > 0 {
+                text.push(b',');
+            }
+            text.extend_from_slice(&texts.of(object, form));
+        }
+        text.extend_from_slice(format!(r#"],"metadata":{}}}"#, self.metadata).as_bytes());
+        text.into()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is stored: objects by kind, namespace and name, and the log of everything that was ever committed.
 //!
 //! The log is the only history there is: watches follow it, and an older version is read by undoing its end.
-use super::{Clock, Kind, Policies, Status};
+use super::{Clock, Kind, Policies, Status, texts::Texts};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::{
@@ -132,7 +132,7 @@ pub(super) struct State {
     pub(super) clock: Clock,
     pub(super) tables: Vec<Table>,
     pub(super) paths: BTreeMap<String, BTreeMap<String, usize>>,
-    pub(super) log: Vec<Commit>,
+    pub(super) log: Vec<Arc<Commit>>,
     pub(super) news: watch::Sender<usize>,
     /// The newest version.
     pub(super) rv: u64,
@@ -149,10 +149,15 @@ pub(super) struct State {
     pub(super) outdated: BTreeSet<Place>,
     /// How long the log was when there was nothing left to collect.
     pub(super) collected: Option<usize>,
+    /// The kinds whose fields' managers are noted; none is all of them.
+    pub(super) managed: Option<BTreeSet<String>>,
+    pub(super) texts: Texts,
+    /// How much was asked over wires.
+    pub(super) asked: usize,
 }
 
 /// What is counted instead of drawn.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Counters {
     pub(super) uid: u64,
     pub(super) suffix: u64,
@@ -177,6 +182,39 @@ impl State {
             extra_defaults: Vec::new(),
             outdated: BTreeSet::new(),
             collected: None,
+            managed: None,
+            texts: Texts::default(),
+            asked: 0,
+        }
+    }
+
+    /// Another server with the same past, and a future of its own.
+    pub(super) fn fork(&self, clock: Clock) -> Self {
+        let table = |table: &Table| Table {
+            kind: table.kind.clone(),
+            objects: table.objects.clone(),
+            log: table.log.clone(),
+            news: watch::Sender::new(*table.news.borrow()),
+        };
+        Self {
+            clock,
+            tables: self.tables.iter().map(table).collect(),
+            paths: self.paths.clone(),
+            log: self.log.clone(),
+            news: watch::Sender::new(self.log.len()),
+            rv: self.rv,
+            floor: self.floor,
+            living: self.living.clone(),
+            made: self.made.clone(),
+            denied: self.denied.clone(),
+            policies: self.policies.clone(),
+            policies_since: self.policies_since.clone(),
+            extra_defaults: self.extra_defaults.clone(),
+            outdated: self.outdated.clone(),
+            collected: self.collected,
+            managed: self.managed.clone(),
+            texts: Texts::default(),
+            asked: 0,
         }
     }
 
@@ -221,7 +259,7 @@ impl State {
     }
 
     /// The commits to a kind after a version.
-    pub(super) fn commits_after(&self, table: usize, rv: u64) -> impl DoubleEndedIterator<Item = &Commit> {
+    pub(super) fn commits_after(&self, table: usize, rv: u64) -> impl DoubleEndedIterator<Item = &Arc<Commit>> {
         let log = &self.tables[table].log;
         let first = log.partition_point(|at| self.log[*at].rv <= rv);
         log[first..].iter().map(|at| &self.log[*at])
@@ -319,7 +357,7 @@ impl State {
             }
         };
         let index = self.log.len();
-        self.log.push(Commit {
+        self.log.push(Arc::new(Commit {
             index,
             rv: self.rv,
             at: (self.clock)(),
@@ -331,7 +369,7 @@ impl State {
             name,
             before,
             after: after.clone(),
-        });
+        }));
         self.tables[table].log.push(index);
         self.tables[table].news.send_replace(index + 1);
         self.news.send_replace(index + 1);

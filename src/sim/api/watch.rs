@@ -1,8 +1,13 @@
 //! Watches: what there is, then what changes, line by line, until time is up or the connection breaks.
-use super::{Call, EventFate, Hooks, Kind, Server, Status, Verb, select::Selector, serve::metadata_of, store::Commit};
+use super::{
+    Call, EventFate, Hooks, Kind, Server, Status, Verb,
+    select::Selector,
+    serve::metadata_of,
+    store::Commit,
+    texts::{Form, Texts},
+};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
 use serde_json::{Value, json};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
@@ -37,15 +42,13 @@ struct Line {
     event: Option<(u64, Timestamp)>,
 }
 
-#[derive(Serialize)]
-struct Event<'a> {
-    r#type: &'a str,
-    object: &'a Value,
-}
-
-fn line(kind: &str, object: &Value) -> Bytes {
-    let mut text = serde_json::to_vec(&Event { r#type: kind, object }).unwrap_or_default();
-    text.push(b'\n');
+fn line(kind: &str, object: &[u8]) -> Bytes {
+    let mut text = Vec::with_capacity(object.len() + 40);
+    text.extend_from_slice(br#"{"type":""#);
+    text.extend_from_slice(kind.as_bytes());
+    text.extend_from_slice(br#"","object":"#);
+    text.extend_from_slice(object);
+    text.extend_from_slice(b"}\n");
     text.into()
 }
 
@@ -58,7 +61,7 @@ impl Feed {
         call: &Call,
         version: Option<u64>,
     ) -> Result<Self, Status> {
-        let state = server.state();
+        let mut state = server.state();
         let ask = state.ask(user, call, version)?;
         let options = &call.options;
         let asked = options.version.as_deref().unwrap_or("0");
@@ -89,7 +92,7 @@ impl Feed {
             feed.seen = version.unwrap_or(state.rv);
             for object in state.list_at(feed.table, feed.namespace.as_deref(), feed.seen) {
                 if feed.selector.takes(&object) {
-                    let text = feed.line("ADDED", &object);
+                    let text = feed.line("ADDED", &object, &mut state.texts);
                     feed.lines.push_back(Line { text, event: None });
                 }
             }
@@ -102,12 +105,17 @@ impl Feed {
         Ok(feed)
     }
 
-    fn line(&self, kind: &str, object: &Value) -> Bytes {
-        if self.metadata_only { line(kind, &metadata_of(object)) } else { line(kind, object) }
+    fn line(&self, kind: &str, object: &Arc<Value>, texts: &mut Texts) -> Bytes {
+        line(kind, &texts.of(object, if self.metadata_only { Form::Metadata } else { Form::Whole }))
+    }
+
+    fn unstored(&self, kind: &str, object: &Value) -> Bytes {
+        let text = if self.metadata_only { metadata_of(object).to_string() } else { object.to_string() };
+        line(kind, text.as_bytes())
     }
 
     fn push_error(&mut self, status: &Status) {
-        self.lines.push_back(Line { text: line("ERROR", &status.to_value()), event: None });
+        self.lines.push_back(Line { text: line("ERROR", status.to_value().to_string().as_bytes()), event: None });
         self.over = true;
     }
 
@@ -119,13 +127,13 @@ impl Feed {
         if of_initial {
             object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let text = self.line("BOOKMARK", &object);
+        let text = self.unstored("BOOKMARK", &object);
         self.lines.push_back(Line { text, event: None });
         self.bookmark = Instant::now() + BOOKMARK;
     }
 
     /// The line of a commit, where this watch is about it.
-    fn read(&self, commit: &Commit) -> Option<Bytes> {
+    fn read(&self, commit: &Commit, texts: &mut Texts) -> Option<Bytes> {
         if self.namespace.as_ref().is_some_and(|namespace| *namespace != commit.namespace) {
             return None;
         }
@@ -133,11 +141,11 @@ impl Feed {
         let last = |object: &Value| {
             let mut object = object.clone();
             object["metadata"]["resourceVersion"] = json!(commit.rv.to_string());
-            self.line("DELETED", &object)
+            self.unstored("DELETED", &object)
         };
         match (takes(&commit.before), takes(&commit.after), commit.verb) {
-            (None, Some(after), _) => Some(self.line("ADDED", &after)),
-            (Some(_), Some(after), _) => Some(self.line("MODIFIED", &after)),
+            (None, Some(after), _) => Some(self.line("ADDED", &after, texts)),
+            (Some(_), Some(after), _) => Some(self.line("MODIFIED", &after, texts)),
             (Some(before), None, Verb::Create | Verb::Update | Verb::Delete) => Some(last(&before)),
             (None, None, _) => None,
         }
@@ -147,9 +155,10 @@ impl Feed {
     fn look(&mut self) {
         self.news.borrow_and_update();
         let server = self.server.clone();
-        let state = server.state();
-        for commit in state.commits_after(self.table, self.seen) {
-            if let Some(text) = self.read(commit) {
+        let mut state = server.state();
+        let commits: Vec<_> = state.commits_after(self.table, self.seen).cloned().collect();
+        for commit in commits {
+            if let Some(text) = self.read(&commit, &mut state.texts) {
                 self.lines.push_back(Line { text, event: Some((commit.rv, commit.at)) });
             }
         }
@@ -212,6 +221,9 @@ impl Feed {
                 tokio::time::sleep(delay).await;
                 Some(text)
             }
+            EventFate::Skip if self.is_past(rv) => Some(Bytes::new()),
+            EventFate::Skip => Some(text),
+            EventFate::Twice => Some([&*text, &*text].concat().into()),
             EventFate::Close => {
                 self.end();
                 None
@@ -220,9 +232,17 @@ impl Feed {
                 self.lines.clear();
                 self.over = true;
                 let status = Status::too_old(rv, self.seen);
-                Some(line("ERROR", &status.to_value()))
+                Some(line("ERROR", status.to_value().to_string().as_bytes()))
             }
         }
+    }
+
+    /// Whether the object that was changed by this version was changed again.
+    fn is_past(&self, rv: u64) -> bool {
+        let state = self.server.state();
+        let mut since = state.commits_after(self.table, rv - 1);
+        let Some(changed) = since.next() else { return false };
+        since.any(|later| later.name == changed.name && later.namespace == changed.namespace)
     }
 
     fn end(&mut self) {

@@ -6,7 +6,6 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use kube::client::Body;
-use serde_json::Value;
 use std::{
     io::{Error, ErrorKind},
     sync::Arc,
@@ -63,6 +62,10 @@ pub enum EventFate {
     Gone,
     /// From here on the connection is silent for so long.
     Stall(Duration),
+    /// It does not come, if the same object changed again since.
+    Skip,
+    /// It comes twice.
+    Twice,
 }
 
 /// Where faults are put in.
@@ -70,7 +73,7 @@ pub trait Hooks: Send + Sync {
     /// What becomes of a request before the server sees it.
     fn before(&self, call: &Call) -> Fate;
     /// How long an answer takes.
-    fn after(&self, call: &Call, answer: &Result<Value, Status>) -> Duration;
+    fn after(&self, call: &Call, answer: &Result<Bytes, Status>) -> Duration;
     /// What becomes of an event of a watch.
     fn event(&self, kind: &Kind, rv: u64) -> EventFate;
     /// The older version from which a read is answered, or a watch begun, as by a replica that lags behind.
@@ -86,7 +89,7 @@ impl Hooks for Calm {
         Fate::PASS
     }
 
-    fn after(&self, _: &Call, _: &Result<Value, Status>) -> Duration {
+    fn after(&self, _: &Call, _: &Result<Bytes, Status>) -> Duration {
         Duration::ZERO
     }
 
@@ -161,21 +164,36 @@ impl Wire {
             return Err(cut_off());
         }
         Ok(match answer {
-            Ok(value) => {
+            Ok(text) => {
                 let creates = match call.method {
                     Method::Create => true,
                     Method::Patch(super::PatchType::Apply) | Method::Update => !known,
                     _ => false,
                 };
-                page(if creates { 201 } else { 200 }, &value)
+                page(if creates { 201 } else { 200 }, text)
             }
             Err(status) => refused(&status),
         })
     }
 
-    fn ask(&self, call: &Call) -> Result<Value, Status> {
-        let version = if call.method.writes() { None } else { self.hooks.read_version(call) };
-        self.server.answer(&self.user, call, version)
+    fn ask(&self, call: &Call) -> Result<Bytes, Status> {
+        self.server.page(&self.user, call, self.version_for(call))
+    }
+
+    pub(super) fn version_for(&self, call: &Call) -> Option<u64> {
+        if call.method.writes() { None } else { self.hooks.read_version(call) }
+    }
+
+    pub(super) fn hooks(&self) -> &dyn Hooks {
+        &*self.hooks
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    pub(super) fn user(&self) -> &str {
+        &self.user
     }
 
     fn watch(&self, call: &Call) -> Response<Page> {
@@ -190,7 +208,7 @@ impl Wire {
     }
 }
 
-async fn wait(delay: Duration) {
+pub(super) async fn wait(delay: Duration) {
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
@@ -209,19 +227,19 @@ fn response(code: u16, content: &str, body: Page) -> Response<Page> {
     response
 }
 
-fn whole(bytes: Vec<u8>) -> Page {
-    Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
+fn whole(bytes: impl Into<Bytes>) -> Page {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-fn page(code: u16, value: &Value) -> Response<Page> {
-    response(code, "application/json", whole(serde_json::to_vec(value).unwrap_or_default()))
+fn page(code: u16, text: impl Into<Bytes>) -> Response<Page> {
+    response(code, "application/json", whole(text))
 }
 
 fn refused(status: &Status) -> Response<Page> {
     if *status == Status::no_page() {
         return response(404, "text/plain; charset=utf-8", whole(status.message.clone().into_bytes()));
     }
-    page(status.code, &status.to_value())
+    page(status.code, status.to_value().to_string())
 }
 
 impl Service<Request<Body>> for Wire {

@@ -18,14 +18,14 @@ use std::sync::Arc;
 const GENERATED: usize = 58;
 
 impl State {
-    pub(super) fn create(&mut self, ask: &Ask<'_>) -> Result<Value, Status> {
+    pub(super) fn create(&mut self, ask: &Ask<'_>) -> Result<Arc<Value>, Status> {
         if !ask.call.part().is_empty() {
             return Err(Status::not_allowed());
         }
         self.create_object(ask, ask.call.body.clone(), false)
     }
 
-    fn create_object(&mut self, ask: &Ask<'_>, mut object: Value, applied: bool) -> Result<Value, Status> {
+    fn create_object(&mut self, ask: &Ask<'_>, mut object: Value, applied: bool) -> Result<Arc<Value>, Status> {
         let kind = &ask.kind;
         decode(ask, &mut object)?;
         if !matches!(object.version(), "" | "0") {
@@ -49,12 +49,12 @@ impl State {
             metadata.remove("generation");
         }
         defaults::begin(kind, &mut object);
-        self.fill(kind, None, &mut object);
-        if !applied {
+        self.fill(kind, "", None, &mut object);
+        if !applied && self.notes_managers_of(kind) {
             note_new(ask, &mut object);
         }
         if self.mutate(ask, Operation::Create, None, &mut object) {
-            self.fill(kind, None, &mut object);
+            self.fill(kind, "", None, &mut object);
         }
         validate::check(kind, None, &object)?;
         self.review(ask, Operation::Create, None, &object)?;
@@ -66,10 +66,10 @@ impl State {
             return Err(refused);
         }
         if ask.call.options.dry_run {
-            return Ok(object);
+            return Ok(Arc::new(object));
         }
         let made = self.commit(ask.user, None, ask.table, None, Some(object));
-        Ok(made.map(|made| (*made).clone()).unwrap_or_default())
+        Ok(made.unwrap_or_default())
     }
 
     /// New content needs a namespace that is there and stays.
@@ -85,8 +85,12 @@ impl State {
         }
     }
 
-    fn fill(&mut self, kind: &Kind, old: Option<&Value>, object: &mut Value) {
-        defaults::fill(kind, object, &self.extra_defaults);
+    fn notes_managers_of(&self, kind: &Kind) -> bool {
+        self.managed.as_ref().is_none_or(|managed| managed.contains(&kind.plural))
+    }
+
+    fn fill(&mut self, kind: &Kind, part: &str, old: Option<&Value>, object: &mut Value) {
+        defaults::fill(kind, part, object, &self.extra_defaults);
         if kind.is("", "services") {
             defaults::address(object, old, &mut self.made.address);
         }
@@ -97,7 +101,7 @@ impl State {
         found.ok_or_else(|| Status::not_found(&ask.kind, ask.name()))
     }
 
-    pub(super) fn update(&mut self, ask: &Ask<'_>) -> Result<Value, Status> {
+    pub(super) fn update(&mut self, ask: &Ask<'_>) -> Result<Arc<Value>, Status> {
         let old = match self.stored(ask) {
             Err(_) if ask.call.part().is_empty() && ask.kind.is_created_by_updates() => {
                 return self.create_object(ask, ask.call.body.clone(), false);
@@ -112,7 +116,7 @@ impl State {
         self.replace(ask, &old, new, false)
     }
 
-    pub(super) fn patch(&mut self, ask: &Ask<'_>, how: PatchType) -> Result<Value, Status> {
+    pub(super) fn patch(&mut self, ask: &Ask<'_>, how: PatchType) -> Result<Arc<Value>, Status> {
         if how == PatchType::Apply {
             return self.apply(ask);
         }
@@ -129,17 +133,17 @@ impl State {
         self.replace(ask, &old, new, false)
     }
 
-    fn rescale(&mut self, ask: &Ask<'_>, old: &Arc<Value>, scale: &Value) -> Result<Value, Status> {
+    fn rescale(&mut self, ask: &Ask<'_>, old: &Arc<Value>, scale: &Value) -> Result<Arc<Value>, Status> {
         let mut new = (**old).clone();
         for member in ["uid", "resourceVersion"] {
             let wanted = &scale["metadata"][member];
             new["metadata"][member] = if wanted.is_null() { old["metadata"][member].clone() } else { wanted.clone() };
         }
         new["spec"]["replicas"] = json!(scale["spec"]["replicas"].as_i64().unwrap_or(0));
-        self.replace(ask, old, new, false).map(|object| scale_of(&object))
+        self.replace(ask, old, new, false).map(|object| Arc::new(scale_of(&object)))
     }
 
-    fn apply(&mut self, ask: &Ask<'_>) -> Result<Value, Status> {
+    fn apply(&mut self, ask: &Ask<'_>) -> Result<Arc<Value>, Status> {
         let options = &ask.call.options;
         let manager = options.manager.as_deref().unwrap_or_default();
         if manager.is_empty() {
@@ -183,10 +187,17 @@ impl State {
     }
 
     /// Puts a new object in the place of the old one, as far as the request may.
-    fn replace(&mut self, ask: &Ask<'_>, old: &Arc<Value>, mut new: Value, applied: bool) -> Result<Value, Status> {
+    fn replace(
+        &mut self,
+        ask: &Ask<'_>,
+        old: &Arc<Value>,
+        mut new: Value,
+        applied: bool,
+    ) -> Result<Arc<Value>, Status> {
         let kind = ask.kind.clone();
         check_versions(&kind, ask.call.method, old, &new)?;
-        let base = managers(old, &new);
+        let notes = applied || self.notes_managers_of(&kind);
+        let base = if notes { managers(old, &new) } else { Vec::new() };
         carry_over(ask, old, &mut new);
         if ask.call.part() == "status" {
             let status = new.get_mut("status").map(Value::take);
@@ -203,17 +214,17 @@ impl State {
             }
             new["metadata"]["managedFields"] = managed;
         }
-        self.fill(&kind, Some(old), &mut new);
-        if !applied {
+        self.fill(&kind, ask.call.part(), Some(old), &mut new);
+        if notes && !applied {
             note(ask, base, old, &mut new);
         }
         if self.mutate(ask, Operation::Update, Some(old), &mut new) {
-            self.fill(&kind, Some(old), &mut new);
+            self.fill(&kind, ask.call.part(), Some(old), &mut new);
         }
         count_generation(&kind, ask.call.part(), old, &mut new);
         validate::check(&kind, Some(old), &new)?;
         self.review(ask, Operation::Update, Some(old), &new)?;
-        if same_but_for_time(old, &new) {
+        if notes && same_but_for_time(old, &new) {
             new["metadata"]["managedFields"] = old["metadata"]["managedFields"].clone();
             defaults::without_nulls(&mut new["metadata"]);
         }
@@ -222,18 +233,18 @@ impl State {
             && new["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
             && (!kind.is("", "namespaces") || new["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty));
         if ask.call.options.dry_run {
-            return Ok(new);
+            return Ok(Arc::new(new));
         }
         if is_over {
             self.commit(ask.user, part_of(ask), ask.table, Some(old.clone()), None);
-            return Ok(new);
+            return Ok(Arc::new(new));
         }
         let place = (ask.table, ask.namespace().to_owned(), ask.name().to_owned());
         if new == **old && !self.outdated.contains(&place) {
-            return Ok(new);
+            return Ok(Arc::new(new));
         }
         let made = self.commit(ask.user, part_of(ask), ask.table, Some(old.clone()), Some(new));
-        Ok(made.map(|made| (*made).clone()).unwrap_or_default())
+        Ok(made.unwrap_or_default())
     }
 
     /// A newer server reads what an older one stored, and fills in what it knows.
@@ -247,7 +258,7 @@ impl State {
             for rows in self.tables[at].objects.values_mut() {
                 for object in rows.values_mut() {
                     let mut new = (**object).clone();
-                    defaults::fill(&kind, &mut new, &self.extra_defaults);
+                    defaults::fill(&kind, "", &mut new, &self.extra_defaults);
                     if new != **object {
                         self.outdated.insert((at, new.namespace().to_owned(), new.name().to_owned()));
                         *object = Arc::new(new);
@@ -258,7 +269,7 @@ impl State {
     }
 
     /// All of a selection, deleted one by one.
-    pub(super) fn delete_all(&mut self, ask: &Ask<'_>) -> Result<Value, Status> {
+    pub(super) fn delete_all(&mut self, ask: &Ask<'_>) -> Result<Arc<Value>, Status> {
         let selector = ask.selector()?;
         let namespace = ask.call.namespace.as_deref();
         let all: Vec<_> =
@@ -268,10 +279,10 @@ impl State {
             self.delete_object(ask, &object)?;
             items.push(if ask.call.metadata_only { metadata_of(&object) } else { (*object).clone() });
         }
-        Ok(json!({
+        Ok(Arc::new(json!({
             "apiVersion": ask.kind.api_version(), "kind": format!("{}List", ask.kind.kind),
             "metadata": {"resourceVersion": self.rv.to_string()}, "items": items,
-        }))
+        })))
     }
 }
 
@@ -454,12 +465,12 @@ fn count_generation(kind: &Kind, part: &str, old: &Value, new: &mut Value) {
     let differs = if kind.is("apps", "deployments") {
         old["spec"] != new["spec"] || old["metadata"]["annotations"] != new["metadata"]["annotations"]
     } else {
-        let rest = |object: &Value| -> Vec<(String, Value)> {
+        let is_wanted = |name: &String| *name != "metadata" && !(kind.status && *name == "status");
+        let rest = |object: &'_ Value, other: &Value| {
             let members = object.as_object().into_iter().flatten();
-            let wanted = members.filter(|(name, _)| *name != "metadata" && !(kind.status && *name == "status"));
-            wanted.map(|(name, value)| (name.clone(), value.clone())).collect()
+            members.filter(|(name, _)| is_wanted(name)).any(|(name, value)| other.get(name) != Some(value))
         };
-        rest(old) != rest(new)
+        rest(old, new) || rest(new, old)
     };
     if differs {
         new["metadata"]["generation"] = json!(old["metadata"]["generation"].as_i64().unwrap_or(0) + 1);

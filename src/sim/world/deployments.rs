@@ -3,7 +3,7 @@
 //! It finds "the new ReplicaSet" by template and not by name, gives a scaling event precedence over everything else, and
 //! scales while it is paused.
 use super::hand::Hand;
-use crate::sim::json::Read;
+use crate::sim::json::{Read, seek};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ pub fn sync(hand: &Hand, namespace: &str, name: &str) -> Result<(), Again> {
 
 /// The ReplicaSets that it controls; orphans that match are taken, those that match no longer are let go.
 fn claim(hand: &Hand, deployment: &Value) -> Result<Vec<Set>, Again> {
-    let selector = deployment.pointer("/spec/selector/matchLabels");
+    let selector = seek(deployment, "/spec/selector/matchLabels");
     let mut claimed = Vec::new();
     for set in hand.list("replicasets", deployment.namespace()) {
         let matches = set.matches(selector);
@@ -66,7 +66,7 @@ fn claim(hand: &Hand, deployment: &Value) -> Result<Vec<Set>, Again> {
                 owners.push(owner(deployment));
                 let change = json!({"metadata": {"uid": set.uid(), "ownerReferences": owners}});
                 let taken = hand.merge("replicasets", &set, change).map_err(|_| Again)?;
-                claimed.push(Arc::new(taken));
+                claimed.push(taken);
             }
             _ => {}
         }
@@ -98,6 +98,25 @@ pub fn plain(template: &Value) -> Value {
         spec.remove("brandNew");
     }
     plain
+}
+
+/// Whether two templates are the same but for the hash label, and for what a newer API server fills in.
+pub fn alike(one: &Value, other: &Value) -> bool {
+    let labels_alike = |one: &Value, other: &Value| same_but(one, other, HASH, |one, other| one == other);
+    let metadata_alike = |one: &Value, other: &Value| {
+        same_but(one, other, "labels", |one, other| one == other) && labels_alike(&one["labels"], &other["labels"])
+    };
+    metadata_alike(&one["metadata"], &other["metadata"])
+        && same_but(&one["spec"], &other["spec"], "brandNew", |one, other| one == other)
+}
+
+/// Whether two objects have the same members, one of them apart.
+fn same_but(one: &Value, other: &Value, but: &str, same: impl Fn(&Value, &Value) -> bool) -> bool {
+    let members =
+        |value: &Value| value.as_object().map_or(0, |members| members.keys().filter(|key| *key != but).count());
+    let differs =
+        |(key, value): (&String, &Value)| key != but && !other.get(key).is_some_and(|other| same(value, other));
+    members(one) == members(other) && !one.as_object().into_iter().flatten().any(differs)
 }
 
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -145,7 +164,7 @@ impl Sync<'_> {
         if self.is_recreated() {
             return 0;
         }
-        share(self.deployment.pointer("/spec/strategy/rollingUpdate/maxSurge"), self.replicas(), true)
+        share(seek(&self.deployment, "/spec/strategy/rollingUpdate/maxSurge"), self.replicas(), true)
     }
 
     fn is_recreated(&self) -> bool {
@@ -154,13 +173,12 @@ impl Sync<'_> {
 
     fn max_unavailable(&self) -> i64 {
         let share =
-            share(self.deployment.pointer("/spec/strategy/rollingUpdate/maxUnavailable"), self.replicas(), false);
+            share(seek(&self.deployment, "/spec/strategy/rollingUpdate/maxUnavailable"), self.replicas(), false);
         if share == 0 && self.max_surge() == 0 { 1 } else { share }
     }
 
     fn is_new(&self, set: &Value) -> bool {
-        let wanted = plain(&self.deployment["spec"]["template"]);
-        plain(&set["spec"]["template"]) == wanted
+        alike(&set["spec"]["template"], &self.deployment["spec"]["template"])
     }
 
     fn old(&self, new: Option<&Set>) -> Vec<Set> {
@@ -252,8 +270,7 @@ impl Sync<'_> {
     }
 
     /// Remembers a ReplicaSet as it was answered.
-    fn put(&mut self, set: Value) -> Set {
-        let set = Arc::new(set);
+    fn put(&mut self, set: Set) -> Set {
         match self.sets.iter_mut().find(|known| known.uid() == set.uid()) {
             Some(known) => *known = set.clone(),
             None => self.sets.push(set.clone()),

@@ -1,6 +1,6 @@
 //! Somebody's hand on the API server: short words for common calls.
 use crate::sim::{
-    api::{Options, Server, Status},
+    api::{Call, Method, Options, PatchType, Server, Status},
     json::Read,
 };
 use serde_json::Value;
@@ -30,46 +30,57 @@ impl Hand {
     }
 
     /// Creates an object.
-    pub fn create(&self, plural: &str, namespace: &str, object: Value) -> Result<Value, Status> {
-        self.server.create(&self.user, plural, namespace, object)
+    pub fn create(&self, plural: &str, namespace: &str, object: Value) -> Result<Arc<Value>, Status> {
+        self.server.send(&self.user, self.server.call(Method::Create, plural, namespace, None).with_body(object))
     }
 
     /// Puts an object in the place of its stored one, at the version it has.
-    pub fn replace(&self, plural: &str, object: Value) -> Result<Value, Status> {
-        let namespace = object.namespace().to_owned();
-        self.server.replace(&self.user, plural, &namespace, object)
+    pub fn replace(&self, plural: &str, object: Value) -> Result<Arc<Value>, Status> {
+        let call = self.server.call(Method::Update, plural, object.namespace(), Some(object.name()));
+        self.server.send(&self.user, call.with_body(object))
     }
 
     /// A merge patch, whatever the version is.
-    pub fn merge(&self, plural: &str, object: &Value, change: Value) -> Result<Value, Status> {
-        self.server.merge(&self.user, plural, object.namespace(), object.name(), change)
+    pub fn merge(&self, plural: &str, object: &Value, change: Value) -> Result<Arc<Value>, Status> {
+        self.patch(plural, "", object, change)
     }
 
     /// A merge patch of what was read: another version is a conflict.
-    pub fn merge_at(&self, plural: &str, object: &Value, mut change: Value) -> Result<Value, Status> {
+    pub fn merge_at(&self, plural: &str, object: &Value, mut change: Value) -> Result<Arc<Value>, Status> {
         change["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
         self.merge(plural, object, change)
     }
 
     /// A merge patch of the status.
-    pub fn merge_status(&self, plural: &str, object: &Value, change: Value) -> Result<Value, Status> {
-        self.server.merge_status(&self.user, plural, object.namespace(), object.name(), change)
+    pub fn merge_status(&self, plural: &str, object: &Value, change: Value) -> Result<Arc<Value>, Status> {
+        self.patch(plural, "status", object, change)
     }
 
     /// Deletes an object as `kubectl delete` does.
-    pub fn delete(&self, plural: &str, object: &Value) -> Result<Value, Status> {
-        self.server.delete(&self.user, plural, object.namespace(), object.name(), Options::default())
+    pub fn delete(&self, plural: &str, object: &Value) -> Result<Arc<Value>, Status> {
+        self.delete_by(plural, object, Options::default())
     }
 
     /// Deletes an object with this propagation: Foreground, Background or Orphan.
-    pub fn delete_so(&self, plural: &str, object: &Value, propagation: &str) -> Result<Value, Status> {
+    pub fn delete_so(&self, plural: &str, object: &Value, propagation: &str) -> Result<Arc<Value>, Status> {
         let options = Options { propagation: Some(propagation.to_owned()), ..Options::default() };
-        self.server.delete(&self.user, plural, object.namespace(), object.name(), options)
+        self.delete_by(plural, object, options)
     }
 
     /// Deletes a pod at once, as its kubelet does when its processes have ended.
-    pub fn delete_now(&self, plural: &str, object: &Value) -> Result<Value, Status> {
+    pub fn delete_now(&self, plural: &str, object: &Value) -> Result<Arc<Value>, Status> {
         let options = Options { grace_seconds: Some(0), ..Options::default() };
-        self.server.delete(&self.user, plural, object.namespace(), object.name(), options)
+        self.delete_by(plural, object, options)
+    }
+
+    fn patch(&self, plural: &str, part: &str, object: &Value, change: Value) -> Result<Arc<Value>, Status> {
+        let method = Method::Patch(PatchType::Merge);
+        let call = self.server.call(method, plural, object.namespace(), Some(object.name()));
+        self.server.send(&self.user, call.of(part).with_body(change))
+    }
+
+    fn delete_by(&self, plural: &str, object: &Value, options: Options) -> Result<Arc<Value>, Status> {
+        let call = self.server.call(Method::Delete, plural, object.namespace(), Some(object.name()));
+        self.server.send(&self.user, Call { options, ..call })
     }
 }

@@ -13,7 +13,7 @@ use super::{
     api::{COLLECTOR, Commit, Server},
     checks::Checks,
     dice::Dice,
-    json::Read,
+    json::{Read, seek},
 };
 use hand::Hand;
 use plane::{Cause, Plane, Process};
@@ -90,7 +90,7 @@ enum Event {
 }
 
 /// What the operator's requests to the outside reach.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Outside {
     pub prometheus: Prometheus,
     /// Delivery ids with the events they tell of, in order of arrival.
@@ -168,6 +168,32 @@ impl World {
         };
         world.after(SCRAPE, Event::Scrape);
         world
+    }
+
+    /// The same world, after so many milliseconds of its story, with chances of its own from here on.
+    pub fn fork(&self, passed: u64, seed: u64) -> Self {
+        let begun = Instant::now().checked_sub(Duration::from_millis(passed)).unwrap_or_else(Instant::now);
+        let server = self.server.fork(clock(self.base, begun));
+        let mut plane = self.plane.clone();
+        plane.deal(Dice::of(seed, "requests"));
+        let outside = self.outside.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        Self {
+            outside: Arc::new(Mutex::new(outside)),
+            plane,
+            checks: self.checks.clone(),
+            gateway_writes: self.gateway_writes,
+            begun,
+            queue: self.queue.clone(),
+            waiting: self.waiting.clone(),
+            sequence: self.sequence,
+            read: self.read,
+            names: self.names,
+            scalers: self.scalers.clone(),
+            restarts: self.restarts.clone(),
+            heard: self.heard.clone(),
+            unguarded: self.unguarded,
+            ..Self::new(server, self.base, seed, self.weather.clone())
+        }
     }
 
     /// Milliseconds since the story began.
@@ -261,7 +287,7 @@ impl World {
                     self.soon(weather.controller, Event::Deployment(owner.text("/name").to_owned()));
                 }
                 for deployment in self.server.list("deployments", NAMESPACE) {
-                    if object.matches(deployment.pointer("/spec/selector/matchLabels")) {
+                    if object.matches(seek(&deployment, "/spec/selector/matchLabels")) {
                         self.soon(weather.controller, Event::Deployment(deployment.name().to_owned()));
                     }
                 }
@@ -276,6 +302,10 @@ impl World {
                     .after
                     .as_ref()
                     .map_or_else(BTreeSet::new, |slice| pods::endpoints_of(slice).into_iter().collect());
+                if commit.after.is_none() {
+                    // The garbage collector took that of a Service that was made again meanwhile.
+                    self.soon(weather.controller, Event::Endpoints(service.clone()));
+                }
                 self.soon(weather.plane, Event::PlaneEndpoints(service, commit.rv, pods));
             }
             "httproutes" => {
@@ -344,7 +374,7 @@ impl World {
             self.soon(weather.controller, Event::Set(owner.text("/name").to_owned()));
         }
         for service in self.server.list("services", NAMESPACE) {
-            if pod.matches(service.pointer("/spec/selector")) {
+            if pod.matches(seek(&service, "/spec/selector")) {
                 self.soon(weather.controller, Event::Endpoints(service.name().to_owned()));
             }
         }
@@ -439,7 +469,7 @@ impl World {
             return Some(Cause::Others);
         }
         let service = self.server.get("services", NAMESPACE, service)?;
-        let selector = service.pointer("/spec/selector");
+        let selector = seek(&service, "/spec/selector");
         let deployment = self.server.get("deployments", NAMESPACE, super::stage::NAME)?;
         let wanted = deployment.maybe("/spec/replicas") != Some(0);
         if !wanted || self.server.list("pods", NAMESPACE).iter().any(|pod| pod.matches(selector)) {
@@ -518,11 +548,20 @@ impl World {
                 self.soon((500, 1_500), Event::PodCrashes(name.to_owned()));
             }
             Image::NeverReady => pods::say(&self.hands.kubelet, &pod, true, false, 0, None, now),
+            Image::OnlyFirst { pods } if self.alive(pod.label(HASH).unwrap_or_default()) >= pods => {
+                pods::say(&self.hands.kubelet, &pod, true, false, 0, None, now);
+            }
             _ => {
                 pods::say(&self.hands.kubelet, &pod, true, false, 0, None, now);
                 self.soon(ready, Event::PodReady(name.to_owned(), true));
             }
         }
+    }
+
+    /// How many pods of a hash have become ready and not ended.
+    fn alive(&self, hash: &str) -> u64 {
+        let alive = |process: &&Process| process.hash == hash && process.died.is_none();
+        self.plane.processes.values().filter(alive).count() as u64
     }
 
     fn pod_ready(&mut self, name: &str, ready: bool) {
@@ -539,6 +578,8 @@ impl World {
             failed: 0,
             dead: None,
             died: None,
+            owed: 0.0,
+            series: None,
         });
         if ready {
             process.dead = None;
@@ -573,21 +614,34 @@ impl World {
     fn scrape(&mut self) {
         let at = self.clock().as_millisecond();
         let mut outside = self.outside.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for (pod, process) in &self.plane.processes {
+        for (pod, process) in &mut self.plane.processes {
+            let series = process.series.get_or_insert_with(|| {
+                let instance = format!("{pod}:8080");
+                let target = [("job", "pods"), ("instance", instance.as_str()), ("namespace", NAMESPACE), ("pod", pod)];
+                let requests = |code| [target[0], target[1], target[2], target[3], ("code", code)];
+                let prometheus = &mut outside.prometheus;
+                [
+                    prometheus.begin("up", &target),
+                    prometheus.begin("http_requests_total", &requests("200")),
+                    prometheus.begin("http_requests_total", &requests("500")),
+                ]
+            });
             let up = if process.dead.is_none() { 1.0 } else { 0.0 };
-            let instance = format!("{pod}:8080");
-            let target = [("job", "pods"), ("instance", instance.as_str()), ("namespace", NAMESPACE), ("pod", pod)];
-            outside.prometheus.sample("up", &target, at, up);
+            outside.prometheus.sample(series[0], at, up);
             if process.dead.is_some() {
                 continue;
             }
             #[expect(clippy::cast_precision_loss, reason = "counts of a story")]
-            for (code, count) in [("200", process.answered - process.failed), ("500", process.failed)] {
-                let labels: Vec<_> = target.iter().copied().chain([("code", code)]).collect();
-                outside.prometheus.sample("http_requests_total", &labels, at, count as f64);
+            for (series, count) in [(series[1], process.answered - process.failed), (series[2], process.failed)] {
+                outside.prometheus.sample(series, at, count as f64);
             }
         }
     }
+}
+
+/// The clock of a story that began then.
+pub fn clock(base: jiff::Timestamp, begun: Instant) -> super::api::Clock {
+    Arc::new(move || base + jiff::SignedDuration::from_millis(i64::try_from(begun.elapsed().as_millis()).unwrap_or(0)))
 }
 
 /// The end of a pod's name: five letters, each name once.

@@ -26,6 +26,10 @@ pub struct Process {
     pub dead: Option<Cause>,
     /// When its pod ended, in milliseconds of the story, and by whose doing.
     pub died: Option<(u64, Cause)>,
+    /// Parts of requests that are yet to make a whole one.
+    pub owed: f64,
+    /// Where it is scraped into.
+    pub series: Option<[usize; 3]>,
 }
 
 /// Requests that got no answer.
@@ -40,9 +44,12 @@ pub struct Loss {
 }
 
 /// A gateway.
+#[derive(Clone)]
 pub struct Plane {
     /// Requests per second of each rule.
     pub rate: f64,
+    /// Connections are kept, and weights below the whole change nothing.
+    pub sticky: bool,
     /// The backends of each rule, as the gateway has them.
     rules: BTreeMap<String, Vec<(String, u64)>>,
     /// The endpoints of each Service, as the gateway has them.
@@ -52,7 +59,6 @@ pub struct Plane {
     pub bereft: BTreeMap<String, Cause>,
     pub losses: Vec<Loss>,
     at: u64,
-    owed: BTreeMap<String, f64>,
     dice: Dice,
 }
 
@@ -61,15 +67,20 @@ impl Plane {
     pub fn new(rate: f64, dice: Dice) -> Self {
         Self {
             rate,
+            sticky: false,
             rules: BTreeMap::new(),
             known: BTreeMap::new(),
             processes: BTreeMap::new(),
             bereft: BTreeMap::new(),
             losses: Vec::new(),
             at: 0,
-            owed: BTreeMap::new(),
             dice,
         }
+    }
+
+    /// From now on these dice are thrown.
+    pub fn deal(&mut self, dice: Dice) {
+        self.dice = dice;
     }
 
     /// From now on this rule has these backends; none removes it.
@@ -118,47 +129,51 @@ impl Plane {
         }
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of a story")]
         let requests = self.rate * passed as f64 / 1_000.0;
-        let rules: Vec<Vec<(String, u64)>> = self.rules.values().cloned().collect();
-        for backends in rules {
+        let rules = std::mem::take(&mut self.rules);
+        for backends in rules.values() {
             let all: u64 = backends.iter().map(|(_, weight)| weight).sum();
             if all == 0 {
                 self.lose(from, now, requests, Cause::Machinery, "no backend has a weight".to_owned());
                 continue;
             }
-            for (service, weight) in backends.into_iter().filter(|(_, weight)| *weight > 0) {
+            let most = backends.iter().map(|(_, weight)| *weight).max().unwrap_or(0);
+            let kept = |weight: u64| !self.sticky || weight == most;
+            let chosen: Vec<_> = backends.iter().filter(|(_, weight)| *weight > 0 && kept(*weight)).collect();
+            let all: u64 = chosen.iter().map(|(_, weight)| weight).sum();
+            for (service, weight) in chosen {
                 #[expect(clippy::cast_precision_loss, reason = "weights are small")]
-                let share = requests * weight as f64 / all as f64;
-                self.send(&service, share, from, now);
+                let share = requests * *weight as f64 / all as f64;
+                self.send(service, share, from, now);
             }
         }
+        self.rules = rules;
     }
 
     fn send(&mut self, service: &str, requests: f64, from: u64, to: u64) {
-        let pods = self.known.get(service).cloned().unwrap_or_default();
-        if pods.is_empty() {
+        let Some(pods) = self.known.get_mut(service).filter(|pods| !pods.is_empty()).map(std::mem::take) else {
             let cause = self.bereft.get(service).copied().unwrap_or(Cause::Machinery);
             self.lose(from, to, requests, cause, format!("Service {service} has weight and no endpoint"));
             return;
-        }
+        };
         #[expect(clippy::cast_precision_loss, reason = "few pods")]
         let each = requests / pods.len() as f64;
-        for pod in pods {
-            match self.processes.get(&pod).map(|process| process.dead) {
+        for pod in &pods {
+            match self.processes.get(pod).map(|process| process.dead) {
                 None => self.lose(from, to, each, Cause::Machinery, format!("{pod} of {service} is gone")),
                 Some(Some(cause)) => self.lose(from, to, each, cause, format!("{pod} of {service} does not answer")),
-                Some(None) => self.answer(&pod, each),
+                Some(None) => self.answer(pod, each),
             }
         }
+        self.known.insert(service.to_owned(), pods);
     }
 
     fn answer(&mut self, pod: &str, requests: f64) {
-        let owed = self.owed.entry(pod.to_owned()).or_default();
-        *owed += requests;
-        let whole = owed.floor();
-        *owed -= whole;
+        let Some(process) = self.processes.get_mut(pod) else { return };
+        process.owed += requests;
+        let whole = process.owed.floor();
+        process.owed -= whole;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
         let whole = whole as u64;
-        let Some(process) = self.processes.get_mut(pod) else { return };
         let permille = match process.image {
             Image::Serves { permille } => permille,
             _ => 5,

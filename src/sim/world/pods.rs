@@ -1,6 +1,6 @@
 //! The ReplicaSet controller, the kubelet and the EndpointSlice controller.
 use super::hand::Hand;
-use crate::sim::json::Read;
+use crate::sim::json::{Read, seek};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -26,6 +26,8 @@ pub enum Image {
     Missing,
     /// No node has room for it.
     NoRoom,
+    /// So many of its pods become ready, and no more.
+    OnlyFirst { pods: u64 },
 }
 
 impl Image {
@@ -40,6 +42,9 @@ impl Image {
         }
         if let Some(seconds) = number("flaps") {
             return Self::Flaps { seconds };
+        }
+        if let Some(pods) = number("only") {
+            return Self::OnlyFirst { pods };
         }
         match () {
             () if name.contains("crash") => Self::Crashes,
@@ -97,7 +102,7 @@ pub fn sync_set(
                 failed = true;
                 break;
             };
-            pods.push(Arc::new(pod));
+            pods.push(pod);
         }
         // Those that are not ready go first, then the youngest.
         pods.sort_by_key(|pod| (is_ready(pod), std::cmp::Reverse(pod.text("/metadata/creationTimestamp").to_owned())));
@@ -164,7 +169,7 @@ pub fn sync_endpoints(hand: &Hand, namespace: &str, name: &str) -> Result<(), su
         }
         return Ok(());
     };
-    let selector = service.pointer("/spec/selector");
+    let selector = seek(&service, "/spec/selector");
     let mut endpoints = Vec::new();
     for pod in hand.list("pods", namespace) {
         if !pod.matches(selector) || pod.text("/status/startTime").is_empty() {
@@ -177,7 +182,7 @@ pub fn sync_endpoints(hand: &Hand, namespace: &str, name: &str) -> Result<(), su
         }));
     }
     let mut labels: BTreeMap<String, String> = BTreeMap::new();
-    for (key, value) in service.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten() {
+    for (key, value) in seek(&service, "/metadata/labels").and_then(Value::as_object).into_iter().flatten() {
         labels.insert(key.clone(), value.as_str().unwrap_or_default().to_owned());
     }
     labels.insert("kubernetes.io/service-name".to_owned(), name.to_owned());
@@ -191,7 +196,7 @@ pub fn sync_endpoints(hand: &Hand, namespace: &str, name: &str) -> Result<(), su
                     "name": slice_name, "namespace": namespace, "labels": labels,
                     "ownerReferences": [{"apiVersion": "v1", "kind": "Service", "name": name, "uid": service.uid(), "controller": true, "blockOwnerDeletion": true}],
                 },
-                "endpoints": endpoints, "ports": service.pointer("/spec/ports"),
+                "endpoints": endpoints, "ports": seek(&service, "/spec/ports"),
             });
             hand.create("endpointslices", namespace, slice).map(|_| ()).map_err(|_| super::deployments::Again)
         }

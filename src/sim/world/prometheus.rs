@@ -1,7 +1,11 @@
 //! A Prometheus that scrapes the pods, and answers the range selectors that the operator asks for.
-use promql_parser::parser::{self, Expr};
+use promql_parser::parser::{self, Expr, VectorSelector};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 /// How it behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,25 +37,40 @@ pub enum Mood {
 
 type Labels = BTreeMap<String, String>;
 
+#[derive(Clone)]
+struct Series {
+    name: String,
+    labels: Labels,
+    samples: Vec<(i64, f64)>,
+}
+
 /// What was scraped.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Prometheus {
     pub mood: Mood,
-    series: BTreeMap<(String, Labels), VecDeque<(i64, f64)>>,
+    series: Vec<Series>,
     /// So many queries were answered.
     pub asked: u64,
 }
 
 impl Prometheus {
-    /// One sample, in milliseconds since 1970.
-    pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], at: i64, value: f64) {
+    /// A series of this name and these labels, to add samples to.
+    pub fn begin(&mut self, name: &str, labels: &[(&str, &str)]) -> usize {
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        self.series.entry((name.to_owned(), labels)).or_default().push_back((at, value));
+        self.series.push(Series { name: name.to_owned(), labels, samples: Vec::new() });
+        self.series.len() - 1
+    }
+
+    /// One sample of a series, in milliseconds since 1970.
+    pub fn sample(&mut self, series: usize, at: i64, value: f64) {
+        if let Some(series) = self.series.get_mut(series) {
+            series.samples.push((at, value));
+        }
     }
 
     /// All history is lost.
     pub fn forget(&mut self) {
-        self.series.clear();
+        self.series.iter_mut().for_each(|series| series.samples.clear());
     }
 
     /// The answer to an instant query at this time, by status and body. `None` never comes.
@@ -70,17 +89,14 @@ impl Prometheus {
     }
 
     fn select(&self, query: &str, at: i64, mood: Mood) -> Vec<Value> {
-        let Ok(Expr::MatrixSelector(selector)) = parser::parse(query) else { return Vec::new() };
-        let from = at - i64::try_from(selector.range.as_millis()).unwrap_or(i64::MAX);
+        let Some((selector, range)) = read(query) else { return Vec::new() };
+        let from = at - i64::try_from(range.as_millis()).unwrap_or(i64::MAX);
         let to = if let Mood::Late(by) = mood { at - i64::try_from(by).unwrap_or(0) } else { at };
-        let name = selector.vs.name.unwrap_or_default();
+        let name = selector.name.clone().unwrap_or_default();
         let mut found = Vec::new();
-        for ((series, labels), samples) in self.series.range((name.clone(), Labels::new())..) {
-            if *series != name {
-                break;
-            }
+        for Series { labels, samples, .. } in self.series.iter().filter(|series| series.name == name) {
             let value = |label: &str| labels.get(label).map_or("", String::as_str);
-            if !selector.vs.matchers.matchers.iter().all(|matcher| matcher.is_match(value(&matcher.name))) {
+            if !selector.matchers.matchers.iter().all(|matcher| matcher.is_match(value(&matcher.name))) {
                 continue;
             }
             if mood == Mood::Half && value("pod").bytes().last().is_some_and(|last| last % 2 == 0) {
@@ -107,4 +123,17 @@ impl Prometheus {
         }
         found
     }
+}
+
+/// A range selector: what it selects, which is read once for all stories, and how far it reaches back.
+fn read(query: &str) -> Option<(Arc<VectorSelector>, Duration)> {
+    static KNOWN: Mutex<BTreeMap<String, Arc<VectorSelector>>> = Mutex::new(BTreeMap::new());
+    let (selected, range) = query.rsplit_once('[')?;
+    let Ok(Expr::MatrixSelector(bare)) = parser::parse(&format!("x[{range}")) else { return None };
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if !known.contains_key(selected) {
+        let Ok(Expr::VectorSelector(selector)) = parser::parse(selected) else { return None };
+        known.insert(selected.to_owned(), Arc::new(selector));
+    }
+    Some((known.get(selected)?.clone(), bare.range))
 }

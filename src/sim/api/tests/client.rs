@@ -145,7 +145,7 @@ impl Hooks for Fates {
         if fates.is_empty() { Fate::PASS } else { fates.remove(0) }
     }
 
-    fn after(&self, _: &Call, _: &Result<Value, Status>) -> Duration {
+    fn after(&self, _: &Call, _: &Result<bytes::Bytes, Status>) -> Duration {
         Duration::from_millis(10)
     }
 

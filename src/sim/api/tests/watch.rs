@@ -19,7 +19,7 @@ impl Hooks for Fates {
         Fate::PASS
     }
 
-    fn after(&self, _: &Call, _: &Result<Value, Status>) -> Duration {
+    fn after(&self, _: &Call, _: &Result<bytes::Bytes, Status>) -> Duration {
         Duration::ZERO
     }
 

@@ -1,0 +1,161 @@
+//! What is asked of the API server, one request each. Objects travel as raw JSON: no field is lost for being unknown, and
+//! none is read twice.
+use super::Cluster;
+use kube::{
+    Client, Error, Resource as _,
+    api::{ApiResource, DeleteParams, DynamicObject, GetParams, ListParams, Patch, PatchParams, PostParams},
+    core::Request,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What is done to one object, by its name.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// It is read.
+    Get,
+    /// It is made.
+    Create(Value, Care),
+    /// Another is put in its place.
+    Replace(Value, Care),
+    /// Its status is put in the place of the one it had.
+    ReplaceStatus(Value),
+    /// It is changed by a merge patch.
+    Merge(Value),
+    /// Its status is changed by a merge patch.
+    MergeStatus(Value),
+    /// It is deleted.
+    Delete(Box<DeleteParams>),
+}
+
+/// How a new object is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Care {
+    /// As always: what the API server does not know of is dropped.
+    Plain,
+    /// What the API server does not know of is refused: a misspelt template would else lose that field in silence, and be
+    /// written again at every look.
+    Strict,
+    /// Nothing is done, and answered as if.
+    Dry,
+}
+
+/// Where the API server is.
+#[derive(Clone)]
+pub(super) enum Door {
+    /// At the other end of a client.
+    Http(Client),
+    /// In this process.
+    #[cfg(test)]
+    Straight(Arc<dyn Straight>),
+}
+
+/// An API server without HTTP, for stories.
+#[cfg(test)]
+pub trait Straight: Send + Sync {
+    /// One request about one object.
+    fn ask<'a>(
+        &'a self,
+        kind: &'a ApiResource,
+        namespace: &'a str,
+        name: &'a str,
+        ask: Ask,
+    ) -> futures::future::BoxFuture<'a, Result<Arc<Value>, Error>>;
+    /// All objects that are meant.
+    fn list<'a>(
+        &'a self,
+        kind: &'a ApiResource,
+        namespace: &'a str,
+        params: &'a ListParams,
+    ) -> futures::future::BoxFuture<'a, Result<Vec<Arc<Value>>, Error>>;
+}
+
+/// A list, of which nothing but its items is of interest.
+#[derive(Deserialize)]
+struct List {
+    items: Vec<Value>,
+}
+
+fn request_to(kind: &ApiResource, namespace: &str) -> Request {
+    Request::new(DynamicObject::url_path(kind, Some(namespace).filter(|namespace| !namespace.is_empty())))
+}
+
+fn post(care: Care) -> PostParams {
+    PostParams { dry_run: care == Care::Dry, ..PostParams::default() }
+}
+
+/// A request, written down.
+fn written(request: &Request, name: &str, ask: &Ask) -> Result<http::Request<Vec<u8>>, Error> {
+    let bytes = |object: &Value| serde_json::to_vec(object).map_err(Error::SerdeError);
+    let (plain, patch) = (PostParams::default(), PatchParams::default());
+    let made = match ask {
+        Ask::Get => request.get(name, &GetParams::default()),
+        Ask::Create(object, care) => request.create(&post(*care), bytes(object)?),
+        Ask::Replace(object, care) => request.replace(name, &post(*care), bytes(object)?),
+        Ask::ReplaceStatus(object) => request.replace_subresource("status", name, &plain, bytes(object)?),
+        Ask::Merge(change) => request.patch(name, &patch, &Patch::Merge(change)),
+        Ask::MergeStatus(change) => request.patch_subresource("status", name, &patch, &Patch::Merge(change)),
+        Ask::Delete(params) => request.delete(name, params),
+    };
+    let mut made = made.map_err(Error::BuildRequest)?;
+    if let Ask::Create(_, Care::Strict) | Ask::Replace(_, Care::Strict) = ask {
+        let uri = made.uri().to_string();
+        let joint = if uri.contains('?') { '&' } else { '?' };
+        let strict = format!("{uri}{joint}fieldValidation=Strict").parse();
+        *made.uri_mut() = strict.map_err(http::Error::from).map_err(Error::HttpError)?;
+    }
+    Ok(made)
+}
+
+impl Cluster {
+    /// One request about one object; an empty namespace is that of the whole cluster.
+    pub(super) async fn ask(
+        &self,
+        kind: &ApiResource,
+        namespace: &str,
+        name: &str,
+        ask: Ask,
+    ) -> Result<Arc<Value>, Error> {
+        match &self.door {
+            Door::Http(client) => {
+                let request = written(&request_to(kind, namespace), name, &ask)?;
+                client.request(request).await.map(Arc::new)
+            }
+            #[cfg(test)]
+            Door::Straight(server) => server.ask(kind, namespace, name, ask).await,
+        }
+    }
+
+    /// One object, if it is there.
+    pub(super) async fn ask_for(
+        &self,
+        kind: &ApiResource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Value>>, Error> {
+        match self.ask(kind, namespace, name, Ask::Get).await {
+            Ok(object) => Ok(Some(object)),
+            Err(Error::Api(status)) if status.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All objects that are meant.
+    pub(super) async fn ask_for_all(
+        &self,
+        kind: &ApiResource,
+        namespace: &str,
+        params: &ListParams,
+    ) -> Result<Vec<Arc<Value>>, Error> {
+        match &self.door {
+            Door::Http(client) => {
+                let request = request_to(kind, namespace).list(params).map_err(Error::BuildRequest)?;
+                let list: List = client.request(request).await?;
+                Ok(list.items.into_iter().map(Arc::new).collect())
+            }
+            #[cfg(test)]
+            Door::Straight(server) => server.list(kind, namespace, params).await,
+        }
+    }
+}
