@@ -154,7 +154,8 @@ impl Elector {
         let Ok(Some(mut lease)) = self.api.get_opt(&self.terms.name).await else { return };
         let Some(spec) = &mut lease.spec else { return };
         if spec.holder_identity.as_deref() == Some(&self.terms.identity) {
-            spec.holder_identity = Some(String::new());
+            // Absent, not empty: newer API servers refuse an empty one.
+            spec.holder_identity = None;
             if let Err(error) = self.api.replace(&self.terms.name, &PostParams::default(), &lease).await {
                 tracing::warn!(%error, "the Lease was not given back");
             }
