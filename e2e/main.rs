@@ -52,5 +52,6 @@ mod story_recipes;
 mod story_routes;
 mod story_scaled;
 mod story_stopped_node;
+mod story_stuck;
 mod story_superseded;
 mod story_uninstalled;
