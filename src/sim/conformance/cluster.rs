@@ -207,6 +207,7 @@ fn policies() -> Vec<Value> {
     let all: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
     let found: Vec<_> =
         all.into_iter().filter(|it| it["kind"].as_str().is_some_and(|kind| kind.contains("AdmissionPolicy"))).collect();
-    assert_eq!(found.len(), 16, "eight policies, each with its binding");
+    let bindings = found.iter().filter(|it| it["kind"].as_str().is_some_and(|kind| kind.ends_with("Binding"))).count();
+    assert!(bindings > 0 && bindings * 2 == found.len(), "{bindings} bindings of {} objects", found.len());
     found
 }

@@ -152,6 +152,7 @@ impl Side {
             server.set_policies(Policies {
                 belt: true,
                 hold: true,
+                floor: true,
                 route_weights: true,
                 action_author: true,
                 rights: true,
