@@ -56,6 +56,16 @@ pub fn slices() -> ApiResource {
     resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
 }
 
+/// Gateways, which carry routes.
+pub fn gateways() -> ApiResource {
+    resource("gateway.networking.k8s.io", "v1", "Gateway", "gateways")
+}
+
+/// What gateways of a class can do.
+pub fn gateway_classes() -> ApiResource {
+    resource("gateway.networking.k8s.io", "v1", "GatewayClass", "gatewayclasses")
+}
+
 /// Quotas.
 pub fn quotas() -> ApiResource {
     resource("", "v1", "ResourceQuota", "resourcequotas")

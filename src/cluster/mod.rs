@@ -5,6 +5,7 @@ mod clock;
 mod deliver;
 mod elders;
 mod facts;
+mod gateways;
 mod kinds;
 pub mod lease;
 mod lenient;

@@ -75,6 +75,7 @@ impl Cluster {
         }
         let (belt, probe) = self.belt(&rollout, deployment.as_ref()).await?;
         let provider = if rollout.spec.is_judged() { self.provider_problem(&rollout, &namespace).await } else { None };
+        let unable = self.unable(&rollout, &namespace).await;
         let mut seen = Observed {
             epoch: self.epoch.load(Ordering::Relaxed),
             deployment,
@@ -92,6 +93,7 @@ impl Cluster {
             malformed,
             elders,
             provider,
+            unable,
             actions,
             expired,
             ..Observed::of(rollout, self.now())

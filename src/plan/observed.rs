@@ -52,6 +52,8 @@ pub struct Observed {
     pub crowd: Vec<Crowd>,
     /// Older Rollouts that name what this one names too; looked for only until it holds its Deployment.
     pub elders: Vec<Elder>,
+    /// What a gateway cannot do of what the steps ask.
+    pub unable: Option<String>,
     /// What is wrong with the provider that the spec names, if anything is to be judged.
     pub provider: Option<String>,
     /// Actions without an answer, oldest first.
@@ -404,6 +406,7 @@ impl Observed {
             crowd: Vec::new(),
             elders: Vec::new(),
             provider: None,
+            unable: None,
             actions: Vec::new(),
             expired: None,
             measured: Measured::NotYet,

@@ -216,8 +216,11 @@ impl<'a> Turn<'a> {
         surplus.map_or(Ok(()), |kept| Err(Stop::Do(Effect::ForgetTemplate { name: kept.replica_set.clone() })))
     }
 
-    /// The provider is there, where anything is to be judged.
+    /// The gateways can do what the steps ask, and the provider is there, where anything is to be judged.
     pub fn provided(&self) -> Holds {
+        if let Some(why) = &self.seen.unable {
+            return Err(self.wait(Phase::Blocked, Reason::RouteUnsteerable, "Gateway", why, LATER));
+        }
         let Some(problem) = &self.seen.provider else { return Ok(()) };
         let provider = self.spec().analysis.provider.as_ref();
         let object = provider.map(|provider| format!("{:?}/{}", provider.kind, provider.name)).unwrap_or_default();

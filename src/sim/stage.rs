@@ -191,6 +191,18 @@ impl Stage {
                 .create("namespaces", "", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
                 .unwrap();
         }
+        let (gateways, name) = ("gateway.networking.k8s.io/v1", "gateway");
+        let class = json!({
+            "apiVersion": gateways, "kind": "GatewayClass", "metadata": {"name": name}, "spec": {"controllerName": "example.com/gateway"},
+            "status": {"supportedFeatures": [{"name": "HTTPRoute"}, {"name": "HTTPRouteRequestMirror"}]},
+        });
+        let gateway = json!({
+            "apiVersion": gateways, "kind": "Gateway", "metadata": {"name": name},
+            "spec": {"gatewayClassName": name, "listeners": [{"name": "web", "port": 80, "protocol": "HTTP"}]},
+        });
+        admin.create("gatewayclasses", "", class.clone()).unwrap();
+        self.world.server.replace_status("admin", "gatewayclasses", "", class).unwrap();
+        admin.create("gateways", NAMESPACE, gateway).unwrap();
         let provider = json!({
             "apiVersion": "bellwether.dev/v1alpha1", "kind": "ClusterMetricProvider", "metadata": {"name": "prometheus"},
             "spec": {"prometheus": {"url": "http://prometheus.monitoring.svc:9090", "scrapeInterval": "2s"}},

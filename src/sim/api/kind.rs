@@ -168,6 +168,8 @@ pub fn built_in() -> Vec<Kind> {
         Kind::new("apps", "v1", "replicasets", "ReplicaSet").with_status().with_scale(),
         Kind::new("apps", "v1", "controllerrevisions", "ControllerRevision"),
         Kind::new("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler").with_status(),
+        Kind::new("gateway.networking.k8s.io", "v1", "gateways", "Gateway").with_status(),
+        Kind::new("gateway.networking.k8s.io", "v1", "gatewayclasses", "GatewayClass").of_cluster().with_status(),
         Kind::new("coordination.k8s.io", "v1", "leases", "Lease"),
         Kind::new("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),
         Kind::new("events.k8s.io", "v1", "events", "Event"),

@@ -503,5 +503,5 @@ fn discovery_tells_what_is_served() {
     assert_eq!(page("version").unwrap()["minor"], "36");
     assert_eq!(page("apis/nobody.dev/v1").unwrap_err().code, 404);
     server.unregister("httproutes");
-    assert_eq!(page("apis/gateway.networking.k8s.io/v1").unwrap()["resources"].as_array().unwrap().len(), 4);
+    assert_eq!(page("apis/gateway.networking.k8s.io/v1").unwrap()["resources"].as_array().unwrap().len(), 6);
 }
