@@ -130,10 +130,7 @@ impl<'a> Stage<'a> {
 
     /// Pushes a revision: the Deployment gets another template, as from a pipeline.
     pub async fn push(&self, revision: &Revision) {
-        let env = objects::env(revision, self.on_sigterm);
-        let patch = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/env", "value": env}]);
-        let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap());
-        self.world.api(Kind::Deployment).patch(APP, &PatchParams::default(), &patch).await.unwrap();
+        push(self.world, revision, self.on_sigterm).await;
     }
 
     /// Waits until the gateway has accepted this weight for this step and so many requests have come to the version.
@@ -286,6 +283,25 @@ impl<'a> Stage<'a> {
     pub async fn end_load(self) -> Tally {
         self.load.end(self.world, &self.records, self.from, self.apart.as_ref()).await
     }
+}
+
+/// The app's Deployment gets the template of this revision, as from a pipeline.
+pub async fn push(world: &World, revision: &Revision, on_sigterm: OnSigterm) {
+    let env = objects::env(revision, on_sigterm);
+    let patch = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/env", "value": env}]);
+    let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap());
+    world.api(Kind::Deployment).patch(APP, &PatchParams::default(), &patch).await.unwrap();
+}
+
+/// An app that drains serves, with all around it but a route and a Rollout.
+pub async fn serving(world: &World) -> Records {
+    let env = objects::env(&Revision::new("v1").with("ERROR_RATE", "0.005"), OnSigterm::Drains);
+    let app = [objects::deployment(APP, REPLICAS, &env), objects::service(APP)];
+    let around = [objects::sink(&world.namespace, 0), vec![objects::provider("MetricProvider", "prometheus")]].concat();
+    let records = Records::begin(world);
+    world.applied(Apply::ServerSide, &[&around[..], &app].concat()).await;
+    available(world, APP, REPLICAS).await;
+    records
 }
 
 /// The machinery lost nothing.

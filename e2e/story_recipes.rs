@@ -5,10 +5,9 @@ use crate::{
     objects::{self, APP, OnSigterm, Revision},
     process::plugin,
     records::Records,
-    stage::{REPLICAS, Setup, Stage, available, is_at_rest, lost_nothing, waits_for},
+    stage::{Setup, Stage, is_at_rest, lost_nothing, push, serving, waits_for},
     world::{Apply, Kind, World, beside_others, now_ms, until, with_temp_ns},
 };
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -45,22 +44,10 @@ fn recipe(world: &World, file: &str) -> Value {
 
 /// An app that serves, held by a recipe with a route of the operator's, under load.
 async fn held_by(world: &World, rollout: Value) -> (Records, Load) {
-    let env = objects::env(&Revision::new("v1").with("ERROR_RATE", "0.005"), OnSigterm::Drains);
-    let app = [objects::deployment(APP, REPLICAS, &env), objects::service(APP)];
-    let around = [objects::sink(&world.namespace, 0), vec![objects::provider("MetricProvider", "prometheus")]].concat();
-    let records = Records::begin(world);
-    world.applied(Apply::ServerSide, &[&around[..], &app].concat()).await;
-    available(world, APP, REPLICAS).await;
+    let records = serving(world).await;
     world.applied(Apply::ServerSide, &[rollout]).await;
     records.until("the Deployment is held", 60, is_at_rest).await;
     (records, Load::begin(world).await)
-}
-
-async fn push(world: &World, version: &'static str) {
-    let env = objects::env(&Revision::new(version).with("ERROR_RATE", "0.005"), OnSigterm::Drains);
-    let patch = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/env", "value": env}]);
-    let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap());
-    world.api(Kind::Deployment).patch(APP, &PatchParams::default(), &patch).await.unwrap();
 }
 
 /// The versions that answer some requests with these headers, sent to this Service for the app's host.
@@ -122,7 +109,7 @@ fn a_b_sends_testers_to_the_new_revision_and_nobody_else() {
     with_temp_ns("ab", async |world| {
         let (records, load) = held_by(world, recipe(world, "ab.yaml")).await;
         let from = now_ms();
-        push(world, "v2").await;
+        push(world, &Revision::new("v2").with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
         // Without a request of testers there is nothing to judge, and the step waits.
         until("testers are served, and somebody is asked", 90, async || {
             let testers = answers(world, GATEWAY, &[("x-tester", "yes")]).await;
@@ -158,7 +145,7 @@ fn shadow_on_a_gateway_that_cannot_copy_is_refused_before_a_request_is_at_risk()
         let from = now_ms();
         rollout["spec"]["steps"].as_array_mut().unwrap().insert(0, shadow);
         world.applied(Apply::ServerSide, &[rollout]).await;
-        push(world, "v2").await;
+        push(world, &Revision::new("v2").with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
         let blocked = records.until("the step is refused", 60, |it| waits_for(it, "RouteUnsteerable")).await;
         let words = blocked["status"]["message"].as_str().unwrap_or_default();
         assert!(words.contains("HTTPRouteRequestMirror") && words.contains("traefik/traefik"), "{words}");

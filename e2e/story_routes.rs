@@ -4,33 +4,15 @@ use crate::{
     load::Load,
     objects::{self, APP, OnSigterm, Revision},
     records::Records,
-    stage::{REPLICAS, available, is_at_rest, lost_nothing},
-    world::{Apply, Kind, World, beside_others, now_ms, with_temp_ns},
+    stage::{is_at_rest, lost_nothing, push, serving},
+    world::{Apply, World, beside_others, now_ms, with_temp_ns},
 };
-use kube::api::{Patch, PatchParams};
-use serde_json::{Value, json};
-
-async fn serving(world: &World) -> Records {
-    let env = objects::env(&Revision::new("v1").with("ERROR_RATE", "0.005"), OnSigterm::Drains);
-    let app = [objects::deployment(APP, REPLICAS, &env), objects::service(APP)];
-    let around = [objects::sink(&world.namespace, 0), vec![objects::provider("MetricProvider", "prometheus")]].concat();
-    let records = Records::begin(world);
-    world.applied(Apply::ServerSide, &[&around[..], &app].concat()).await;
-    available(world, APP, REPLICAS).await;
-    records
-}
-
-async fn push(world: &World, revision: &Revision) {
-    let env = objects::env(revision, OnSigterm::Drains);
-    let patch = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/env", "value": env}]);
-    let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap());
-    world.api(Kind::Deployment).patch(APP, &PatchParams::default(), &patch).await.unwrap();
-}
+use serde_json::json;
 
 /// The release is promoted, and no request is lost on the way.
 async fn promoted(world: &World, records: Records, load: Load, from: f64, story: &str) {
     let old = records.rollout().unwrap()["status"]["stable"]["podTemplateHash"].clone();
-    push(world, &Revision::new("v2").with("ERROR_RATE", "0.005")).await;
+    push(world, &Revision::new("v2").with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
     let promoted = records
         .until("the release is promoted", 180, |it| {
             is_at_rest(it) && it["status"]["stable"]["podTemplateHash"] != old && it["status"]["past"].is_null()

@@ -1,7 +1,7 @@
 //! Objects as the API server has them, read down to the facts that decisions need.
 use crate::{
     api::{ActionOutcome, GROUP, HASH_LABEL, ROLLOUT_UID_LABEL, Reason, RolloutAction},
-    plan::{Claim, Crowd, Deployment, Kept, Map, PendingAction, Pod, ReplicaSet, Service, Stuck, UNVERIFIED},
+    plan::{Claim, Crowd, Deployment, Kept, Map, PendingAction, Pod, ReplicaSet, Service, Stuck, UNVERIFIED, strings},
 };
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -58,11 +58,6 @@ pub(super) fn labels_of(object: &Value) -> Map {
 
 fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
-}
-
-pub(super) fn strings(value: &Value) -> Map {
-    let entries = value.as_object().into_iter().flatten();
-    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 pub(super) fn number(value: &Value) -> i32 {

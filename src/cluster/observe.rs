@@ -3,7 +3,7 @@ use super::{
     Ask, Cluster, Error, Key,
     facts::{
         backends_of, budget_of, deployment_of, endpoints_of, is_applied, kept_of, labels_of, outcome_of, pending,
-        pod_of, quota_of, replica_set_of, selector_text, service_of, strings,
+        pod_of, quota_of, replica_set_of, selector_text, service_of,
     },
     key_of, kinds, lenient,
     policies::AUTHOR_POLICY,
@@ -11,7 +11,9 @@ use super::{
 };
 use crate::{
     api::{GROUP, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout, RolloutAction},
-    plan::{Claim, Crowd, Found, Kept, Observed, PendingAction, Pod, ReplicaSet, Route, Service, same_template},
+    plan::{
+        Claim, Crowd, Found, Kept, Observed, PendingAction, Pod, ReplicaSet, Route, Service, same_template, strings,
+    },
     traffic::{self, Ownership, RouteRef},
     vocab::Pair,
 };
@@ -75,7 +77,9 @@ impl Cluster {
         }
         let (belt, probe) = self.belt(&rollout, deployment.as_ref()).await?;
         let provider = if rollout.spec.is_judged() { self.provider_problem(&rollout, &namespace).await } else { None };
-        let unable = self.unable(&rollout, &namespace).await;
+        // Asked when steps may come into force: at rest, and when somebody commands something.
+        let may_begin = rollout.status.as_ref().is_none_or(|status| status.flight.is_none()) || !actions.is_empty();
+        let unable = if may_begin { self.unable(&rollout, &namespace).await } else { None };
         let mut seen = Observed {
             epoch: self.epoch.load(Ordering::Relaxed),
             deployment,

@@ -27,7 +27,7 @@ pub use command::STEPS_EDITED;
 pub use effect::{Effect, Target};
 pub use observed::{
     Belt, Claim, Crowd, Deployment, Elder, Found, Kept, Map, Measured, Observed, PendingAction, Pod, Refused,
-    ReplicaSet, Route, Service, Stuck,
+    ReplicaSet, Route, Service, Stuck, strings,
 };
 pub use report::UNVERIFIED;
 pub use turn::revision_of;

@@ -13,6 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Labels, selectors, annotations.
 pub type Map = BTreeMap<String, String>;
 
+/// The texts of a JSON object, like labels; whatever else stands in it is left out.
+pub fn strings(value: &Value) -> Map {
+    let entries = value.as_object().into_iter().flatten();
+    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
 /// What was seen.
 #[derive(Clone, Debug)]
 pub struct Observed {

@@ -1,7 +1,7 @@
 //! What may stand in the way of a second revision's pods, said when a flight begins; nothing here stops one.
 use super::{
     Deployment,
-    observed::{Crowd, Map},
+    observed::{Crowd, Map, strings},
     turn::Turn,
 };
 use crate::api::Reason;
@@ -86,11 +86,6 @@ fn selects(selector: &Value, labels: &Map) -> bool {
                 _ => false,
             }
         })
-}
-
-fn strings(value: &Value) -> Map {
-    let entries = value.as_object().into_iter().flatten();
-    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 fn list(value: &Value) -> &[Value] {

@@ -4,7 +4,7 @@
 //! swap. Two, and its controller scales one of them to nothing; history with it, and a scale event brings an old version back.
 use super::{
     Belt, Claim, Deployment, Effect, Found, ReplicaSet,
-    observed::{AlertEvent, Map},
+    observed::{AlertEvent, Map, strings},
     turn::{Holds, LATER, SOON, Stop, Turn, target},
 };
 use crate::{
@@ -366,14 +366,7 @@ impl<'a> Turn<'a> {
 
     /// A ReplicaSet of ours comes under the Deployment's control.
     pub fn hand_in(&self, set: &ReplicaSet, deployment: &Deployment) -> Stop {
-        let mut labels: Map = set
-            .template
-            .pointer("/metadata/labels")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-            .collect();
+        let mut labels = strings(&set.template["metadata"]["labels"]);
         labels.insert(HASH_LABEL.to_owned(), set.hash.clone());
         let number =
             |set: &ReplicaSet| set.annotations.get(REVISION_ANNOTATION).and_then(|text| text.parse::<u64>().ok());

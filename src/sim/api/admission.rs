@@ -42,6 +42,21 @@ const VALIDATING: &str = "validatingadmissionpolicies";
 const MUTATING: &str = "mutatingadmissionpolicies";
 
 impl Policies {
+    /// All that the chart ships, for an operator of this user name.
+    pub fn shipped(operator: &str) -> Self {
+        Self {
+            belt: true,
+            hold: true,
+            floor: true,
+            route_weights: true,
+            action_author: true,
+            rights: true,
+            operator: operator.to_owned(),
+            armed_after: None,
+            lag: Duration::ZERO,
+        }
+    }
+
     fn all(&self) -> [(&'static str, &'static str, bool); 9] {
         [
             (VALIDATING, "bellwether-belt", self.belt),

@@ -149,16 +149,7 @@ impl Side {
             let passed = move || jiff::SignedDuration::try_from(begun.elapsed()).unwrap();
             let server = Server::new(Arc::new(move || base + passed()));
             server.register_ours();
-            server.set_policies(Policies {
-                belt: true,
-                hold: true,
-                floor: true,
-                route_weights: true,
-                action_author: true,
-                rights: true,
-                operator: OPERATOR.to_owned(),
-                ..Policies::default()
-            });
+            server.set_policies(Policies::shipped(OPERATOR));
             let world = World::new(server.clone(), base, 1, Weather::default());
             (server, world)
         });

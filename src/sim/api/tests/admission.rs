@@ -5,16 +5,7 @@ use std::time::Duration;
 const OPERATOR: &str = "system:serviceaccount:bellwether-system:bellwether";
 
 fn all() -> Policies {
-    Policies {
-        belt: true,
-        hold: true,
-        floor: true,
-        route_weights: true,
-        action_author: true,
-        rights: true,
-        operator: OPERATOR.to_owned(),
-        ..Policies::default()
-    }
+    Policies::shipped(OPERATOR)
 }
 
 /// A Deployment that a Rollout holds.

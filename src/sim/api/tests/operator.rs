@@ -38,16 +38,7 @@ fn rolled_out(server: &Server, deployment: &Value) {
 #[tokio::test(start_paused = true)]
 async fn the_operator_takes_a_deployment_and_tries_a_new_template() {
     let server = server();
-    server.set_policies(Policies {
-        belt: true,
-        hold: true,
-        floor: true,
-        route_weights: true,
-        action_author: true,
-        rights: true,
-        operator: OPERATOR.to_owned(),
-        ..Policies::default()
-    });
+    server.set_policies(Policies::shipped(OPERATOR));
     let deployment = server.create("alice", "deployments", "n", deployment("shop")).unwrap();
     rolled_out(&server, &deployment);
     server.create("alice", "rollouts", "n", rollout("shop")).unwrap();
