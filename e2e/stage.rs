@@ -27,6 +27,10 @@ pub struct Setup {
     pub steps: Vec<Value>,
     /// Which kind of provider is named.
     pub provider: &'static str,
+    /// What is judged, where it is something else than errors and latency at the gateway: a change to `spec.analysis`.
+    pub analysis: fn(&mut Value),
+    /// Objects that are there from the beginning.
+    pub besides: Vec<Value>,
     /// So many posts of each alert are answered 503.
     pub sink_fails_first: u32,
     /// How objects get to the cluster.
@@ -42,6 +46,8 @@ impl Default for Setup {
             on_sigterm: OnSigterm::Drains,
             steps: short_steps(),
             provider: "MetricProvider",
+            analysis: |_| {},
+            besides: Vec::new(),
             sink_fails_first: 0,
             apply: Apply::ServerSide,
             deadline: "15s",
@@ -67,7 +73,7 @@ pub fn short_steps() -> Vec<Value> {
 
 /// Steps on which a bad release has the time to show itself.
 pub fn long_steps() -> Vec<Value> {
-    vec![objects::step("warm", 0, "5s"), objects::step("twenty", 20, "90s"), objects::step("half", 50, "90s")]
+    vec![objects::step("warm", 0, "5s"), objects::step("twenty", 20, "150s"), objects::step("half", 50, "90s")]
 }
 
 /// An app under load, held by its Rollout, at rest.
@@ -99,8 +105,8 @@ impl<'a> Stage<'a> {
         let app = [objects::deployment(APP, REPLICAS, &env), objects::service(APP)];
         let plain = objects::route(namespace, APP, &[(APP, 1)]);
         let provider_name = if setup.provider == "MetricProvider" { "prometheus" } else { namespace };
-        let around =
-            [objects::sink(namespace, setup.sink_fails_first), vec![objects::provider(setup.provider, provider_name)]];
+        let provider = vec![objects::provider(setup.provider, provider_name)];
+        let around = [objects::sink(namespace, setup.sink_fails_first), provider, setup.besides];
         let records = Records::begin(world);
         world.applied(setup.apply, &[&around.concat()[..], &app, std::slice::from_ref(&plain)].concat()).await;
         for (name, replicas) in [("sink", 1), (APP, REPLICAS)] {
@@ -111,6 +117,7 @@ impl<'a> Stage<'a> {
 
         let mut rollout = objects::rollout(APP, &setup.steps, &objects::analysis(setup.provider, provider_name));
         rollout["spec"]["progress"]["deadline"] = json!(setup.deadline);
+        (setup.analysis)(&mut rollout["spec"]["analysis"]);
         world.applied(setup.apply, std::slice::from_ref(&rollout)).await;
         let waiting = records.until("the Rollout asks for the route", 30, |it| waits_for(it, "RouteNotPrepared")).await;
         let words = waiting["status"]["message"].as_str().unwrap_or_default();

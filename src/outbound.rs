@@ -408,4 +408,4 @@ fn cause<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

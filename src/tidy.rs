@@ -11,11 +11,12 @@ use std::{
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("vocab", &[]),
     ("duration", &[]),
+    ("signature", &[]),
     ("judge", &["vocab", "duration"]),
     ("traffic", &["vocab", "duration"]),
     // What metrics read is what the judge takes.
-    ("metrics", &["judge", "vocab", "duration"]),
-    ("notify", &["vocab", "duration"]),
+    ("metrics", &["judge", "signature", "vocab", "duration"]),
+    ("notify", &["signature", "vocab", "duration"]),
     ("outbound", &["vocab", "duration"]),
     ("api", &["traffic", "metrics", "notify", "judge", "vocab", "duration"]),
     ("plan", &["api", "traffic", "metrics", "notify", "judge", "vocab", "duration"]),
@@ -238,12 +239,12 @@ fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
         row(&mut text, &[reason.as_str(), &format!("{:?}", reason.kind()), reason.meaning().trim()]);
     }
     text.push_str("\n## Presets\n\n| preset | counts | told apart by |\n|---|---|---|\n");
-    for preset in metrics::presets::ALL {
+    for preset in metrics::presets::all() {
         let told_apart_by = match preset.place {
-            metrics::presets::Place::Traefik => "Services, at Traefik",
-            metrics::presets::Place::Pods => "pods",
+            metrics::presets::Place::Proxy { name, .. } => format!("backends, at {name}"),
+            metrics::presets::Place::Pods => "pods".to_owned(),
         };
-        row(&mut text, &[&format!("`{}`", preset.name), preset.about, told_apart_by]);
+        row(&mut text, &[&format!("`{}`", preset.name), preset.about, &told_apart_by]);
     }
     text.push_str("\n## Routes\n\n| kind | group and version | can |\n|---|---|---|\n");
     for router in traffic::ROUTERS {
@@ -283,6 +284,8 @@ fn carried_out(kind: &str, object: &Value) -> Result<(), String> {
         "RolloutAction" => parsed::<api::RolloutAction>(object).map(|_| ()),
         "MetricProvider" => provides(&parsed::<api::MetricProvider>(object)?.spec.source),
         "ClusterMetricProvider" => provides(&parsed::<api::ClusterMetricProvider>(object)?.spec.source),
+        "AnalysisTemplate" => parsed::<api::AnalysisTemplate>(object).map(|_| ()),
+        "ClusterAnalysisTemplate" => parsed::<api::ClusterAnalysisTemplate>(object).map(|_| ()),
         "AlertReceiver" => parsed::<api::AlertReceiver>(object).map(|_| ()),
         other => Err(format!("{other} is checked by nobody")),
     }

@@ -4,6 +4,7 @@
 //! Kinds grow by adding optional fields only: what a field means never changes.
 mod action;
 mod alert;
+mod analysis;
 mod provider;
 mod reason;
 mod rollout;
@@ -11,6 +12,9 @@ mod status;
 
 pub use action::{Action, ActionOutcome, ActionStatus, Expect, RolloutAction, RolloutActionSpec};
 pub use alert::AlertReceiver;
+pub use analysis::{
+    AnalysisTemplate, Arg, ClusterAnalysisTemplate, GivenArg, Shared, TemplateKind, TemplateRef, ValueFrom,
+};
 pub use provider::{ClusterMetricProvider, MetricProvider};
 pub use reason::{Reason, Sort};
 pub use rollout::{
@@ -47,6 +51,8 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
         RolloutAction::crd(),
         MetricProvider::crd(),
         ClusterMetricProvider::crd(),
+        AnalysisTemplate::crd(),
+        ClusterAnalysisTemplate::crd(),
         AlertReceiver::crd(),
     ]
 }

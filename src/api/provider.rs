@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
     derive = "PartialEq",
     category = "bellwether",
     printcolumn(name = "URL", type_ = "string", json_path = ".spec.prometheus.url"),
+    printcolumn(name = "Web", type_ = "string", json_path = ".spec.web.url"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct MetricProviderSpec {
@@ -32,6 +33,7 @@ pub struct MetricProviderSpec {
     derive = "PartialEq",
     category = "bellwether",
     printcolumn(name = "URL", type_ = "string", json_path = ".spec.prometheus.url"),
+    printcolumn(name = "Web", type_ = "string", json_path = ".spec.web.url"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct ClusterMetricProviderSpec {

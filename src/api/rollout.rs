@@ -1,6 +1,7 @@
 //! `Rollout`: a Deployment and the way its next revision reaches its users.
 use crate::{
     duration::Duration,
+    judge,
     metrics::Metric,
     notify::AlertEvent,
     traffic::{Apart, Mirror, RequestMatch, RouteRef, Split},
@@ -11,7 +12,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::status::RolloutStatus;
+use super::{analysis::TemplateRef, status::RolloutStatus};
 
 /// A Deployment and the way its next revision reaches its users, step by step, judged, and undone by itself.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -256,7 +257,7 @@ pub enum OnDelete {
 /// How the candidate is judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.mode) && self.mode == 'None' ? (!has(self.metrics) || self.metrics.size() == 0) : (has(self.metrics) && self.metrics.size() > 0 && has(self.provider))").message("analysis needs a provider and at least one metric, or {mode: None} to say openly that nothing is judged"))]
+#[x_kube(validation = Rule::new("has(self.mode) && self.mode == 'None' ? (!has(self.metrics) || self.metrics.size() == 0) && (!has(self.templates) || self.templates.size() == 0) : ((has(self.metrics) && self.metrics.size() > 0 || has(self.templates) && self.templates.size() > 0) && has(self.provider))").message("analysis needs a provider and at least one metric or template, or {mode: None} to say openly that nothing is judged"))]
 #[x_kube(validation = Rule::new("!has(self.metrics) || self.metrics.all(m, self.metrics.exists_one(n, n.name == m.name))").message("every metric needs a name of its own"))]
 pub struct Analysis {
     /// `None`: nothing is judged, and `observe` is plain time with pods ready.
@@ -267,7 +268,10 @@ pub struct Analysis {
     pub provider: Option<ProviderRef>,
     /// How much worse than stable is too much, and how sure the judge must be.
     #[serde(default)]
-    pub sensitivity: crate::judge::Sensitivity,
+    pub sensitivity: judge::Sensitivity,
+    /// The same in numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margins: Option<judge::OwnMargins>,
     /// Up to this weight a step may be left although nothing is proven yet. Default 20.
     #[serde(default = "explore_up_to")]
     pub explore_up_to: Weight,
@@ -280,10 +284,24 @@ pub struct Analysis {
     /// What happens when the canary gets no requests although its weight says so.
     #[serde(default)]
     pub when_no_traffic: NoTraffic,
+    /// Templates whose metrics are measured as well. Of a metric that is here and there, the one here counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub templates: Vec<TemplateRef>,
     /// What is measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub metrics: Vec<Metric>,
+}
+
+impl Analysis {
+    /// The margins of each comparison: what all of them may be wrong together is shared out among them.
+    pub fn margins(&self) -> judge::Margins {
+        let mut margins = self.margins.unwrap_or_default().over(self.sensitivity.margins());
+        let compared = self.metrics.iter().filter(|metric| metric.compares()).count();
+        margins.alpha /= f64::from(u32::try_from(compared.max(1)).unwrap_or(u32::MAX));
+        margins
+    }
 }
 
 fn explore_up_to() -> Weight {
@@ -453,6 +471,7 @@ impl RolloutSpec {
 
     /// Whether anything is judged.
     pub fn is_judged(&self) -> bool {
-        self.analysis.mode.is_none() && !self.analysis.metrics.is_empty()
+        let analysis = &self.analysis;
+        analysis.mode.is_none() && !(analysis.metrics.is_empty() && analysis.templates.is_empty())
     }
 }

@@ -230,6 +230,9 @@ pub struct MetricStatus {
     pub name: String,
     /// What the judge says.
     pub verdict: Verdict,
+    /// Whether it is only shown, and decides nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// The canary's number, with its unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<String>,

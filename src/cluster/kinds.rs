@@ -1,6 +1,6 @@
 //! The kinds that are read and written as raw objects, so that no field is lost for being unknown.
 use crate::{
-    api::{GROUP, ProviderKind},
+    api::{GROUP, ProviderKind, TemplateKind},
     traffic::{Resource, RouteRef},
 };
 use kube::api::ApiResource;
@@ -107,6 +107,16 @@ pub fn providers(kind: ProviderKind) -> ApiResource {
         ProviderKind::MetricProvider => resource(GROUP, "v1alpha1", "MetricProvider", "metricproviders"),
         ProviderKind::ClusterMetricProvider => {
             resource(GROUP, "v1alpha1", "ClusterMetricProvider", "clustermetricproviders")
+        }
+    }
+}
+
+/// Templates of metrics of a namespace, or of the whole cluster.
+pub fn templates(kind: TemplateKind) -> ApiResource {
+    match kind {
+        TemplateKind::AnalysisTemplate => resource(GROUP, "v1alpha1", "AnalysisTemplate", "analysistemplates"),
+        TemplateKind::ClusterAnalysisTemplate => {
+            resource(GROUP, "v1alpha1", "ClusterAnalysisTemplate", "clusteranalysistemplates")
         }
     }
 }

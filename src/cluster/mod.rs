@@ -159,6 +159,8 @@ pub struct Cluster {
     elders: Arc<Elders>,
     belts: Arc<Mutex<HashMap<Key, (String, Instant)>>>,
     epoch: Arc<AtomicI32>,
+    /// Since when this process leads, by its own clock.
+    led_since: Arc<std::sync::Mutex<Option<jiff::Timestamp>>>,
 }
 
 impl Cluster {
@@ -183,6 +185,7 @@ impl Cluster {
             elders: Arc::default(),
             belts: Arc::default(),
             epoch: Arc::default(),
+            led_since: Arc::default(),
         }
     }
 
@@ -197,6 +200,9 @@ impl Cluster {
     /// Remembers how often leadership has changed hands.
     pub fn lead(&self, epoch: i32) {
         self.epoch.store(epoch, std::sync::atomic::Ordering::Relaxed);
+        if let Ok(mut since) = self.led_since.lock() {
+            *since = Some(self.settings.clock.now());
+        }
     }
 
     /// The client, for watches.

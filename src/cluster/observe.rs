@@ -10,9 +10,10 @@ use super::{
     refusals::words_of,
 };
 use crate::{
-    api::{GROUP, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout, RolloutAction},
+    api::{GROUP, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout, RolloutAction, Shared, TemplateKind},
     plan::{
         Claim, Crowd, Found, Kept, Observed, PendingAction, Pod, ReplicaSet, Route, Service, same_template, strings,
+        templates::{self, Resolved, Templates},
     },
     traffic::{self, Ownership, RouteRef},
     vocab::Pair,
@@ -47,6 +48,10 @@ impl Cluster {
             // Everything in it goes, and what we may still read there goes first.
             return Ok(Some(Observed { namespace_ending: true, malformed, ..Observed::of(rollout, self.now()) }));
         }
+        let (rollout, malformed) = match self.with_templates(rollout, &namespace).await? {
+            (rollout, Some(why)) => (rollout, malformed.or(Some(why))),
+            (rollout, None) => (rollout, malformed),
+        };
         let spec = &rollout.spec;
         let traffic = rollout.traffic();
         let pair_names = traffic.and_then(|traffic| traffic.pair(0));
@@ -82,6 +87,7 @@ impl Cluster {
         let unable = if may_begin { self.unable(&rollout, &namespace).await } else { None };
         let mut seen = Observed {
             epoch: self.epoch.load(Ordering::Relaxed),
+            led_since: self.led_since.lock().ok().and_then(|since| *since),
             deployment,
             replica_sets,
             pods,
@@ -106,6 +112,36 @@ impl Cluster {
         seen.measured = self.measured(&seen);
         seen.delivered = self.delivered(&key_of(&seen.rollout));
         Ok(Some(seen))
+    }
+
+    /// The Rollout with the metrics of its templates among its own, and what is wrong with them.
+    async fn with_templates(&self, mut rollout: Rollout, namespace: &str) -> Result<(Rollout, Option<String>), Error> {
+        if rollout.spec.analysis.templates.is_empty() || !rollout.spec.is_judged() {
+            return Ok((rollout, None));
+        }
+        let mut known = Templates::new();
+        loop {
+            match templates::resolve(&rollout, &known) {
+                Ok(Resolved::Metrics(metrics)) => {
+                    rollout.spec.analysis.metrics = metrics;
+                    return Ok((rollout, None));
+                }
+                Ok(Resolved::Wanted(wanted)) => {
+                    for (kind, name) in wanted {
+                        let namespace = if kind == TemplateKind::AnalysisTemplate { namespace } else { "" };
+                        let found = self.get(&kinds::templates(kind), namespace, &name).await?;
+                        let read = found.map(|found| Shared::deserialize(&found["spec"])).transpose();
+                        match read {
+                            Ok(shared) => drop(known.insert((kind, name), shared)),
+                            Err(error) => {
+                                return Ok((rollout, Some(format!("{kind:?} {name} cannot be read: {error}"))));
+                            }
+                        }
+                    }
+                }
+                Err(complaint) => return Ok((rollout, Some(complaint.to_string()))),
+            }
+        }
     }
 
     pub(super) fn now(&self) -> Timestamp {

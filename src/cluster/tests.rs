@@ -11,10 +11,18 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use std::{convert::Infallible, sync::Mutex};
 
-type Calls = Arc<Mutex<Vec<(String, Value)>>>;
+pub(super) type Calls = Arc<Mutex<Vec<(String, Value)>>>;
 
 /// A cluster whose every call is recorded and answered by this function, by status and body.
 fn cluster(answer: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync + 'static) -> (Cluster, Calls) {
+    cluster_with(crate::outbound::Outbound::new(crate::outbound::Settings::default()).unwrap(), answer)
+}
+
+/// One whose requests to others leave by this client.
+pub(super) fn cluster_with(
+    outbound: crate::outbound::Outbound,
+    answer: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync + 'static,
+) -> (Cluster, Calls) {
     let calls = Calls::default();
     let recorded = calls.clone();
     let service = tower::service_fn(move |request: Request<Body>| {
@@ -37,7 +45,6 @@ fn cluster(answer: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync +
         clock: Clock::default(),
         tamper: None,
     };
-    let outbound = crate::outbound::Outbound::new(crate::outbound::Settings::default()).unwrap();
     let client = Client::new(service, "default");
     (Cluster::new(client, settings, Telemetry::default(), outbound, |_| {}), calls)
 }

@@ -1,19 +1,40 @@
 //! The comparison with stable: sequential tests whose promise holds at any moment of looking.
 //!
 //! The share of the errors that falls on the canary is compared with its share of the requests, so the rate of errors
-//! that both arms have in common, which changes by the hour, cancels out. Each test is a mixture of likelihood ratios
-//! over 24 ratios from 1.25 to 32. Under its hypothesis the mixture is a supermartingale that starts at 1, so by Ville's
-//! inequality it ever exceeds `1/alpha` with probability `alpha` at most, for any number of looks and any split.
-//! Given an interval's totals, the canary's errors follow Fisher's noncentral hypergeometric law; that a factor's
-//! mean is at most 1 under it follows from Hoeffding (1956) and, for the other direction, from Cornfield's equation.
-use super::{Counts, Interval, Sensitivity, percent, real, thousands};
+//! that both arms have in common, which changes by the hour, cancels out. Under its hypothesis each test's evidence is a
+//! supermartingale that starts at 1, so by Ville's inequality it ever exceeds `1/alpha` with probability `alpha` at most,
+//! for any number of looks and any split. Which test counts is decided by what stable did before the release:
+//! errors that come one by one are counted so, see [`super::odds`]; else bets on blocks of time are added, which no burst
+//! within a block can fool, see [`super::shares`].
+use super::{
+    Bursts, Counts, Interval, Margins, Scores, ln_mean,
+    means::{Means, Way},
+    odds::{Harm, Mixture, Rates, Safe},
+    percent,
+    shares::Bets,
+    thousands,
+};
 use crate::vocab::Verdict;
+use std::sync::LazyLock;
 
 /// Errors on fewer than this share of the canary's requests never fail it, whatever stable does.
 pub const FLOOR: f64 = 0.001;
 
-/// The number of ratios that a mixture weighs alike.
-const RATIOS: usize = 24;
+/// [`FLOOR`] against more.
+static MORE: LazyLock<Rates> = LazyLock::new(|| Rates::new(FLOOR, |ratio| (FLOOR * ratio).min(0.99)));
+/// [`FLOOR`] against less.
+static LESS: LazyLock<Rates> = LazyLock::new(|| Rates::new(FLOOR, |ratio| FLOOR / ratio));
+
+/// What a comparison takes for granted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rules {
+    /// How much worse is too much, and how sure to be.
+    pub margins: Margins,
+    /// How much errors come in bursts.
+    pub bursts: Bursts,
+    /// How many intervals make a block that is longer than a burst.
+    pub block: usize,
+}
 
 /// What a comparison says, and how strongly.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,78 +62,232 @@ pub struct Edge {
     pub seconds: f64,
     /// Whether a Pass needs this edge. Nothing passes unless some edge does.
     pub certifies: bool,
+    /// How much slow requests come in bursts.
+    pub bursts: Bursts,
     /// Requests and slower ones, of the same intervals for every edge of a comparison.
     pub intervals: Vec<Interval>,
+}
+
+/// Evidence that the canary is worse.
+#[derive(Clone, Debug)]
+struct Worse {
+    one_by_one: Harm,
+    blocks: Option<Bets>,
+}
+
+impl Worse {
+    fn new(rules: &Rules) -> Self {
+        let Rules { margins, bursts, block } = *rules;
+        Self {
+            one_by_one: Harm::new(margins.tolerated, bursts.tempering()),
+            blocks: (!bursts.one_by_one()).then(|| Bets::above(margins.tolerated, block)),
+        }
+    }
+
+    fn add(&mut self, interval: &Interval) {
+        self.one_by_one.add(interval);
+        if let Some(blocks) = &mut self.blocks {
+            blocks.add(interval);
+        }
+    }
+
+    /// Of both tests the mean, which is a supermartingale again: counting one by one, however tempered, finds at once what
+    /// is so bad that no burst explains it, and blocks the rest.
+    fn ln(&self) -> f64 {
+        let one_by_one = self.one_by_one.mixture.ln();
+        self.blocks.as_ref().map_or(one_by_one, |blocks| ln_mean([one_by_one, blocks.ln()].into_iter()))
+    }
+}
+
+/// Evidence that the canary is good enough.
+#[derive(Clone, Debug)]
+enum Better {
+    OneByOne(Safe),
+    Blocks(Bets),
+}
+
+impl Better {
+    fn new(rules: &Rules) -> Self {
+        let Rules { margins, bursts, block } = *rules;
+        if bursts.one_by_one() {
+            Self::OneByOne(Safe::new(margins.excluded, bursts.tempering()))
+        } else {
+            Self::Blocks(Bets::below(margins.excluded, block))
+        }
+    }
+
+    fn add(&mut self, interval: &Interval) {
+        match self {
+            Self::OneByOne(safe) => safe.add(interval),
+            Self::Blocks(bets) => bets.add(interval),
+        }
+    }
+
+    fn ln(&self) -> f64 {
+        match self {
+            Self::OneByOne(safe) => safe.mixture.ln(),
+            Self::Blocks(bets) => bets.ln(),
+        }
+    }
+}
+
+/// Evidence that errors hit more than [`FLOOR`] of the canary's requests.
+#[derive(Clone, Debug)]
+enum Ceiling {
+    OneByOne(Mixture, f64),
+    Blocks(Bets),
+}
+
+impl Ceiling {
+    fn new(rules: &Rules) -> Self {
+        if rules.bursts.one_by_one() {
+            Self::OneByOne(Mixture::new(), rules.bursts.tempering())
+        } else {
+            Self::Blocks(Bets::rate(FLOOR, rules.block))
+        }
+    }
+
+    fn add(&mut self, interval: &Interval) {
+        match self {
+            Self::OneByOne(mixture, tempering) => mixture.bernoulli(interval.canary, &MORE, *tempering),
+            Self::Blocks(bets) => bets.add(interval),
+        }
+    }
+
+    fn ln(&self) -> f64 {
+        match self {
+            Self::OneByOne(mixture, _) => mixture.ln(),
+            Self::Blocks(bets) => bets.ln(),
+        }
+    }
 }
 
 /// Compares error rates.
 ///
 /// Fails when the errors are proven to be worse than stable's by more than the margin and, by a test of its own, to
 /// hit more than [`FLOOR`] of the canary's requests; a failure, once proven, stays. Passes while it is proven that the
-/// odds are less than `excluded` times stable's or that less than [`FLOOR`] of the requests are hit: the mean of both
-/// proofs counts, and more errors later take a Pass away again.
-pub fn errors(intervals: &[Interval], sensitivity: Sensitivity) -> Judgement {
-    let margins = sensitivity.margins();
-    let sure = -margins.alpha.ln();
-    let (mut harm, mut ceiling) = (Harm::new(margins.tolerated), Mixture::new());
-    let (mut safe, mut rare) = (Safe::new(margins.excluded), Mixture::new());
-    let mut tally = Tally::default();
-    let (mut ln_harm, mut ln_ceiling) = (0.0_f64, 0.0_f64);
+/// odds are less than `excluded` times stable's or that less than [`FLOOR`] of the requests are hit: a weighted mean of
+/// both proofs counts, and more errors later take a Pass away again.
+pub fn errors(intervals: &[Interval], rules: &Rules) -> Judgement {
+    let mut errors = Errors::new(rules);
     for interval in intervals {
-        tally.add(interval);
-        harm.add(interval);
-        safe.add(interval);
-        ceiling.bernoulli(interval.canary, |ratio| (FLOOR * ratio).min(0.99));
-        rare.bernoulli(interval.canary, |ratio| FLOOR / ratio);
-        ln_harm = ln_harm.max(harm.0.ln());
-        ln_ceiling = ln_ceiling.max(ceiling.ln());
+        errors.add(interval);
     }
-    let ln_pass = ln_mean([safe.0.ln(), rare.ln()].into_iter());
-    let verdict = if !tally.paired {
-        Verdict::Unknown
-    } else if ln_harm >= sure && ln_ceiling >= sure {
-        Verdict::Fail
-    } else if ln_pass >= -margins.beta.ln() {
-        Verdict::Pass
-    } else {
-        Verdict::Continue
-    };
-    let why = match verdict {
-        Verdict::Unknown => "there was no interval in which both arms had requests".into(),
-        Verdict::Fail => format!("{}; chance of a false alarm below 1 in {}", tally.fell("errors"), one_in(ln_harm)),
-        Verdict::Pass => format!("{}; chance of being wrong below 1 in {}", tally.fell("errors"), one_in(ln_pass)),
-        Verdict::Continue if ln_harm >= sure => {
-            format!("{}; that this hits more than {} of requests is not proven", tally.fell("errors"), percent(FLOOR))
+    errors.judgement()
+}
+
+/// A comparison of error rates, interval by interval; what it has seen is not kept.
+#[derive(Clone, Debug)]
+pub struct Errors {
+    rules: Rules,
+    worse: Worse,
+    ceiling: Ceiling,
+    better: Better,
+    rare: Mixture,
+    tally: Tally,
+    ln_worse: f64,
+    ln_ceiling: f64,
+}
+
+impl Errors {
+    /// Nothing seen yet.
+    pub fn new(rules: &Rules) -> Self {
+        Self {
+            rules: *rules,
+            worse: Worse::new(rules),
+            ceiling: Ceiling::new(rules),
+            better: Better::new(rules),
+            rare: Mixture::new(),
+            tally: Tally::default(),
+            ln_worse: 0.0,
+            ln_ceiling: 0.0,
         }
-        Verdict::Continue => format!("{}; nothing is proven yet", tally.fell("errors")),
-    };
-    Judgement { verdict, ln_m: ln_harm, ln_pass, canary: tally.canary, stable: tally.stable, edge: None, why }
+    }
+
+    /// One interval more.
+    pub fn add(&mut self, interval: &Interval) {
+        self.tally.add(interval);
+        self.worse.add(interval);
+        self.better.add(interval);
+        self.ceiling.add(interval);
+        self.rare.bernoulli(interval.canary, &LESS, self.rules.bursts.tempering_of_rare());
+        self.ln_worse = self.ln_worse.max(self.worse.ln());
+        self.ln_ceiling = self.ln_ceiling.max(self.ceiling.ln());
+    }
+
+    /// Whether it is proven that the canary is too bad.
+    pub fn fails(&self) -> bool {
+        let sure = -self.rules.margins.alpha.ln();
+        self.tally.paired && self.ln_worse >= sure && self.ln_ceiling >= sure
+    }
+
+    /// Whether it is proven that the canary is good enough.
+    pub fn passes(&self) -> bool {
+        self.tally.paired && !self.fails() && self.ln_pass() >= -self.rules.margins.beta.ln()
+    }
+
+    /// Three parts of four are for the comparison, by which most services pass: halves would cost those as much time as
+    /// is saved where errors are rare.
+    fn ln_pass(&self) -> f64 {
+        let better = self.better.ln();
+        ln_mean([better, better, better, self.rare.ln()].into_iter())
+    }
+
+    /// What it says so far.
+    pub fn judgement(&self) -> Judgement {
+        let Self { tally, ln_worse, .. } = self;
+        let ln_pass = self.ln_pass();
+        let sure = -self.rules.margins.alpha.ln();
+        let verdict = if !tally.paired {
+            Verdict::Unknown
+        } else if self.fails() {
+            Verdict::Fail
+        } else if self.passes() {
+            Verdict::Pass
+        } else {
+            Verdict::Continue
+        };
+        let fell = || tally.fell("errors");
+        let why = match verdict {
+            Verdict::Unknown => "there was no interval in which both arms had requests".into(),
+            Verdict::Fail => format!("{}; chance of a false alarm below 1 in {}", fell(), one_in(*ln_worse)),
+            Verdict::Pass => format!("{}; chance of being wrong below 1 in {}", fell(), one_in(ln_pass)),
+            Verdict::Continue if *ln_worse >= sure => {
+                format!("{}; that this hits more than {} of requests is not proven", fell(), percent(FLOOR))
+            }
+            Verdict::Continue => format!("{}; nothing is proven yet", fell()),
+        };
+        let why = noted(why, verdict, self.rules.bursts);
+        Judgement { verdict, ln_m: *ln_worse, ln_pass, canary: tally.canary, stable: tally.stable, edge: None, why }
+    }
 }
 
 /// Compares latency at the edges of a histogram.
 ///
 /// Fails when the mean of the edges' evidence proves that the odds of being slower than some edge are more than the
 /// margin above stable's; a failure stays. Passes while every edge that certifies proves the contrary. There is no floor.
-pub fn latency(edges: &[Edge], sensitivity: Sensitivity) -> Judgement {
-    let margins = sensitivity.margins();
+pub fn latency(edges: &[Edge], margins: Margins, block: usize) -> Judgement {
     let mut tests: Vec<_> = edges
         .iter()
-        .map(|edge| (edge, Harm::new(margins.tolerated), Safe::new(margins.excluded), Tally::default()))
+        .map(|edge| {
+            let rules = Rules { margins, bursts: edge.bursts, block };
+            (edge, Worse::new(&rules), Better::new(&rules), Tally::default())
+        })
         .collect();
     let mut ln_m = 0.0_f64;
     for at in 0..edges.iter().map(|edge| edge.intervals.len()).max().unwrap_or(0) {
-        for (edge, harm, safe, tally) in &mut tests {
+        for (edge, worse, better, tally) in &mut tests {
             if let Some(interval) = edge.intervals.get(at) {
                 tally.add(interval);
-                harm.add(interval);
-                safe.add(interval);
+                worse.add(interval);
+                better.add(interval);
             }
         }
-        ln_m = ln_m.max(ln_mean(tests.iter().map(|(_, harm, ..)| harm.0.ln())));
+        ln_m = ln_m.max(ln_mean(tests.iter().map(|(_, worse, ..)| worse.ln())));
     }
-    let certifying = || tests.iter().filter(|(edge, ..)| edge.certifies).map(|(_, _, safe, _)| safe.0.ln());
+    let certifying = || tests.iter().filter(|(edge, ..)| edge.certifies).map(|(_, _, better, _)| better.ln());
     let ln_pass = if certifying().next().is_some() { certifying().fold(f64::INFINITY, f64::min) } else { 0.0 };
-    let loudest = tests.iter().max_by(|(_, a, ..), (_, b, ..)| a.0.ln().total_cmp(&b.0.ln()));
+    let loudest = tests.iter().max_by(|(_, a, ..), (_, b, ..)| a.ln().total_cmp(&b.ln()));
     let Some((edge, _, _, tally)) = loudest.filter(|(.., tally)| tally.paired) else {
         return Judgement {
             verdict: Verdict::Unknown,
@@ -135,6 +310,74 @@ pub fn latency(edges: &[Edge], sensitivity: Sensitivity) -> Judgement {
     Judgement { verdict, ln_m, ln_pass, canary: tally.canary, stable: tally.stable, edge: Some(edge.seconds), why }
 }
 
+/// How far a canary's mean score may be from stable's, and how sure to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScoreMargins {
+    /// A canary whose mean is worse by this much at most is never failed but by bad luck, with scores from 0 to 1.
+    pub tolerated: f64,
+    /// A passed canary is proven to be worse by less than this.
+    pub excluded: f64,
+    /// The greatest probability that a canary within `tolerated` is ever failed.
+    pub alpha: f64,
+    /// The greatest probability that a canary at or beyond `excluded` is ever passed.
+    pub beta: f64,
+    /// Whether a lower score is the better one.
+    pub lower_is_better: bool,
+}
+
+/// What a comparison of scores says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoreJudgement {
+    /// Fail and Pass are proven, Continue is not, Unknown: there was no interval in which both arms had scores.
+    pub verdict: Verdict,
+    /// Natural logarithm of the greatest evidence so far that the canary is worse.
+    pub ln_m: f64,
+    /// Natural logarithm of the present evidence that the canary is good enough.
+    pub ln_pass: f64,
+    /// What the canary scored.
+    pub canary: Scores,
+    /// What stable scored.
+    pub stable: Scores,
+}
+
+/// Compares the means of scores between 0 and 1. Every pair is what the canary and stable scored in one interval.
+///
+/// Fails when the canary's mean is proven to be worse by more than `tolerated`; a failure stays. Passes while it is proven
+/// that it is worse by less than `excluded`.
+pub fn scores(intervals: &[(Scores, Scores)], margins: &ScoreMargins) -> ScoreJudgement {
+    let (worse, better) = if margins.lower_is_better { (Way::More, Way::Less) } else { (Way::Less, Way::More) };
+    let (mut harm, mut safe) = (Means::new(worse, margins.tolerated), Means::new(better, -margins.excluded));
+    let (mut canary, mut stable) = (Scores::default(), Scores::default());
+    let (mut ln_m, mut paired) = (0.0_f64, false);
+    for (of_canary, of_stable) in intervals {
+        harm.add(*of_canary, *of_stable);
+        safe.add(*of_canary, *of_stable);
+        canary.add(*of_canary);
+        stable.add(*of_stable);
+        paired |= of_canary.n > 0.0 && of_stable.n > 0.0;
+        ln_m = ln_m.max(harm.ln());
+    }
+    let ln_pass = safe.ln();
+    let verdict = if !paired {
+        Verdict::Unknown
+    } else if ln_m >= -margins.alpha.ln() {
+        Verdict::Fail
+    } else if ln_pass >= -margins.beta.ln() {
+        Verdict::Pass
+    } else {
+        Verdict::Continue
+    };
+    ScoreJudgement { verdict, ln_m, ln_pass, canary, stable }
+}
+
+/// A reason, with what has to be known about bursts where nothing is proven.
+fn noted(why: String, verdict: Verdict, bursts: Bursts) -> String {
+    match bursts.why().filter(|_| verdict == Verdict::Continue) {
+        Some(note) => format!("{why}; {note}"),
+        None => why,
+    }
+}
+
 /// An edge as people read it: "300 ms", "2.5 s".
 pub(crate) fn seconds(seconds: f64) -> String {
     let (number, unit) = if seconds < 1.0 { (seconds * 1_000.0, "ms") } else { (seconds, "s") };
@@ -142,93 +385,8 @@ pub(crate) fn seconds(seconds: f64) -> String {
     format!("{rounded} {unit}")
 }
 
-/// Twenty-four likelihood ratios, weighed alike, as logarithms.
-#[derive(Clone, Debug)]
-struct Mixture([f64; RATIOS]);
-
-impl Mixture {
-    fn new() -> Self {
-        Self([0.0; RATIOS])
-    }
-
-    /// The mixture's logarithm.
-    fn ln(&self) -> f64 {
-        ln_mean(self.0.iter().copied())
-    }
-
-    /// One arm's errors against the hypothesis that they hit [`FLOOR`] of its requests; `other` is each ratio's rate.
-    fn bernoulli(&mut self, counts: Counts, other: impl Fn(f64) -> f64) {
-        let (bad, good) = (real(counts.x.min(counts.n)), real(counts.n - counts.x.min(counts.n)));
-        for (l, ratio) in self.0.iter_mut().zip(ratios()) {
-            let rate = other(ratio);
-            *l += bad * (rate / FLOOR).ln() + good * ((1.0 - rate) / (1.0 - FLOOR)).ln();
-        }
-    }
-}
-
-/// Evidence that the odds ratio is above `tolerated`, against the hypothesis that it never is.
-struct Harm(Mixture, f64);
-
-impl Harm {
-    fn new(tolerated: f64) -> Self {
-        Self(Mixture::new(), tolerated)
-    }
-
-    /// With `theta(psi) = psi n_c / (psi n_c + n_s)`, each ratio r gains
-    /// `x_c ln(theta(psi0 r)/theta(psi0)) + x_s ln((1-theta(psi0 r))/(1-theta(psi0)))`, written so that nothing cancels.
-    fn add(&mut self, interval: &Interval) {
-        let Some(Known { n_c, n_s, x_c, e }) = Known::of(interval) else { return };
-        let ln_none = (self.1 * n_c + n_s).ln();
-        for (l, ratio) in self.0.0.iter_mut().zip(ratios()) {
-            *l += x_c * ratio.ln() + e * (ln_none - (self.1 * ratio * n_c + n_s).ln());
-        }
-    }
-}
-
-/// Evidence that the odds ratio is below `excluded`, against the hypothesis that it never is.
-struct Safe(Mixture, f64);
-
-impl Safe {
-    fn new(excluded: f64) -> Self {
-        Self(Mixture::new(), excluded)
-    }
-
-    /// The mirror image. The least mean that the hypothesis allows for the canary's errors is the smaller root of
-    /// `(psi-1) mu^2 - (n_s + psi n_c + (psi-1) e) mu + psi n_c e = 0` (Cornfield).
-    fn add(&mut self, interval: &Interval) {
-        let Some(Known { n_c, n_s, x_c, e }) = Known::of(interval) else { return };
-        let (a, c) = (self.1 - 1.0, self.1 * n_c * e);
-        let b = n_s + self.1 * n_c + a * e;
-        let mean = 2.0 * c / (b + (b * b - 4.0 * a * c).max(0.0).sqrt());
-        if !(mean > 0.0 && mean < e) {
-            return;
-        }
-        let odds = mean / (e - mean);
-        for (l, ratio) in self.0.0.iter_mut().zip(ratios()) {
-            *l += e * ((1.0 + odds) / (1.0 + odds / ratio)).ln() - x_c * ratio.ln();
-        }
-    }
-}
-
-/// An interval from which something can be learned: both arms had requests, and something went wrong.
-struct Known {
-    n_c: f64,
-    n_s: f64,
-    x_c: f64,
-    e: f64,
-}
-
-impl Known {
-    fn of(interval: &Interval) -> Option<Self> {
-        let Interval { canary, stable } = interval;
-        let (x_c, x_s) = (real(canary.x.min(canary.n)), real(stable.x.min(stable.n)));
-        let known = Self { n_c: real(canary.n), n_s: real(stable.n), x_c, e: x_c + x_s };
-        (canary.n > 0 && stable.n > 0 && known.e > 0.0).then_some(known)
-    }
-}
-
 /// Sums for the words.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Tally {
     canary: Counts,
     stable: Counts,
@@ -254,25 +412,8 @@ impl Tally {
     }
 }
 
-/// The ratios of the mixture: evenly spaced logarithms from 1.25 to 32.
-fn ratios() -> impl Iterator<Item = f64> {
-    let (low, high) = (1.25_f64.ln(), 32.0_f64.ln());
-    let step = (high - low) / real(RATIOS as u64 - 1);
-    (0..RATIOS as u64).map(move |g| (low + real(g) * step).exp())
-}
-
-/// The logarithm of the mean of what these are logarithms of; 0, no evidence, of none.
-fn ln_mean(ln: impl Iterator<Item = f64> + Clone) -> f64 {
-    let greatest = ln.clone().fold(f64::NEG_INFINITY, f64::max);
-    if greatest == f64::NEG_INFINITY {
-        return 0.0;
-    }
-    let (sum, count) = ln.fold((0.0, 0.0), |(sum, count), l| (sum + (l - greatest).exp(), count + 1.0));
-    greatest + f64::ln(sum / count)
-}
-
 /// `exp(evidence)` rounded down to one digit, at most a thousand millions.
-fn one_in(evidence: f64) -> String {
+pub(crate) fn one_in(evidence: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 10^9")]
     let times = evidence.clamp(0.0, 20.7233).exp() as u64;
     let unit = 10_u64.pow(times.max(1).ilog10());
@@ -281,125 +422,26 @@ fn one_in(evidence: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{
+            Sensitivity,
+            tests::{LATE, interval},
+        },
+        *,
+    };
     use proptest::prelude::*;
 
-    fn interval((n_c, x_c, n_s, x_s): (u64, u64, u64, u64)) -> Interval {
-        Interval { canary: Counts::new(n_c, x_c), stable: Counts::new(n_s, x_s) }
+    fn rules(sensitivity: Sensitivity, bursts: Bursts) -> Rules {
+        Rules { margins: sensitivity.margins(), bursts, block: 1 }
     }
 
-    fn choose(n: u64, k: u64) -> f64 {
-        (1..=k).map(|i| real(n - k + i) / real(i)).product()
+    /// Judges where errors are known to come one by one.
+    fn errors(intervals: &[Interval], sensitivity: Sensitivity) -> Judgement {
+        super::errors(intervals, &rules(sensitivity, Bursts::Known(1.0)))
     }
 
-    /// The mean of every ratio's factor when the canary's errors follow Fisher's law with this odds ratio.
-    fn means(n_c: u64, n_s: u64, e: u64, odds: f64, gain: impl Fn(&Interval) -> Mixture) -> Vec<f64> {
-        let law = |x: u64| choose(n_c, x) * choose(n_s, e - x) * odds.powi(i32::try_from(x).unwrap());
-        let outcomes = e.saturating_sub(n_s)..=e.min(n_c);
-        let total: f64 = outcomes.clone().map(law).sum();
-        let mut means = vec![0.0; RATIOS];
-        for x in outcomes {
-            let mixture = gain(&interval((n_c, x, n_s, e - x)));
-            for (mean, l) in means.iter_mut().zip(mixture.0) {
-                *mean += law(x) / total * l.exp();
-            }
-        }
-        means
-    }
-
-    #[test]
-    fn no_factor_has_a_mean_above_1_under_its_hypothesis() {
-        let (mut worst_harm, mut worst_safe) = (0.0_f64, 0.0_f64);
-        for (n_c, n_s) in [(5, 20), (8, 8), (3, 40), (20, 5), (25, 475)] {
-            for e in [1, 2, 3, 5, 8] {
-                for psi in [1.0, 1.25, 1.5, 2.0, 3.0] {
-                    for odds in [psi, psi * 0.7] {
-                        let gain = |seen: &Interval| {
-                            let mut harm = Harm::new(psi);
-                            harm.add(seen);
-                            harm.0
-                        };
-                        worst_harm = means(n_c, n_s, e, odds, gain).into_iter().fold(worst_harm, f64::max);
-                    }
-                    for odds in [psi, psi * 1.4] {
-                        let gain = |seen: &Interval| {
-                            let mut safe = Safe::new(psi);
-                            safe.add(seen);
-                            safe.0
-                        };
-                        worst_safe = means(n_c, n_s, e, odds, gain).into_iter().fold(worst_safe, f64::max);
-                    }
-                }
-            }
-        }
-        assert!((worst_harm - 1.0).abs() < 1e-9, "{worst_harm}");
-        assert!((worst_safe - 1.0).abs() < 1e-9, "{worst_safe}");
-    }
-
-    const LATE: [(u64, u64, u64, u64); 7] = [
-        (25, 1, 475, 2),
-        (30, 0, 470, 4),
-        (22, 2, 480, 0),
-        (0, 0, 500, 3),
-        (28, 4, 460, 3),
-        (24, 0, 476, 0),
-        (26, 5, 474, 2),
-    ];
-
-    /// Runs a test over [`LATE`] and holds its path against one computed by an independent implementation.
-    fn agrees(path: &str, mut next: impl FnMut(&Interval) -> f64) {
-        for (counts, expected) in LATE.into_iter().zip(path.split_whitespace()) {
-            let (seen, expected) = (next(&interval(counts)), expected.parse::<f64>().unwrap());
-            assert!((seen - expected).abs() < 1e-9, "{counts:?}: {seen} and not {expected}");
-        }
-    }
-
-    #[test]
-    fn evidence_agrees_with_the_reference_to_nine_digits() {
-        for (psi, path) in [
-            (
-                1.0,
-                "0.913246298083 -0.178770394310 2.767012791791 2.767012791791 8.865410345812 8.865410345812 18.473366571306",
-            ),
-            (
-                1.25,
-                "0.737366759032 -0.399588632730 2.221206758451 2.221206758451 7.542422387946 7.542422387946 16.163569814611",
-            ),
-            (
-                1.5,
-                "0.588567816634 -0.580091369823 1.786293570101 1.786293570101 6.488268470333 6.488268470333 14.299897389075",
-            ),
-        ] {
-            let mut harm = Harm::new(psi);
-            agrees(path, |seen| {
-                harm.add(seen);
-                harm.0.ln()
-            });
-        }
-        for (psi, path) in [
-            (
-                2.0,
-                "-1.240771872921 -0.965561151239 -2.438775189811 -2.438775189811 -3.828357553240 -3.828357553240 -5.115981828871",
-            ),
-            (
-                3.0,
-                "-1.164838220324 -0.759649885500 -2.280271021536 -2.280271021536 -3.630122676806 -3.630122676806 -4.882800544158",
-            ),
-        ] {
-            let mut safe = Safe::new(psi);
-            agrees(path, |seen| {
-                safe.add(seen);
-                safe.0.ln()
-            });
-        }
-        let mut ceiling = Mixture::new();
-        agrees(
-            "1.902962554312 1.502088767893 6.576353048262 6.576353048262 18.771317585179 18.121370349134 34.304283064628",
-            |seen| {
-                ceiling.bernoulli(seen.canary, |ratio| (FLOOR * ratio).min(0.99));
-                ceiling.ln()
-            },
-        );
+    fn latency(edges: &[Edge], sensitivity: Sensitivity) -> Judgement {
+        super::latency(edges, sensitivity.margins(), 1)
     }
 
     #[test]
@@ -448,10 +490,10 @@ mod tests {
     fn a_service_without_errors_passes_by_the_number_of_its_requests() {
         let few = [interval((10, 0, 90, 0)); 100];
         assert_eq!(errors(&few, Sensitivity::Normal).verdict, Verdict::Continue);
-        let many = [interval((100, 0, 900, 0)); 50];
+        let many = [interval((100, 0, 900, 0)); 60];
         let judged = errors(&many, Sensitivity::Normal);
         assert_eq!(judged.verdict, Verdict::Pass);
-        assert_eq!(judged.why, "no errors on either side; chance of being wrong below 1 in 30");
+        assert_eq!(judged.why, "no errors on either side; chance of being wrong below 1 in 40");
     }
 
     #[test]
@@ -471,7 +513,7 @@ mod tests {
     }
 
     fn edge(seconds: f64, certifies: bool, counts: (u64, u64, u64, u64), times: usize) -> Edge {
-        Edge { seconds, certifies, intervals: vec![interval(counts); times] }
+        Edge { seconds, certifies, bursts: Bursts::Known(1.0), intervals: vec![interval(counts); times] }
     }
 
     #[test]
@@ -496,6 +538,88 @@ mod tests {
     }
 
     #[test]
+    fn one_burst_fails_nobody_whose_past_is_not_known_or_full_of_bursts() {
+        let burst = [interval((25, 0, 475, 2)), interval((25, 6, 475, 0)), interval((25, 0, 475, 2))];
+        assert_eq!(errors(&burst, Sensitivity::Normal).verdict, Verdict::Fail, "six single errors would be too many");
+        for bursts in [Bursts::Unseen, Bursts::Unknown(12), Bursts::Known(5.0)] {
+            let judged = super::errors(&burst, &rules(Sensitivity::Normal, bursts));
+            assert_eq!(judged.verdict, Verdict::Continue, "{}", judged.why);
+            assert!(judged.why.contains("blocks of 10 s are compared"), "{}", judged.why);
+        }
+    }
+
+    #[test]
+    fn a_canary_that_always_fails_is_found_at_once_whatever_is_known() {
+        for share in [(25, 475), (250, 250)] {
+            let all = [interval((share.0, share.0, share.1, 0)); 2];
+            let judged = super::errors(&all, &rules(Sensitivity::Normal, Bursts::Unseen));
+            assert_eq!(judged.verdict, Verdict::Fail, "{judged:?}");
+        }
+    }
+
+    #[test]
+    fn two_bursts_of_a_dozen_errors_fail_nobody_whose_past_is_not_known() {
+        let bursts = [interval((50, 12, 450, 0)); 2];
+        for unknown in [Bursts::Unseen, Bursts::Unknown(150)] {
+            let judged = super::errors(&bursts, &rules(Sensitivity::Normal, unknown));
+            assert_eq!(judged.verdict, Verdict::Continue, "{judged:?}");
+        }
+    }
+
+    #[test]
+    fn the_second_way_to_pass_costs_the_first_one_little() {
+        let seen = [interval((100, 0, 900, 5)), interval((100, 1, 900, 4))].repeat(30);
+        let mut errors = Errors::new(&rules(Sensitivity::Normal, Bursts::Known(1.0)));
+        for interval in &seen {
+            errors.add(interval);
+        }
+        let cost = errors.better.ln() - errors.ln_pass();
+        assert!(cost > 0.0 && cost < 0.29, "{cost}");
+    }
+
+    #[test]
+    fn bursts_that_go_on_fail_in_the_end_and_what_is_equal_passes() {
+        let rules = rules(Sensitivity::Normal, Bursts::Known(5.0));
+        let worse = [interval((50, 5, 450, 4)); 30];
+        assert_eq!(super::errors(&worse, &rules).verdict, Verdict::Fail);
+        let equal = [interval((250, 3, 250, 3)); 200];
+        assert_eq!(super::errors(&equal, &rules).verdict, Verdict::Pass);
+    }
+
+    fn scored(n: u32, mean: f64) -> Scores {
+        let n = f64::from(n);
+        Scores { n, sum: n * mean, squares: n * (mean * mean + 0.02) }
+    }
+
+    const SCORES: ScoreMargins =
+        ScoreMargins { tolerated: 0.02, excluded: 0.05, alpha: 0.01, beta: 0.05, lower_is_better: false };
+
+    #[test]
+    fn a_drop_of_scores_beyond_the_margin_fails_and_one_within_it_passes() {
+        let judge =
+            |canary, times| super::scores(&vec![(scored(60, canary), scored(240, 0.8)); times], &SCORES).verdict;
+        assert_eq!(judge(0.70, 10), Verdict::Fail);
+        assert_eq!(judge(0.79, 30), Verdict::Pass);
+        assert_eq!(judge(0.79, 1), Verdict::Continue);
+        assert_eq!(judge(0.90, 30), Verdict::Pass, "better is no harm");
+        assert_eq!(super::scores(&[(scored(0, 0.0), scored(9, 0.5))], &SCORES).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn where_less_is_better_more_is_worse() {
+        let margins = ScoreMargins { lower_is_better: true, ..SCORES };
+        let judge = |canary| super::scores(&[(scored(60, canary), scored(240, 0.5)); 30], &margins).verdict;
+        assert_eq!((judge(0.6), judge(0.4)), (Verdict::Fail, Verdict::Pass));
+    }
+
+    #[test]
+    fn a_failure_by_scores_stays() {
+        let mut seen = vec![(scored(60, 0.6), scored(240, 0.8)); 10];
+        seen.extend([(scored(600, 0.9), scored(240, 0.8)); 50]);
+        assert_eq!(super::scores(&seen, &SCORES).verdict, Verdict::Fail);
+    }
+
+    #[test]
     fn edges_are_written_for_people() {
         assert_eq!([0.3, 0.005, 2.5, 10.0].map(seconds), ["300 ms", "5 ms", "2.5 s", "10 s"]);
     }
@@ -508,9 +632,11 @@ mod tests {
             let intervals: Vec<_> = counts.into_iter()
                 .map(|(n_c, x_c, n_s, x_s)| Interval { canary: Counts { n: n_c, x: x_c }, stable: Counts { n: n_s, x: x_s } })
                 .collect();
-            let judged = errors(&intervals, Sensitivity::Normal);
-            prop_assert!(judged.ln_m.is_finite() && judged.ln_pass.is_finite(), "{judged:?}");
-            let judged = latency(&[Edge { seconds: 0.1, certifies: true, intervals }], Sensitivity::Low);
+            for bursts in [Bursts::Known(1.0), Bursts::Known(7.0), Bursts::Unseen] {
+                let judged = super::errors(&intervals, &rules(Sensitivity::Normal, bursts));
+                prop_assert!(judged.ln_m.is_finite() && judged.ln_pass.is_finite(), "{judged:?}");
+            }
+            let judged = latency(&[Edge { seconds: 0.1, certifies: true, bursts: Bursts::Unseen, intervals }], Sensitivity::Low);
             prop_assert!(judged.ln_m.is_finite() && judged.ln_pass.is_finite(), "{judged:?}");
         }
     }

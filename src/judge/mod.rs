@@ -1,15 +1,21 @@
 //! The judge: numbers in, verdict and evidence out. It reads no clock, asks nobody and remembers nothing.
-//!
-//! Deliberately absent so far: tempering for errors that come in bursts (over-dispersion), the test that bets on shares
-//! of errors instead of single errors, the test for bounded means such as evaluation scores, and conditions written as
-//! expressions. Until the first two are here, errors that come in bursts make a false alarm more likely than promised.
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod bursts;
 pub mod compare;
+mod means;
+mod odds;
+mod power;
+mod shares;
 pub mod threshold;
+#[cfg(test)]
+mod traces;
 
-pub use compare::{Edge, Judgement};
+pub use bursts::{Bursts, ENOUGH};
+pub use compare::{Edge, Judgement, Rules, ScoreJudgement, ScoreMargins};
+pub use means::Scores;
+pub use power::Traffic;
 
 /// How much worse than stable is too much, and how sure the judge is before it says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +38,69 @@ impl Sensitivity {
             Self::High => 1.0,
         };
         Margins { tolerated, alpha: 0.01, excluded: 2.0, beta: 0.05 }
+    }
+}
+
+/// Margins in numbers, for those who know. What is left out follows from `sensitivity`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnMargins {
+    /// So many times stable's odds of an error are tolerated, from 1 to 10: a canary up to here is failed by bad luck alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10))]
+    pub tolerated: Option<f64>,
+    /// The greatest probability that a release within `tolerated` is aborted by its comparisons, all of them together and
+    /// however often one looks, from 0.000001 to 0.2. Default 0.01.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.000_001, max = 0.2))]
+    pub false_abort: Option<f64>,
+    /// A canary that passed is proven to stay under so many times stable's odds, more than `tolerated` and at most 100.
+    /// Default 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub excluded: Option<f64>,
+    /// The greatest probability that a canary at or beyond `excluded` ever passes, from 0.000001 to 0.5. Default 0.05.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.000_001, max = 0.5))]
+    pub false_pass: Option<f64>,
+    /// The mean number of errors of one cause, from 1 (they come one by one) to 1000, instead of what stable's past hour
+    /// shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub bursts: Option<f64>,
+}
+
+impl OwnMargins {
+    /// The margins that result, in place of these.
+    pub fn over(&self, margins: Margins) -> Margins {
+        Margins {
+            tolerated: self.tolerated.unwrap_or(margins.tolerated),
+            alpha: self.false_abort.unwrap_or(margins.alpha),
+            excluded: self.excluded.unwrap_or(margins.excluded),
+            beta: self.false_pass.unwrap_or(margins.beta),
+        }
+    }
+
+    /// What cannot be carried out: the field, and what to write.
+    pub fn complaint(&self, margins: Margins) -> Option<(&'static str, &'static str)> {
+        let all = self.over(margins);
+        let within = |value: f64, low: f64, high: f64| value >= low && value <= high;
+        if !within(all.tolerated, 1.0, 10.0) {
+            return Some(("tolerated", "write a number from 1 to 10"));
+        }
+        if !within(all.alpha, 1e-6, 0.2) {
+            return Some(("falseAbort", "write a probability from 0.000001 to 0.2"));
+        }
+        if !within(all.beta, 1e-6, 0.5) {
+            return Some(("falsePass", "write a probability from 0.000001 to 0.5"));
+        }
+        if !(all.excluded > all.tolerated && all.excluded <= 100.0) {
+            return Some((
+                "excluded",
+                "write a number above tolerated, which is 1.5 with sensitivity Low, 1.25 with Normal and 1 with High, and at most 100",
+            ));
+        }
+        (!within(self.bursts.unwrap_or(1.0), 1.0, 1_000.0)).then_some(("bursts", "write a number from 1 to 1000"))
     }
 }
 
@@ -117,9 +186,35 @@ pub(crate) fn thousands(number: u64) -> String {
     text
 }
 
+/// The logarithm of the mean of what these are logarithms of; 0, no evidence, of none.
+pub(crate) fn ln_mean(ln: impl Iterator<Item = f64> + Clone) -> f64 {
+    let greatest = ln.clone().fold(f64::NEG_INFINITY, f64::max);
+    if greatest == f64::NEG_INFINITY {
+        return 0.0;
+    }
+    let (sum, count) = ln.fold((0.0, 0.0), |(sum, count), l| (sum + (l - greatest).exp(), count + 1.0));
+    greatest + f64::ln(sum / count)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An interval of the canary's requests and bad ones, and stable's.
+    pub(super) fn interval((n_c, x_c, n_s, x_s): (u64, u64, u64, u64)) -> Interval {
+        Interval { canary: Counts::new(n_c, x_c), stable: Counts::new(n_s, x_s) }
+    }
+
+    /// A canary that gets worse as time goes by.
+    pub(super) const LATE: [(u64, u64, u64, u64); 7] = [
+        (25, 1, 475, 2),
+        (30, 0, 470, 4),
+        (22, 2, 480, 0),
+        (0, 0, 500, 3),
+        (28, 4, 460, 3),
+        (24, 0, 476, 0),
+        (26, 5, 474, 2),
+    ];
 
     #[test]
     fn numbers_are_written_for_people() {

@@ -1,72 +1,143 @@
-//! Absolute limits over points in time, as Argo Rollouts counts them.
+//! Verdicts over points in time, as Argo Rollouts counts them.
 use crate::vocab::Verdict;
 
-/// What is allowed. Without `max` and `min` everything is.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Allowed {
-    /// A point above this has failed.
-    pub max: Option<f64>,
-    /// A point below this has failed.
-    pub min: Option<f64>,
+/// What one point says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// It was good.
+    Good,
+    /// It failed.
+    Bad,
+    /// It was neither.
+    Open,
+}
+
+/// How points are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counting {
     /// So many failed points are forgiven: with 0 the first one fails the canary, with 3 the fourth.
     pub failures: u32,
+    /// So many failed points in a row fail the canary, however many are forgiven; 0 for no such rule.
+    pub in_a_row: u32,
+    /// So many points that were neither are forgiven.
+    pub open: u32,
+    /// So many points have to be judged before it is a Pass.
+    pub least: u32,
+}
+
+/// Bounds of a number. Without `max` and `min` everything is good.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Allowed {
+    /// A number above this has failed.
+    pub max: Option<f64>,
+    /// A number below this has failed.
+    pub min: Option<f64>,
+}
+
+impl Allowed {
+    /// What a number says; one that is not finite says nothing.
+    pub fn point(&self, number: f64) -> Option<Point> {
+        let is_out = self.max.is_some_and(|max| number > max) || self.min.is_some_and(|min| number < min);
+        number.is_finite().then_some(if is_out { Point::Bad } else { Point::Good })
+    }
 }
 
 /// What the points say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Fail when more points failed than are forgiven, else Pass, and Unknown when no point could be judged.
+    /// Fail when more points failed than are forgiven. Else Continue while too few were judged, or more were neither good
+    /// nor bad than are forgiven; else Pass. Unknown when no point could be judged.
     pub verdict: Verdict,
-    /// Points judged. Those that are not finite numbers are not.
+    /// Points judged.
     pub judged: u32,
     /// Points that failed.
     pub failures: u32,
+    /// Points that were neither.
+    pub open: u32,
 }
 
-/// Counts the points that fail, in any order.
-pub fn judge(points: impl IntoIterator<Item = f64>, allowed: &Allowed) -> Kept {
-    let (mut judged, mut failures) = (0_u32, 0_u32);
-    for point in points.into_iter().filter(|point| point.is_finite()) {
-        judged = judged.saturating_add(1);
-        if allowed.max.is_some_and(|max| point > max) || allowed.min.is_some_and(|min| point < min) {
-            failures = failures.saturating_add(1);
+/// Counts points, oldest first.
+pub fn judge(points: impl IntoIterator<Item = Point>, counting: &Counting) -> Kept {
+    let mut kept = Kept { verdict: Verdict::Unknown, judged: 0, failures: 0, open: 0 };
+    let (mut row, mut longest) = (0_u32, 0_u32);
+    for point in points {
+        kept.judged = kept.judged.saturating_add(1);
+        match point {
+            Point::Bad => {
+                kept.failures = kept.failures.saturating_add(1);
+                row = row.saturating_add(1);
+                longest = longest.max(row);
+            }
+            Point::Good => row = 0,
+            Point::Open => {
+                kept.open = kept.open.saturating_add(1);
+                row = 0;
+            }
         }
     }
-    let verdict = match (judged, failures) {
-        (0, _) => Verdict::Unknown,
-        (_, failures) if failures > allowed.failures => Verdict::Fail,
-        _ => Verdict::Pass,
+    kept.verdict = if kept.judged == 0 {
+        Verdict::Unknown
+    } else if kept.failures > counting.failures || (counting.in_a_row > 0 && longest >= counting.in_a_row) {
+        Verdict::Fail
+    } else if kept.judged < counting.least || kept.open > counting.open {
+        Verdict::Continue
+    } else {
+        Verdict::Pass
     };
-    Kept { verdict, judged, failures }
+    kept
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Verdict::{Fail, Pass, Unknown};
+    use Verdict::{Continue, Fail, Pass, Unknown};
 
-    fn verdict(points: &[f64], failures: u32) -> Verdict {
-        judge(points.iter().copied(), &Allowed { max: Some(1.0), min: Some(0.0), failures }).verdict
+    fn verdict(numbers: &[f64], counting: Counting) -> Verdict {
+        let allowed = Allowed { max: Some(1.0), min: Some(0.0) };
+        judge(numbers.iter().filter_map(|number| allowed.point(*number)), &counting).verdict
+    }
+
+    fn forgiving(failures: u32) -> Counting {
+        Counting { failures, ..Counting::default() }
     }
 
     #[test]
     fn a_failure_limit_of_0_means_the_first_failure_fails() {
-        assert_eq!(verdict(&[0.5, 1.0, 0.0], 0), Pass, "on the limit is within it");
-        assert_eq!(verdict(&[0.5, 1.1], 0), Fail);
-        assert_eq!(verdict(&[0.5, -0.1], 0), Fail);
+        assert_eq!(verdict(&[0.5, 1.0, 0.0], forgiving(0)), Pass, "on the limit is within it");
+        assert_eq!(verdict(&[0.5, 1.1], forgiving(0)), Fail);
+        assert_eq!(verdict(&[0.5, -0.1], forgiving(0)), Fail);
     }
 
     #[test]
     fn a_failure_limit_of_3_forgives_3_failures_anywhere() {
-        assert_eq!(verdict(&[2.0, 0.5, 2.0, 0.5, 2.0], 3), Pass);
-        assert_eq!(verdict(&[2.0, 0.5, 2.0, 0.5, 2.0, 2.0], 3), Fail);
+        assert_eq!(verdict(&[2.0, 0.5, 2.0, 0.5, 2.0], forgiving(3)), Pass);
+        assert_eq!(verdict(&[2.0, 0.5, 2.0, 0.5, 2.0, 2.0], forgiving(3)), Fail);
+    }
+
+    #[test]
+    fn failures_in_a_row_fail_before_they_are_too_many() {
+        let counting = Counting { failures: 100, in_a_row: 3, ..Counting::default() };
+        assert_eq!(verdict(&[2.0, 2.0, 0.5, 2.0, 2.0], counting), Pass);
+        assert_eq!(verdict(&[0.5, 2.0, 2.0, 2.0, 0.5], counting), Fail, "and a failure stays");
+    }
+
+    #[test]
+    fn a_pass_takes_enough_points_and_few_open_ones() {
+        let counting = Counting { least: 3, open: 1, ..Counting::default() };
+        assert_eq!(verdict(&[0.5, 0.5], counting), Continue);
+        assert_eq!(verdict(&[0.5, 0.5, 0.5], counting), Pass);
+        let open = |points: &[Point]| judge(points.iter().copied(), &counting).verdict;
+        assert_eq!(open(&[Point::Good, Point::Open, Point::Good]), Pass);
+        assert_eq!(open(&[Point::Good, Point::Open, Point::Open]), Continue);
+        assert_eq!(open(&[Point::Bad, Point::Open, Point::Open]), Fail);
     }
 
     #[test]
     fn what_is_no_number_is_neither_good_nor_bad() {
-        assert_eq!(verdict(&[], 0), Unknown);
-        assert_eq!(verdict(&[f64::NAN, f64::INFINITY, f64::NEG_INFINITY], 0), Unknown);
-        let kept = judge([f64::NAN, 0.5, 7.0], &Allowed { max: Some(1.0), min: None, failures: 0 });
-        assert_eq!(kept, Kept { verdict: Fail, judged: 2, failures: 1 });
+        assert_eq!(verdict(&[], forgiving(0)), Unknown);
+        assert_eq!(verdict(&[f64::NAN, f64::INFINITY, f64::NEG_INFINITY], forgiving(0)), Unknown);
+        let allowed = Allowed { max: Some(1.0), min: None };
+        let kept = judge([f64::NAN, 0.5, 7.0].into_iter().filter_map(|it| allowed.point(it)), &forgiving(0));
+        assert_eq!(kept, Kept { verdict: Fail, judged: 2, failures: 1, open: 0 });
     }
 }

@@ -2,7 +2,7 @@
 use super::{Outcome, Reply, Seen};
 use prometheus_http_query::response::Data;
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, btree_map::Entry};
 
 /// A series: its labels, and its samples as milliseconds and value, oldest first.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -77,20 +77,50 @@ pub(super) fn series(reply: Option<&Reply>) -> Result<Vec<Series>, Trouble> {
         return unusable(format!("the provider warns of its answer: {}", short(warning)));
     }
     match answer.data {
-        Some(Data::Matrix(matrix)) => matrix
-            .into_iter()
-            .map(|vector| {
-                let (labels, samples) = vector.into_inner();
-                let samples =
-                    samples.into_iter().map(|s| Some((millis(s.timestamp())?, s.value()))).collect::<Option<_>>();
-                let mut samples: Vec<_> =
-                    samples.ok_or_else(|| Trouble::Unusable("a sample has no possible time".into()))?;
-                samples.sort_by_key(|(at, _)| *at);
-                Ok(Series { labels, samples })
-            })
-            .collect(),
+        Some(Data::Matrix(matrix)) => {
+            let all: Result<Vec<_>, Trouble> = matrix
+                .into_iter()
+                .map(|vector| {
+                    let (labels, samples) = vector.into_inner();
+                    let samples =
+                        samples.into_iter().map(|s| Some((millis(s.timestamp())?, s.value()))).collect::<Option<_>>();
+                    let mut samples: Vec<_> =
+                        samples.ok_or_else(|| Trouble::Unusable("a sample has no possible time".into()))?;
+                    samples.sort_by_key(|(at, _)| *at);
+                    Ok(Series { labels, samples })
+                })
+                .collect();
+            all.map(once)
+        }
         _ => unusable("the answer is no matrix of series".into()),
     }
+}
+
+/// The labels by which a highly available pair of Prometheus tells its replicas apart. A plain `replica` is not one of
+/// them: applications use it for themselves.
+const REPLICAS: [&str; 2] = ["prometheus_replica", "__replica__"];
+
+/// Each series once: of those that differ by the replica that scraped them alone, the one with the most samples. Added up,
+/// every request would have been two.
+fn once(all: Vec<Series>) -> Vec<Series> {
+    let named = all.iter().any(|series| REPLICAS.iter().any(|label| series.labels.contains_key(*label)));
+    if !named {
+        return all;
+    }
+    let mut known: BTreeMap<Vec<(String, String)>, Series> = BTreeMap::new();
+    for mut series in all {
+        series.labels.retain(|label, _| !REPLICAS.contains(&label.as_str()));
+        let mut key: Vec<_> = series.labels.iter().map(|(label, value)| (label.clone(), value.clone())).collect();
+        key.sort_unstable();
+        match known.entry(key) {
+            Entry::Vacant(entry) => drop(entry.insert(series)),
+            Entry::Occupied(mut entry) if entry.get().samples.len() < series.samples.len() => {
+                drop(entry.insert(series));
+            }
+            Entry::Occupied(_) => {}
+        }
+    }
+    known.into_values().collect()
 }
 
 fn millis(seconds: f64) -> Option<i64> {
@@ -111,6 +141,25 @@ mod tests {
 
     fn read(status: u16, body: &str) -> Result<Vec<Series>, Trouble> {
         series(Some(&Ok((status, body.as_bytes().to_vec()))))
+    }
+
+    #[test]
+    fn what_two_replicas_scraped_is_counted_once() {
+        let of = |replica: &str, code: &str, samples: &str| {
+            format!(
+                r#"{{"metric":{{"__name__":"x","code":"{code}","prometheus_replica":"{replica}"}},"values":[{samples}]}}"#
+            )
+        };
+        let body = format!(
+            r#"{{"status":"success","data":{{"resultType":"matrix","result":[{},{},{}]}}}}"#,
+            of("a", "200", r#"[1,"1"],[2,"2"]"#),
+            of("b", "200", r#"[1.5,"1"],[2.5,"2"],[3.5,"3"]"#),
+            of("a", "500", r#"[1,"1"]"#),
+        );
+        let series = read(200, &body).unwrap();
+        let seen: Vec<_> = series.iter().map(|series| (series.labels["code"].as_str(), series.samples.len())).collect();
+        assert_eq!(seen, [("200", 3), ("500", 1)]);
+        assert!(series.iter().all(|series| !series.labels.contains_key("prometheus_replica")));
     }
 
     fn why(status: u16, body: &str) -> String {

@@ -3,7 +3,7 @@ use super::{Labels, Subject};
 use crate::vocab::Arm;
 use promql_parser::{
     label::{MatchOp, Matcher},
-    parser::token::T_EQL_REGEX,
+    parser::token::{T_EQL_REGEX, T_NEQ_REGEX},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,13 +32,33 @@ pub enum ArmLabel {
     Service,
 }
 
+/// An arm, as a proxy may have to name it.
+#[derive(Clone, Copy, Debug)]
+pub struct Of<'a> {
+    /// What labels are called.
+    pub labels: &'a Labels,
+    /// The Rollout's namespace.
+    pub namespace: &'a str,
+    /// The arm's names.
+    pub names: &'a ArmNames,
+    /// The port of its Service.
+    pub port: u16,
+}
+
 /// Where a selector's numbers are from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Told {
     /// An arm's own pods or Service.
     By(ArmLabel),
-    /// Traefik, which counts for each backend of a route.
-    ByTraefik,
+    /// A proxy, which counts for each of its backends.
+    ByBackend(fn(&Of<'_>) -> Vec<Matcher>),
+}
+
+impl Labels {
+    /// What every series has to have, whoever counted it.
+    pub(super) fn constants(&self) -> impl Iterator<Item = Matcher> {
+        self.constant.iter().map(|(label, value)| equal(label, value))
+    }
 }
 
 impl Told {
@@ -48,19 +68,17 @@ impl Told {
             Arm::Stable => &subject.stable,
             Arm::Canary => &subject.canary,
         };
-        let equal = |label: &str, value: &str| Matcher::new(MatchOp::Equal, label, value);
         let own = match self {
             Self::By(ArmLabel::Pod) => pattern(&labels.pod, &pods_of(&names.replica_set)),
             Self::By(ArmLabel::PodHash) => equal(&labels.pod_hash, &names.pod_template_hash),
             Self::By(ArmLabel::Service) => equal(&labels.service, &names.service),
-            Self::ByTraefik => {
-                return vec![pattern(
-                    &labels.service,
-                    &traefik_service(&subject.namespace, &names.service, subject.port),
-                )];
+            Self::ByBackend(backend) => {
+                let mut own = backend(&Of { labels, namespace: &subject.namespace, names, port: subject.port });
+                own.extend(labels.constants());
+                return own;
             }
         };
-        vec![equal(&labels.namespace, &subject.namespace), own]
+        [equal(&labels.namespace, &subject.namespace), own].into_iter().chain(labels.constants()).collect()
     }
 
     /// Whether the two arms' matchers differ.
@@ -72,7 +90,13 @@ impl Told {
 /// So many patterns are kept.
 const KEPT: usize = 1_000;
 
-fn pattern(label: &str, regex: &str) -> Matcher {
+/// A label that is this.
+pub(super) fn equal(label: &str, value: &str) -> Matcher {
+    Matcher::new(MatchOp::Equal, label, value)
+}
+
+/// A label that matches this regular expression as a whole.
+pub(super) fn pattern(label: &str, regex: &str) -> Matcher {
     // What takes longest is to compile it, and the same few are asked for every two seconds.
     static KNOWN: Mutex<BTreeMap<(String, String), Matcher>> = Mutex::new(BTreeMap::new());
     // An escaped name always is a regular expression; were it not, the matcher would select nothing.
@@ -87,31 +111,20 @@ fn pattern(label: &str, regex: &str) -> Matcher {
     known.entry((label.to_owned(), regex.to_owned())).or_insert_with(compiled).clone()
 }
 
+/// A label that does not match this regular expression as a whole.
+pub(super) fn unlike(label: &str, regex: &str) -> Matcher {
+    Matcher::new_matcher(T_NEQ_REGEX, label.into(), regex.to_owned())
+        .unwrap_or_else(|_| Matcher::new(MatchOp::NotEqual, label, regex))
+}
+
 /// Names of a `ReplicaSet`'s pods: its name and a dash, cut to 58 characters as the API server cuts it, and five more.
-fn pods_of(replica_set: &str) -> String {
+pub(super) fn pods_of(replica_set: &str) -> String {
     let base: String = replica_set.chars().chain(['-']).take(58).collect();
     escape(&base) + "[a-z0-9]{5}"
 }
 
-/// The name that Traefik gives a Service behind a Gateway API route: since 3.7
-/// `httproute-NAMESPACE-ROUTE-gw-...-ep-...-RULE-HASH-svc-NAMESPACE-SERVICE-INDEX`, before `NAMESPACE-SERVICE-http-PORT`.
-/// The hash of twenty hex digits and the number at the end keep Service `a` from matching `a-canary`.
-fn traefik_service(namespace: &str, service: &str, port: u16) -> String {
-    let (namespace, service) = (normal(namespace), normal(service));
-    format!(
-        "(?:http|grpc)route-{namespace}-.+-[0-9a-f]{{20}}-svc-{namespace}-{service}-[0-9]+@kubernetesgateway\
-         |{namespace}-{service}-(?:http|grpc)-{port}@kubernetesgateway"
-    )
-}
-
-/// Traefik joins the letters and digits of a name with single dashes.
-fn normal(name: &str) -> String {
-    let parts: Vec<_> = name.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()).collect();
-    parts.join("-")
-}
-
 /// Text as a regular expression that matches nothing but the text.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if r"\.+*?()|[]{}^$".contains(c) {
@@ -146,6 +159,16 @@ mod tests {
     }
 
     #[test]
+    fn labels_of_a_shared_prometheus_are_in_every_selector() {
+        let mut labels = Labels::default();
+        labels.constant.insert("cluster".into(), "eu-1".into());
+        for preset in crate::metrics::presets::all() {
+            let matchers = preset.told().matchers(&labels, &subject(), Arm::Canary);
+            assert!(matchers.iter().any(|matcher| matcher.to_string() == r#"cluster="eu-1""#), "{}", preset.name);
+        }
+    }
+
+    #[test]
     fn a_pod_belongs_to_its_replica_set_and_to_no_longer_name() {
         let subject = subject();
         let pod = |name| canary_is(Told::By(ArmLabel::Pod), &subject, name);
@@ -166,25 +189,6 @@ mod tests {
         subject.stable.replica_set = format!("{}-6d5b", "a".repeat(60));
         assert!(!Told::By(ArmLabel::Pod).tells(&Labels::default(), &subject), "cut names tell nothing");
         assert!(Told::By(ArmLabel::PodHash).tells(&Labels::default(), &subject));
-    }
-
-    #[test]
-    fn traefiks_names_are_matched_whole() {
-        let mut subject = subject();
-        let is =
-            |subject: &Subject, name: &str| canary_is(Told::ByTraefik, subject, &format!("{name}@kubernetesgateway"));
-        let route = "httproute-demo-demo-gw-traefik-traefik-ep-web-0-806fab2393777a48bd97";
-        assert!(is(&subject, &format!("{route}-svc-demo-app-canary-1")), "as Traefik 3.7 writes it");
-        assert!(is(&subject, "demo-app-canary-http-80"), "as it was written before");
-        assert!(!is(&subject, "demo-app-canary-http-8080"), "another port");
-        assert!(!is(&subject, &format!("{route}-svc-other-app-canary-1")), "another namespace");
-        subject.canary.service = "app".into();
-        assert!(is(&subject, &format!("{route}-svc-demo-app-0")));
-        for other in ["app-canary-1", "my-app-0", "app-1-0", "app-0-wrr", "x-svc-demo-app-0"] {
-            assert!(!is(&subject, &format!("{route}-svc-demo-{other}")), "{other}");
-        }
-        assert!(!is(&subject, &format!("{route}-svc-x-svc-demo-app-0")), "Service svc-demo-app in namespace x");
-        assert!(!is(&subject, "demo-app-http-http-80"), "Service app-http");
     }
 
     #[test]

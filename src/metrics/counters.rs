@@ -15,7 +15,7 @@ pub(super) struct Beats(HashMap<Target, Vec<i64>>);
 
 impl Beats {
     /// The scrapes that these series tell of; `succeeded` says of a sample's value whether the scrape did.
-    pub fn of(series: &[Series], succeeded: impl Fn(f64) -> bool) -> Self {
+    pub fn of<'a>(series: impl IntoIterator<Item = &'a Series>, succeeded: impl Fn(f64) -> bool) -> Self {
         let mut beats: HashMap<Target, Vec<i64>> = HashMap::new();
         for Series { labels, samples } in series {
             let times = samples.iter().filter(|(_, value)| succeeded(*value)).map(|(at, _)| *at);
@@ -64,6 +64,13 @@ pub(super) struct Increase {
 pub(super) struct Pods<'a> {
     pub label: &'a str,
     pub started: HashMap<&'a str, i64>,
+}
+
+impl<'a> Pods<'a> {
+    /// Of which nothing is known.
+    pub fn unknown(label: &'a str) -> Self {
+        Self { label, started: HashMap::new() }
+    }
 }
 
 /// What a counter gained after `start`.
@@ -115,8 +122,13 @@ impl Grid {
         Self { start, step, closed }
     }
 
+    /// How many closed intervals there are.
+    pub fn len(self) -> usize {
+        self.closed
+    }
+
     /// Which closed interval a moment falls into.
-    fn index(&self, at: i64) -> Option<usize> {
+    pub fn index(&self, at: i64) -> Option<usize> {
         let past = at.checked_sub(self.start).filter(|past| *past > 0)?;
         usize::try_from((past - 1) / self.step).ok().filter(|index| *index < self.closed)
     }
@@ -160,6 +172,13 @@ pub(super) fn merge(sums: &[u64], pairs: &[bool]) -> Vec<u64> {
     merged
 }
 
+/// Adds sums, interval by interval.
+pub(super) fn add(sums: &mut [u64], more: &[u64]) {
+    for (sum, more) in sums.iter_mut().zip(more) {
+        *sum = sum.saturating_add(*more);
+    }
+}
+
 /// The sum of what was gained after a moment.
 pub(super) fn since(increases: &[Increase], after: i64) -> u64 {
     increases.iter().filter(|increase| increase.at > after).fold(0, |sum, increase| sum.saturating_add(increase.by))
@@ -187,11 +206,11 @@ mod tests {
 
     fn beats(times: impl IntoIterator<Item = i64>) -> Beats {
         let samples: Vec<_> = times.into_iter().map(|at| (at, 1.0)).collect();
-        Beats::of(&[series(&samples)], |up| up > 0.5)
+        Beats::of([&series(&samples)], |up| up > 0.5)
     }
 
     fn nobody() -> Pods<'static> {
-        Pods { label: "pod", started: HashMap::new() }
+        Pods::unknown("pod")
     }
 
     fn gained(samples: &[(i64, f64)], beats: &Beats, started: Option<i64>) -> Vec<(i64, u64)> {

@@ -3,18 +3,17 @@
 //! A look asks for the samples since a little before the evidence began and computes everything anew. Intervals are two
 //! scrapes long and at least two seconds, and are judged once every sample in them must have arrived.
 use super::{
-    Ask, Metric, Outcome, Prometheus, Reply, Seen, Subject,
+    Ask, Metric, Outcome, Past, Prometheus, Reply, Seen, Subject,
     answer::{self, Series, Trouble},
-    arms::{ArmLabel, Told},
     counters::{self, Beats, Grid, Increase, Pods},
     latency,
-    presets::{Kind, Place, Preset},
+    presets::{Bad, Kind, Place, Preset},
     prometheus::Times,
 };
 use crate::{
     duration,
     judge::{
-        Counts, Interval, Judgement, compare, percent, thousands,
+        Bursts, Counts, Interval, Judgement, Rules, Traffic, compare, percent, real, thousands,
         threshold::{self, Allowed, Kept},
     },
     vocab::{Arm, Verdict},
@@ -23,12 +22,16 @@ use promql_parser::{
     label::Matchers,
     parser::{MatrixSelector, VectorSelector},
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// How far before the evidence the first samples are asked for at least, in milliseconds.
 const MARGIN_MS: i64 = 30_000;
 /// How long stable's latency is looked at before the evidence, to choose edges, in milliseconds.
 pub(super) const HISTORY_MS: i64 = 600_000;
+/// How long stable is looked at before the evidence, to learn whether its errors come in bursts, in milliseconds.
+const PAST_MS: i64 = 3_600_000;
+/// No burst is taken to be longer than this, in milliseconds.
+const BURST_MS: i64 = 10_000;
 /// The canary must have had a request within this time, in milliseconds, or within the metric's interval.
 const RECENT_MS: i64 = 30_000;
 /// A window with fewer requests of the canary is not held against a limit: one bad request would be 5 % and more.
@@ -67,39 +70,48 @@ pub(super) struct Judged {
 
 pub(super) fn asks(preset: &Preset, metric: &Metric, prometheus: &Prometheus, subject: &Subject) -> Vec<Ask> {
     let times = Times::of(prometheus, subject);
-    let told = told(preset);
+    let told = preset.told();
     let since = times.now - times.start + (3 * times.scrape).max(MARGIN_MS) + times.fresh;
-    let history = if preset.kind == Kind::Latency && metric.compares() { HISTORY_MS } else { 0 };
-    let counters = |arm, lookback| selector(preset.series, told.matchers(&prometheus.labels, subject, arm), lookback);
+    let history = if matches!(preset.kind, Kind::Latency(_)) && metric.compares() { HISTORY_MS } else { 0 };
+    let counted = |arm| {
+        let (name, mut matchers) = preset.selected();
+        matchers.extend(told.matchers(&prometheus.labels, subject, arm));
+        (name, matchers)
+    };
+    let counters = |arm, lookback| {
+        let (name, matchers) = counted(arm);
+        selector(name, matchers, lookback)
+    };
     let beats = |arm, lookback| match preset.place {
-        Place::Pods => selector("up", told.matchers(&prometheus.labels, subject, arm), lookback),
-        Place::Traefik => selector(TRAEFIK_BEAT, Vec::new(), lookback),
+        Place::Pods => Some(selector(Some("up".into()), told.matchers(&prometheus.labels, subject, arm), lookback)),
+        Place::Proxy { beat: Some(beat), .. } if arm == Arm::Canary => {
+            Some(selector(Some(beat.into()), prometheus.labels.constants().collect(), since + history))
+        }
+        Place::Proxy { .. } => None,
     };
-    let mut queries = match preset.place {
-        Place::Pods => vec![counters(Arm::Canary, since), beats(Arm::Canary, since)],
-        Place::Traefik => vec![counters(Arm::Canary, since), beats(Arm::Canary, since + history)],
-    };
+    let mut queries = vec![counters(Arm::Canary, since)];
+    queries.extend(beats(Arm::Canary, since));
     if metric.compares() {
         queries.push(counters(Arm::Stable, since + history));
-        if preset.place == Place::Pods {
-            queries.push(beats(Arm::Stable, since + history));
-        }
+        queries.extend(beats(Arm::Stable, since + history));
     }
-    queries.into_iter().map(|query| prometheus.instant(query, times.now)).collect()
+    let mut asks: Vec<_> = queries.into_iter().map(|query| prometheus.instant(query, times.now)).collect();
+    if wants_past(preset, metric, subject) {
+        // Values at the ends of blocks are enough, however often it was scraped.
+        let (name, matchers) = counted(Arm::Stable);
+        let query = VectorSelector::new(name, Matchers::new(matchers)).to_string();
+        asks.push(prometheus.range(query, times.start - PAST_MS, times.start, block_ms(&times)));
+    }
+    asks
 }
 
-/// A series that every scrape of Traefik has.
-const TRAEFIK_BEAT: &str = "traefik_config_reloads_total";
-
-fn told(preset: &Preset) -> Told {
-    match preset.place {
-        Place::Pods => Told::By(ArmLabel::Pod),
-        Place::Traefik => Told::ByTraefik,
-    }
+/// Whether stable's past is still to be looked at.
+fn wants_past(preset: &Preset, metric: &Metric, subject: &Subject) -> bool {
+    matches!(preset.kind, Kind::Errors(_)) && metric.compares() && subject.past.is_none()
 }
 
-fn selector(name: &str, matchers: Vec<promql_parser::label::Matcher>, lookback_ms: i64) -> String {
-    let vs = VectorSelector::new(Some(name.into()), Matchers::new(matchers));
+fn selector(name: Option<String>, matchers: Vec<promql_parser::label::Matcher>, lookback_ms: i64) -> String {
+    let vs = VectorSelector::new(name, Matchers::new(matchers));
     let range = Duration::from_millis(u64::try_from(lookback_ms).unwrap_or(0).next_multiple_of(1_000));
     MatrixSelector { vs, range }.to_string()
 }
@@ -111,7 +123,7 @@ pub(super) fn read(
     subject: &Subject,
     replies: &[Reply],
 ) -> Seen {
-    if !told(preset).tells(&prometheus.labels, subject) {
+    if !preset.told().tells(&prometheus.labels, subject) {
         return Seen::invalid(format!(
             "preset: {} cannot tell the arms apart, for their names are the same",
             preset.name
@@ -128,18 +140,22 @@ pub(super) fn read(
 
 impl Look<'_> {
     fn read(&self, replies: &[Reply]) -> Result<Seen, Trouble> {
-        let series = |at: usize| answer::series(replies.get(at));
-        let beats = |at: usize| {
-            let is_up = |value: f64| self.preset.place == Place::Traefik || value > 0.5;
-            Ok(Beats::of(&series(at)?, is_up))
+        let mut answers = replies.iter();
+        let mut next = || answer::series(answers.next());
+        let is_up = |value: f64| !self.preset.is_of_pods() || value > 0.5;
+        let series = next()?;
+        let told = match self.preset.place {
+            Place::Pods | Place::Proxy { beat: Some(_), .. } => Some(Beats::of(&next()?, is_up)),
+            Place::Proxy { beat: None, .. } => None,
         };
-        let canary = Counted { series: series(0)?, beats: beats(1)? };
-        let stable = if self.metric.compares() {
-            let at = if self.preset.place == Place::Pods { 3 } else { 1 };
-            Some(Counted { series: series(2)?, beats: beats(at)? })
-        } else {
-            None
+        let theirs = if self.metric.compares() { Some(next()?) } else { None };
+        // What a proxy counts for one arm tells of scrapes that the other's series were in as well.
+        let beats = told.unwrap_or_else(|| Beats::of(series.iter().chain(theirs.iter().flatten()), is_up));
+        let stable = match theirs {
+            Some(series) if self.preset.is_of_pods() => Some(Counted { series, beats: Beats::of(&next()?, is_up) }),
+            theirs => theirs.map(|series| Counted { series, beats: beats.clone() }),
         };
+        let canary = Counted { series, beats };
         let arms = [Some(("the canary", &canary)), stable.as_ref().map(|stable| ("stable", stable))];
         for (name, counted) in arms.into_iter().flatten() {
             if let Some(seen) = self.is_old(name, counted) {
@@ -155,34 +171,90 @@ impl Look<'_> {
         }
         if canary.series.is_empty() {
             let series = self.preset.series;
-            let why = match self.preset.place {
-                Place::Traefik => format!("no {series} of the canary's Service: it has had no request yet"),
-                Place::Pods => {
-                    format!("no {series} of the canary: its pods have had no request yet, or do not count them")
-                }
+            let why = if self.preset.is_of_pods() {
+                format!("no {series} of the canary: its pods have had no request yet, or do not count them")
+            } else {
+                format!("no {series} of the canary's Service: it has had no request yet")
             };
             return Ok(Seen { no_requests: true, ..Seen::nothing(Outcome::Empty, why) });
         }
-        let judged = match self.preset.kind {
-            Kind::Errors => self.errors(&canary, stable.as_ref()),
-            Kind::Latency => latency::judge(self, &canary, stable.as_ref()),
+        let past = match self.preset.kind {
+            // A past that cannot be told is not known, which is no reason not to judge.
+            Kind::Errors(bad) if wants_past(self.preset, self.metric, self.subject) => {
+                let series = answer::series(replies.last()).ok();
+                Some(series.and_then(|series| self.stables_past(bad, &series).ok()).unwrap_or_default())
+            }
+            _ => None,
         };
-        Ok(self.seen(judged.map_err(Trouble::Unusable)?, stable.as_ref()))
+        let past = past.or(self.subject.past);
+        let bursts = self.subject.bursts.or(past.map(|past| past.bursts)).unwrap_or_default();
+        let judged = match self.preset.kind {
+            Kind::Errors(bad) => self.errors(bad, &canary, stable.as_ref(), bursts),
+            Kind::Latency(unit) => latency::judge(self, unit, &canary, stable.as_ref()),
+        };
+        let seen = self.seen(judged.map_err(Trouble::Unusable)?, stable.as_ref());
+        Ok(Seen { past, ..seen })
+    }
+
+    /// What stable did in the hour before this canary.
+    fn stables_past(&self, bad: Bad, series: &[Series]) -> Result<Past, String> {
+        let start = self.times.start - PAST_MS;
+        let grid = self.past(PAST_MS);
+        let mut pods: BTreeMap<&str, [Vec<u64>; 2]> = BTreeMap::new();
+        for series in series {
+            let pod = series.labels.get(self.pods.label).map_or("", String::as_str);
+            // What a series had when it was first seen belongs to no interval.
+            let gained = counters::increases(series, &Beats::default(), &Pods::unknown(self.pods.label), start)?;
+            let sums = grid.sums(&gained);
+            let into = pods.entry(pod).or_insert_with(|| [vec![0; sums.len()], vec![0; sums.len()]]);
+            let (counts, is_bad) = bad.sorts(&series.labels);
+            for (sum, _) in into.iter_mut().zip([counts, is_bad]).filter(|(_, belongs)| *belongs) {
+                counters::add(sum, &sums);
+            }
+        }
+        let pods: Vec<Vec<Counts>> = pods.into_values().map(|[all, bad]| counts(&all, &bad).collect()).collect();
+        let mut total = Counts::default();
+        pods.iter().flatten().for_each(|counts| total.add(*counts));
+        let times = || series.iter().flat_map(|series| series.samples.iter().map(|(at, _)| *at));
+        let span = times().max().zip(times().min()).map_or(0, |(last, first)| last - first);
+        #[expect(clippy::cast_precision_loss, reason = "at most an hour")]
+        let traffic = (total.n > 0 && span > 0).then(|| Traffic {
+            rate: real(total.n) / (span as f64 / 1_000.0),
+            // Where nothing went wrong, half an error is likelier than none for ever.
+            bad: real(total.x).max(0.5) / real(total.n),
+        });
+        Ok(Past { bursts: bursts(&pods), traffic })
+    }
+
+    /// Blocks of so long a time, in milliseconds, before the evidence.
+    pub fn past(&self, length: i64) -> Grid {
+        Grid::new(self.times.start - length, block_ms(&self.times), self.times.start)
+    }
+
+    /// How many intervals make a block.
+    pub fn block(&self) -> usize {
+        usize::try_from(block_ms(&self.times) / step_ms(&self.times)).unwrap_or(1)
     }
 
     /// Whether an arm's numbers are missing or stale, so that nothing can be said.
     fn is_old(&self, arm: &str, counted: &Counted) -> Option<Seen> {
         let what = match self.preset.place {
             Place::Pods => "up with value 1",
-            Place::Traefik => TRAEFIK_BEAT,
+            Place::Proxy { beat, .. } => beat.unwrap_or(self.preset.series),
         };
         match counted.beats.newest() {
             None if counted.series.is_empty() => {
-                let why = match self.preset.place {
-                    Place::Pods => format!("no {what} of {arm}'s pods: Prometheus does not scrape them"),
-                    Place::Traefik => format!("no {what}: Prometheus does not scrape Traefik"),
+                let (why, no_requests) = match self.preset.place {
+                    Place::Pods => (format!("no {what} of {arm}'s pods: Prometheus does not scrape them"), false),
+                    Place::Proxy { name, beat: Some(_), .. } => {
+                        (format!("no {what}: Prometheus does not scrape {name}"), false)
+                    }
+                    Place::Proxy { name, beat: None, .. } => {
+                        let why = format!("no {what}: there has been no request, or Prometheus does not scrape {name}");
+                        (why, true)
+                    }
                 };
-                Some(Seen::nothing(Outcome::Empty, why))
+                Some(Seen { no_requests, ..Seen::nothing(Outcome::Empty, why) })
             }
             None => {
                 let why = format!("there are numbers of {arm} but no {what}, which says what was scraped when");
@@ -218,26 +290,31 @@ impl Look<'_> {
     /// What the metric asks of these numbers that they do not have.
     fn complaint(&self, counted: &Counted) -> Option<String> {
         match self.preset.kind {
-            Kind::Errors => counted.series.iter().all(|series| class(series).is_none()).then(|| {
-                format!("preset: {} has no label code or status here; use a query with a limit", self.preset.series)
-            }),
-            Kind::Latency => latency::complaint(self, counted),
+            Kind::Errors(bad) => {
+                let missing: Option<Vec<_>> = counted.series.iter().map(|series| bad.missing(&series.labels)).collect();
+                let labels = missing?.into_iter().next()?;
+                Some(format!("preset: {} has no label {labels} here; use a query with a limit", self.preset.series))
+            }
+            Kind::Latency(unit) => latency::complaint(self, unit, counted),
         }
     }
 
-    fn errors(&self, canary: &Counted, stable: Option<&Counted>) -> Result<Judged, String> {
+    fn errors(&self, bad: Bad, canary: &Counted, stable: Option<&Counted>, bursts: Bursts) -> Result<Judged, String> {
         let gains = |arm: &Counted| {
-            let (mut all, mut bad) = (Vec::new(), Vec::new());
+            let (mut all, mut wrong) = (Vec::new(), Vec::new());
             for series in &arm.series {
                 let gained = counters::increases(series, &arm.beats, &self.pods, self.times.start)?;
-                if class(series) == Some(b'5') {
-                    bad.extend_from_slice(&gained);
+                let (counts, is_bad) = bad.sorts(&series.labels);
+                if is_bad {
+                    wrong.extend_from_slice(&gained);
                 }
-                all.extend(gained);
+                if counts {
+                    all.extend(gained);
+                }
             }
-            Ok::<_, String>((all, bad))
+            Ok::<_, String>((all, wrong))
         };
-        let (requests, bad) = gains(canary)?;
+        let (requests, wrong) = gains(canary)?;
         let compared = match stable.filter(|stable| !stable.series.is_empty()) {
             None => None,
             Some(stable) => {
@@ -245,12 +322,13 @@ impl Look<'_> {
                 let grid = self.grid();
                 let pairs = grid.pairs(&canary.beats, &stable.beats);
                 let sums = |gained: &[Increase]| counters::merge(&grid.sums(gained), &pairs);
-                let intervals = intervals([sums(&requests), sums(&bad), sums(&stable_all), sums(&stable_bad)]);
-                Some(compare::errors(&intervals, self.subject.sensitivity))
+                let intervals = intervals([sums(&requests), sums(&wrong), sums(&stable_all), sums(&stable_bad)]);
+                let rules = Rules { margins: self.subject.margins, bursts, block: self.block() };
+                Some(compare::errors(&intervals, &rules))
             }
         };
         let windows = self.windows();
-        let counts: Vec<_> = counts(&windows.sums(&requests), &windows.sums(&bad)).collect();
+        let counts: Vec<_> = counts(&windows.sums(&requests), &windows.sums(&wrong)).collect();
         let mut total = Counts::default();
         for window in &counts {
             total.add(*window);
@@ -271,7 +349,7 @@ impl Look<'_> {
 
     /// The intervals of the comparison.
     pub fn grid(&self) -> Grid {
-        Grid::new(self.times.start, (2 * self.times.scrape).max(2_000), self.times.settled)
+        Grid::new(self.times.start, step_ms(&self.times), self.times.settled)
     }
 
     /// The windows of the limit.
@@ -286,15 +364,19 @@ impl Look<'_> {
 
     /// Holds windows against the greatest share of bad requests that is allowed; `over` are the words for more.
     pub fn limited(&self, windows: &[Counts], max: f64, over: &str) -> (Kept, String) {
-        let points = windows.iter().filter(|window| window.n >= FEWEST).filter_map(|window| window.share());
-        let allowed = Allowed { max: Some(max + 1e-9), min: None, failures: self.metric.failure_limit };
-        let kept = threshold::judge(points, &allowed);
+        let allowed = Allowed { max: Some(max + 1e-9), min: None };
+        let shares = windows.iter().filter(|window| window.n >= FEWEST).filter_map(|window| window.share());
+        let counting = self.metric.counting();
+        let kept = threshold::judge(shares.filter_map(|share| allowed.point(share)), &counting);
         let length = duration::Duration::millis(u64::try_from(self.window_ms()).unwrap_or(0));
         let why = match (kept.judged, kept.failures) {
             (0, _) => format!("no interval of {length} has had {FEWEST} requests of the canary yet"),
             (judged, 0) => format!("none of {judged} intervals of {length} had {over}"),
             (judged, failures) => {
-                format!("{failures} of {judged} intervals of {length} had {over}; failureLimit is {}", allowed.failures)
+                format!(
+                    "{failures} of {judged} intervals of {length} had {over}; failureLimit is {}",
+                    counting.failures
+                )
             }
         };
         (kept, why)
@@ -333,6 +415,17 @@ impl Look<'_> {
     }
 }
 
+/// The length of an interval of a comparison, in milliseconds.
+fn step_ms(times: &Times) -> i64 {
+    (2 * times.scrape).max(2_000)
+}
+
+/// The length of a block of time, in milliseconds: as long as a burst, and some intervals.
+fn block_ms(times: &Times) -> i64 {
+    let step = step_ms(times);
+    (BURST_MS + step - 1) / step * step
+}
+
 /// What a comparison and a limit say together: either fails, both must pass, and what only one could judge is open.
 fn together(compared: Option<Verdict>, limited: Option<Verdict>) -> Verdict {
     use Verdict::{Continue, Fail, Pass, Unknown};
@@ -344,10 +437,17 @@ fn together(compared: Option<Verdict>, limited: Option<Verdict>) -> Verdict {
     }
 }
 
-/// The first digit of the status code, as a character.
-fn class(series: &Series) -> Option<u8> {
-    let code = series.labels.get("code").or_else(|| series.labels.get("status"))?;
-    code.bytes().next()
+/// How much errors come in bursts: of some pods beside each other, of one alone in intervals that follow each other.
+pub(super) fn bursts(pods: &[Vec<Counts>]) -> Bursts {
+    match pods {
+        [] => Bursts::Unknown(0),
+        [one] => Bursts::of(one.as_chunks::<2>().0),
+        pods => {
+            let intervals = pods.iter().map(Vec::len).min().unwrap_or(0);
+            let row = |at: usize| pods.iter().filter_map(|pod| pod.get(at).copied()).collect::<Vec<_>>();
+            Bursts::of((0..intervals).map(row))
+        }
+    }
 }
 
 /// "0.52 % of 812".

@@ -3,8 +3,9 @@ use super::{
     answer::Series,
     counters::{self, Increase},
     evidence::{self, Counted, HISTORY_MS, Judged, Look},
+    presets::Unit,
 };
-use crate::judge::{Counts, Edge, compare, percent, thousands};
+use crate::judge::{Bursts, Counts, Edge, compare, percent, thousands};
 use std::collections::BTreeMap;
 
 /// The least number of requests in that time from which edges are chosen.
@@ -25,9 +26,9 @@ struct Histogram {
 }
 
 /// Says of a limit that is on no edge of the histograms which edges there are.
-pub(super) fn complaint(look: &Look<'_>, counted: &Counted) -> Option<String> {
+pub(super) fn complaint(look: &Look<'_>, unit: Unit, counted: &Counted) -> Option<String> {
     let max = look.metric.limit.as_ref()?.max().ok()??;
-    let edges = edges(&counted.series);
+    let edges = edges(&counted.series, unit);
     if edges.is_empty() {
         return Some(format!("preset: {} has no finite buckets here", look.preset.series));
     }
@@ -39,19 +40,19 @@ pub(super) fn complaint(look: &Look<'_>, counted: &Counted) -> Option<String> {
     Some(format!("limit.max: {max} is no edge of {}; choose one of {known}", look.preset.series))
 }
 
-pub(super) fn judge(look: &Look<'_>, canary: &Counted, stable: Option<&Counted>) -> Result<Judged, String> {
+pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Option<&Counted>) -> Result<Judged, String> {
     let start = look.times.start;
-    let seen = histogram(look, canary, &edges(&canary.series), start)?;
+    let seen = histogram(look, unit, canary, &edges(&canary.series, unit), start)?;
     let mut compared = None;
     let mut shown = None;
     if let Some(stable) = stable.filter(|stable| !stable.series.is_empty()) {
-        let theirs = edges(&stable.series);
+        let theirs = edges(&stable.series, unit);
         let both: Vec<_> =
             seen.fast.iter().map(|(edge, _)| *edge).filter(|edge| theirs.iter().any(|e| is_on(*e, *edge))).collect();
-        let before = histogram(look, stable, &both, start - HISTORY_MS)?;
+        let before = histogram(look, unit, stable, &both, start - HISTORY_MS)?;
         let chosen = chosen(&before, start);
         let watched = if chosen.is_empty() { thinned(both) } else { chosen.clone() };
-        let other = histogram(look, stable, &watched, start)?;
+        let other = histogram(look, unit, stable, &watched, start)?;
         let grid = look.grid();
         let pairs = grid.pairs(&canary.beats, &stable.beats);
         let sums = |gained: &[Increase]| counters::merge(&grid.sums(gained), &pairs);
@@ -63,13 +64,14 @@ pub(super) fn judge(look: &Look<'_>, canary: &Counted, stable: Option<&Counted>)
                 let fast = seen.fast.iter().find(|(seconds, _)| is_on(*seconds, *edge))?;
                 let (slow, other_slow) = (slower(&all, &sums(&fast.1)), slower(&other_all, &sums(other_fast)));
                 let intervals = evidence::intervals([all.clone(), slow, other_all.clone(), other_slow]);
-                Some(Edge { seconds: *edge, certifies: !chosen.is_empty(), intervals })
+                let bursts = look.subject.bursts.unwrap_or_else(|| bursts(look, &before, *edge));
+                Some(Edge { seconds: *edge, certifies: !chosen.is_empty(), bursts, intervals })
             })
             .collect();
         if tests.is_empty() {
             return Err("the histograms of the two arms have no edge in common".into());
         }
-        let judged = compare::latency(&tests, look.subject.sensitivity);
+        let judged = compare::latency(&tests, look.subject.margins, look.block());
         shown = Some((judged.canary, judged.stable, judged.edge));
         compared = Some(judged);
     }
@@ -100,6 +102,14 @@ pub(super) fn judge(look: &Look<'_>, canary: &Counted, stable: Option<&Counted>)
         _ => ("no request judged yet".into(), None, 0),
     };
     Ok(Judged { compared, limited, canary, stable, requests: seen.all, samples })
+}
+
+/// How much requests slower than an edge came in bursts before the evidence.
+fn bursts(look: &Look<'_>, before: &Histogram, edge: f64) -> Bursts {
+    let Some((_, fast)) = before.fast.iter().find(|(known, _)| is_on(*known, edge)) else { return Bursts::Unseen };
+    let grid = look.past(HISTORY_MS);
+    let (all, fast) = (grid.sums(&before.all), grid.sums(fast));
+    evidence::bursts(&[evidence::counts(&all, &slower(&all, &fast)).collect()])
 }
 
 /// Edges of a history that are near the quantiles of interest and have some requests on either side.
@@ -136,10 +146,10 @@ fn slower(all: &[u64], fast: &[u64]) -> Vec<u64> {
 }
 
 /// The finite edges that every histogram of an arm has, ascending. One that some lack would make fast requests slow.
-fn edges(series: &[Series]) -> Vec<f64> {
+fn edges(series: &[Series], unit: Unit) -> Vec<f64> {
     let mut groups: BTreeMap<Vec<(&str, &str)>, Vec<f64>> = BTreeMap::new();
     for series in series {
-        let Some(edge) = edge(series) else { continue };
+        let Some(edge) = edge(series, unit) else { continue };
         let mut key: Vec<_> =
             series.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).filter(|(k, _)| *k != "le").collect();
         key.sort_unstable();
@@ -156,10 +166,10 @@ fn edges(series: &[Series]) -> Vec<f64> {
     common
 }
 
-fn histogram(look: &Look<'_>, arm: &Counted, edges: &[f64], start: i64) -> Result<Histogram, String> {
+fn histogram(look: &Look<'_>, unit: Unit, arm: &Counted, edges: &[f64], start: i64) -> Result<Histogram, String> {
     let mut histogram = Histogram { all: Vec::new(), fast: edges.iter().map(|edge| (*edge, Vec::new())).collect() };
     for series in &arm.series {
-        let Some(edge) = edge(series) else { continue };
+        let Some(edge) = edge(series, unit) else { continue };
         let into = if edge == f64::INFINITY {
             Some(&mut histogram.all)
         } else {
@@ -173,8 +183,9 @@ fn histogram(look: &Look<'_>, arm: &Counted, edges: &[f64], start: i64) -> Resul
 }
 
 /// The edge of a bucket in seconds, which may be infinite.
-fn edge(series: &Series) -> Option<f64> {
-    series.labels.get("le")?.parse().ok().filter(|edge: &f64| !edge.is_nan())
+fn edge(series: &Series, unit: Unit) -> Option<f64> {
+    let edge: f64 = series.labels.get("le")?.parse().ok()?;
+    (!edge.is_nan()).then(|| unit.seconds(edge))
 }
 
 /// Whether two edges are the same, however they are written.

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct Limit {
     /// The number may be this at most: the share of errors, the latency that `quantile` of the requests must keep (it
-    /// must be an edge of the histogram), or the result of the query.
+    /// must be an edge of the histogram), or the result of the query or of the web endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 20))]
+    #[schemars(length(min = 1, max = 64))]
     pub max: Option<String>,
-    /// The query's result must be this at least.
+    /// The result of the query, or of the web endpoint, must be this at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 20))]
+    #[schemars(length(min = 1, max = 64))]
     pub min: Option<String>,
     /// The share of requests, between 0 and 1, that must be no slower than `max`. Only with a latency preset.
     #[serde(default, skip_serializing_if = "Option::is_none")]

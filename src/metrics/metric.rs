@@ -1,6 +1,13 @@
 //! A metric of a Rollout's analysis, and what can be said against it before anything is asked.
-use super::{ArmLabel, BadBound, BadQuery, Limit, limit::Unit, presets, promql::Query};
+use super::{
+    ArmLabel, BadBound, BadCondition, BadQuery, Limit, ScoresOf, WebOf, When,
+    limit::Unit,
+    presets,
+    promql::Query,
+    when::{Condition, Conditions},
+};
 use crate::duration::Duration;
+use crate::judge::threshold::Counting;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,11 +15,13 @@ use serde::{Deserialize, Serialize};
 /// One thing that is measured, and what it is measured against.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.preset) != has(self.query)").message("a metric has exactly one of preset and query"))]
-#[x_kube(validation = Rule::new("!has(self.query) || has(self.limit)").message("a query needs a limit: {max: ...} or {min: ...}"))]
-#[x_kube(validation = Rule::new("!has(self.query) || !has(self.compare)").message("compare is for presets: a query is held against its limit"))]
-#[x_kube(validation = Rule::new("!has(self.preset) || !(has(self.arm) || has(self.shared))").message("arm and shared are for queries: a preset states its own"))]
-#[x_kube(validation = Rule::new("!has(self.limit) || !has(self.limit.quantile) || (has(self.preset) && self.preset.endsWith('/latency'))").message("limit.quantile is for latency presets"))]
+#[x_kube(validation = Rule::new("[has(self.preset), has(self.query), has(self.scores), has(self.web)].exists_one(one, one)").message("a metric has exactly one of preset, query, scores and web"))]
+#[x_kube(validation = Rule::new("!(has(self.query) || has(self.web)) || has(self.limit) || has(self.when)").message("query and web need a limit: {max: ...} or {min: ...}, or when: {fail: ...}"))]
+#[x_kube(validation = Rule::new("!has(self.compare) || has(self.preset)").message("compare is for presets: query and web are held against their limit, and scores are always compared"))]
+#[x_kube(validation = Rule::new("!(has(self.preset) || has(self.web)) || !(has(self.arm) || has(self.shared))").message("arm and shared are for queries: a preset states its own, and web has placeholders"))]
+#[x_kube(validation = Rule::new("!has(self.when) || ((has(self.query) || has(self.web)) && (has(self.when.fail) || has(self.when.pass)))").message("when is for query and web, and has fail, pass or both"))]
+#[x_kube(validation = Rule::new("!has(self.scores) || !(has(self.limit) || has(self.shared))").message("limit and shared are not for scores: write scores.tolerated and scores.excluded"))]
+#[x_kube(validation = Rule::new("!has(self.limit) || !has(self.limit.quantile) || (has(self.preset) && !self.preset.endsWith('error-rate'))").message("limit.quantile is for presets of latency"))]
 #[x_kube(validation = Rule::new("!has(self.compare) || self.compare != 'None' || has(self.limit)").message("a preset that is not compared needs a limit: {max: ...}"))]
 pub struct Metric {
     /// A name, unique among the metrics of this Rollout.
@@ -28,10 +37,21 @@ pub struct Metric {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2000))]
     pub query: Option<String>,
+    /// Counters of bounded scores, such as those of a model evaluation, whose means are compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<ScoresOf>,
+    /// A number in what the provider's web endpoint answers. Such an endpoint has no history: each look, an `interval`
+    /// after the last one, asks once and counts as one interval. The last 1000 looks at a release are remembered until
+    /// the operator restarts, and then counted anew. An endpoint that does not answer counts for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web: Option<WebOf>,
     /// What the canary's number may be at most or at least. Of a preset, an interval with fewer than 20 requests of the
     /// canary is not held against it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
+    /// Conditions in CEL on the numbers of both arms that a query or a web endpoint yields, beside or instead of `limit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
     /// What a preset's numbers are compared with: Stable, which is the default, or None.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compare: Option<Compare>,
@@ -43,6 +63,24 @@ pub struct Metric {
     #[serde(default)]
     #[schemars(range(max = 1000), extend("format" = "int32"))]
     pub failure_limit: u32,
+    /// So many intervals in a row outside the limit fail the canary, however many are forgiven. Default 0: no such rule.
+    #[serde(default)]
+    #[schemars(range(max = 1000), extend("format" = "int32"))]
+    pub consecutive_failures: u32,
+    /// So many intervals of which `when` says neither are forgiven; with more, nothing is proven. Default 0.
+    #[serde(default)]
+    #[schemars(range(max = 1000), extend("format" = "int32"))]
+    pub inconclusive_limit: u32,
+    /// So many intervals have to be judged before the canary keeps its limit. Default 1.
+    #[serde(default = "once")]
+    #[schemars(range(min = 1, max = 1000), extend("format" = "int32"))]
+    pub count: u32,
+    /// Evidence of this metric begins so much later, at most 24h: until caches are warm. Default 0s.
+    #[serde(default)]
+    pub initial_delay: Duration,
+    /// Whether this metric is only shown: it neither fails the canary nor is waited for.
+    #[serde(default)]
+    pub dry_run: bool,
     /// Names of metrics that a query may use without arm="$arm". Their selectors are left as they are: no namespace is
     /// added, and any plain range may be used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -66,8 +104,8 @@ pub enum Compare {
 /// Why a metric or a provider cannot be carried out. Each names the field and the cure.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Complaint {
-    /// Neither or both sources.
-    #[error("preset, query: a metric has exactly one of them")]
+    /// None or several sources.
+    #[error("preset, query, scores, web: a metric has exactly one of them")]
     Which,
     /// An unknown preset.
     #[error("preset: there is no \"{name}\"; there are {known}")]
@@ -78,7 +116,9 @@ pub enum Complaint {
         known: String,
     },
     /// A query without, or a preset with nothing to be held against.
-    #[error("limit: without a comparison there must be one; write limit: {{max: ...}} or {{min: ...}}")]
+    #[error(
+        "limit: without a comparison there must be one; write limit: {{max: ...}} or {{min: ...}}, or of query and web when: {{fail: ...}}"
+    )]
     NoLimit,
     /// A field that only goes with the other kind of source.
     #[error("{field}: only for a {with}; leave it out")]
@@ -107,6 +147,22 @@ pub enum Complaint {
     /// A query that is refused.
     #[error("query: {0}")]
     Query(BadQuery),
+    /// A condition that is refused.
+    #[error("when.{field}: {why}")]
+    Condition {
+        /// `fail` or `pass`.
+        field: &'static str,
+        /// What is wrong.
+        why: BadCondition,
+    },
+    /// A selector that is refused.
+    #[error("{field}: {why}")]
+    Selector {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        why: BadQuery,
+    },
     /// A value outside its bounds.
     #[error("{field}: {cure}")]
     Value {
@@ -126,15 +182,41 @@ pub enum Complaint {
 impl Metric {
     /// Whether the canary is compared with stable, so that there is something to be proven.
     pub fn compares(&self) -> bool {
-        self.preset.is_some() && self.compare.unwrap_or_default() == Compare::Stable
+        self.scores.is_some() || (self.preset.is_some() && self.compare.unwrap_or_default() == Compare::Stable)
     }
 
     /// Whether its numbers come from the pods themselves, which also see requests whose answers reach nobody.
     pub fn is_of_pods(&self) -> bool {
-        match &self.preset {
-            Some(name) => presets::find(name).is_none_or(|preset| preset.place == presets::Place::Pods),
-            None => self.arm != Some(ArmLabel::Service),
+        match (&self.preset, &self.web) {
+            (Some(name), _) => presets::find(name).is_none_or(presets::Preset::is_of_pods),
+            (None, Some(web)) => !web.names_service(),
+            (None, None) => self.arm != Some(ArmLabel::Service),
         }
+    }
+
+    /// Whether a condition asks for stable's number.
+    pub(super) fn names_stable(&self) -> bool {
+        self.conditions().is_ok_and(|conditions| conditions.names_stable())
+    }
+
+    /// How a limit's intervals are counted.
+    pub(super) fn counting(&self) -> Counting {
+        Counting {
+            failures: self.failure_limit,
+            in_a_row: self.consecutive_failures,
+            open: self.inconclusive_limit,
+            least: self.count,
+        }
+    }
+
+    /// The conditions, read: of failing, and of being good.
+    pub(super) fn conditions(&self) -> Result<Conditions, Complaint> {
+        let when = self.when.clone().unwrap_or_default();
+        let read = |field, text: Option<String>| {
+            let condition = text.map(|text| Condition::parse(&text)).transpose();
+            condition.map_err(|why| Complaint::Condition { field, why })
+        };
+        Ok(Conditions { fail: read("fail", when.fail)?, pass: read("pass", when.pass)? })
     }
 
     pub(super) fn check(&self) -> Result<(), Complaint> {
@@ -148,20 +230,47 @@ impl Metric {
         if self.failure_limit > 1_000 {
             return value("failureLimit", "write 0 to 1000");
         }
+        if self.consecutive_failures > 1_000 || self.inconclusive_limit > 1_000 || !(1..=1_000).contains(&self.count) {
+            return value(
+                "consecutiveFailures, inconclusiveLimit, count",
+                "write numbers up to 1000, and of count at least 1",
+            );
+        }
+        if self.initial_delay > Duration::seconds(86_400) {
+            return value("initialDelay", "write at most 24h");
+        }
+        if self.when.is_some() && self.query.is_none() && self.web.is_none() {
+            return Err(Complaint::Misplaced { field: "when", with: "query or web" });
+        }
         if self.shared.len() > 16 || self.shared.iter().any(|name| name.len() > 200) {
             return value("shared", "write at most 16 names of at most 200 characters");
         }
-        match (&self.preset, &self.query) {
-            (Some(preset), None) => self.check_preset(preset),
-            (None, Some(query)) => self.check_query(query),
+        match (&self.preset, &self.query, &self.scores, &self.web) {
+            (Some(preset), None, None, None) => self.check_preset(preset),
+            (None, Some(query), None, None) => self.check_query(query),
+            (None, None, Some(scores), None) => self.check_scores(scores),
+            (None, None, None, Some(web)) => self.check_web(web),
             _ => Err(Complaint::Which),
         }
     }
 
+    fn check_scores(&self, scores: &ScoresOf) -> Result<(), Complaint> {
+        let misplaced = [
+            ("limit", self.limit.is_some(), "preset or a query"),
+            ("compare", self.compare.is_some(), "preset"),
+            ("shared", !self.shared.is_empty(), "query"),
+        ];
+        if let Some((field, _, with)) = misplaced.into_iter().find(|(_, is_there, _)| *is_there) {
+            return Err(Complaint::Misplaced { field, with });
+        }
+        scores.check()
+    }
+
     fn check_preset(&self, name: &str) -> Result<(), Complaint> {
         let Some(preset) = presets::find(name) else {
-            let name = name.chars().take(63).collect();
-            return Err(Complaint::Preset { name, known: presets::names().join(", ") });
+            let name: String = name.chars().take(63).collect();
+            let known = presets::like(&name).join(", ");
+            return Err(Complaint::Preset { name, known });
         };
         for (field, is_there) in [("arm", self.arm.is_some()), ("shared", !self.shared.is_empty())] {
             if is_there {
@@ -177,41 +286,61 @@ impl Metric {
         }
         let Some(max) = limit.max()? else { return Err(Complaint::NoLimit) };
         match (preset.kind, max.unit, limit.quantile) {
-            (presets::Kind::Errors, _, Some(_)) => wrong("quantile", "only for a latency preset; leave it out"),
-            (presets::Kind::Errors, Unit::Seconds, None) => wrong("max", "write a share of requests, like 1%"),
-            (presets::Kind::Errors, _, None) if !(0.0..=1.0).contains(&max.value) => {
+            (presets::Kind::Errors(_), _, Some(_)) => wrong("quantile", "only for a latency preset; leave it out"),
+            (presets::Kind::Errors(_), Unit::Seconds, None) => wrong("max", "write a share of requests, like 1%"),
+            (presets::Kind::Errors(_), _, None) if !(0.0..=1.0).contains(&max.value) => {
                 wrong("max", "write a share of requests from 0% to 100%")
             }
-            (presets::Kind::Latency, _, None) => {
+            (presets::Kind::Latency(_), _, None) => {
                 wrong("quantile", "missing: write which share of requests must be faster than max, like 0.99")
             }
-            (presets::Kind::Latency, _, Some(quantile)) if !(0.0..1.0).contains(&quantile) || quantile == 0.0 => {
+            (presets::Kind::Latency(_), _, Some(quantile)) if !(0.0..1.0).contains(&quantile) || quantile == 0.0 => {
                 wrong("quantile", "write a number between 0 and 1, like 0.99")
             }
-            (presets::Kind::Latency, Unit::Share, _) => wrong("max", "write a duration, like 300ms"),
-            (presets::Kind::Latency, _, _) if max.value <= 0.0 => wrong("max", "write more than 0s"),
+            (presets::Kind::Latency(_), Unit::Share, _) => wrong("max", "write a duration, like 300ms"),
+            (presets::Kind::Latency(_), _, _) if max.value <= 0.0 => wrong("max", "write more than 0s"),
             _ => Ok(()),
         }
     }
 
     fn check_query(&self, query: &str) -> Result<(), Complaint> {
+        self.check_rules()?;
+        Query::parse(query, &self.shared).map(drop).map_err(Complaint::Query)
+    }
+
+    fn check_web(&self, web: &WebOf) -> Result<(), Complaint> {
+        for (field, is_there) in [("arm", self.arm.is_some()), ("shared", !self.shared.is_empty())] {
+            if is_there {
+                return Err(Complaint::Misplaced { field, with: "query" });
+            }
+        }
+        self.check_rules()?;
+        web.check()
+    }
+
+    /// What numbers are held against, where they are not compared.
+    fn check_rules(&self) -> Result<(), Complaint> {
         if self.compare.is_some() {
             return Err(Complaint::Misplaced { field: "compare", with: "preset" });
         }
-        let limit = self.limit.as_ref().ok_or(Complaint::NoLimit)?;
+        let conditions = self.conditions()?;
+        let limit = self.limit.clone().unwrap_or_default();
         if limit.quantile.is_some() {
             return Err(Complaint::Misplaced { field: "limit.quantile", with: "latency preset" });
         }
         let (max, min) = (limit.max()?, limit.min()?);
         match (max, min) {
-            (None, None) => return Err(Complaint::NoLimit),
+            (None, None) if conditions.is_empty() => Err(Complaint::NoLimit),
             (Some(max), Some(min)) if max.value < min.value => {
-                return Err(Complaint::Limit { field: "max", cure: "is less than limit.min: no number would do" });
+                Err(Complaint::Limit { field: "max", cure: "is less than limit.min: no number would do" })
             }
-            _ => {}
+            _ => Ok(()),
         }
-        Query::parse(query, &self.shared).map(drop).map_err(Complaint::Query)
     }
+}
+
+fn once() -> u32 {
+    1
 }
 
 fn ten_seconds() -> Duration {

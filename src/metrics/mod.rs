@@ -1,12 +1,12 @@
 //! Metrics: what to measure, what to ask for it, and how to read the answer.
 //!
 //! Data in, data out: [`asks`] says which requests to make, somebody else makes them, and [`read`] turns the replies
-//! into what was [`Seen`]. Nothing is remembered between two looks; everything is computed again from the history that
-//! the provider keeps, so a restarted operator sees what it saw before.
+//! into what was [`Seen`]. Everything is computed again from the history that the provider keeps, so a restarted operator
+//! sees what it saw before. What does not change, and what a provider without a history has said, the caller hands back
+//! with the next look.
 //!
-//! Deliberately absent so far: native histograms, duplicates of a highly available pair that nobody has removed, a label
-//! that tells clusters apart in a shared Prometheus, conditions written as expressions, and evaluation scores.
-use crate::{duration::Duration, judge::Sensitivity, vocab::Verdict};
+//! Deliberately absent so far: native histograms.
+use crate::{duration::Duration, judge::Margins, vocab::Verdict};
 use jiff::Timestamp;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -15,29 +15,43 @@ mod answer;
 mod arms;
 mod counters;
 mod evidence;
+mod held;
 mod latency;
 mod limit;
+mod looks;
 mod metric;
 mod points;
 pub mod presets;
 mod promql;
+mod reach;
+mod scores;
+mod template;
+mod when;
 
+pub use crate::judge::{Bursts, Traffic};
 pub use arms::{ArmLabel, ArmNames};
 pub use limit::{BadBound, Limit};
+pub use looks::{Look, Looks};
 pub use metric::{Compare, Complaint, Metric};
-pub use prometheus::{Auth, Basic, BasicSecret, Bearer, Labels, Prometheus, SecretKey};
+pub use prometheus::{Labels, Prometheus};
 pub use promql::BadQuery;
+pub use reach::{Auth, Basic, BasicSecret, Bearer, Reach, SecretKey, SigningKey};
+pub use scores::{Better, ScoresOf};
+pub use web::{Header, Hmac, Method, Web, WebOf};
+pub use when::{BadCondition, When};
 
 /// A source of numbers, told and answering in data: no connection, no clock.
 trait Source {
     /// What is wrong with the settings, as far as can be told without asking anybody.
     fn check(&self) -> Result<(), Complaint>;
+    /// Whether this is a source that can be asked for this metric.
+    fn fits(&self, metric: &Metric) -> Result<(), Complaint>;
     /// The requests to make for one look.
     fn asks(&self, metric: &Metric, subject: &Subject) -> Vec<Ask>;
     /// What the replies say, in the order of the requests.
     fn read(&self, metric: &Metric, subject: &Subject, replies: &[Reply]) -> Seen;
-    /// How long one request may take.
-    fn timeout(&self) -> Duration;
+    /// How it is reached.
+    fn reach(&self) -> Reach<'_>;
 }
 
 macro_rules! providers {
@@ -71,15 +85,44 @@ macro_rules! providers {
 providers! {
     /// A Prometheus, or anything that answers its query API as it does.
     prometheus: Prometheus,
+    /// Anything that answers a request with JSON in which there is a number. Answers are read up to 1 MiB, redirects are
+    /// not followed, and nothing of an answer but the number is shown. Whoever may write Rollouts that name this provider
+    /// may ask for any path below its URL with its credentials.
+    web: Web,
 }
 
-/// One request to the provider: a POST of a form to a path below the provider's URL, with its credentials.
+/// One request to the provider, below its URL and with its credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// The path, to be appended to the URL, like `/api/v1/query`.
-    pub path: &'static str,
-    /// The fields of the form, not yet encoded.
-    pub form: Vec<(String, String)>,
+    /// The path and, where there is one, the query, as they are sent: to be appended to the URL, like `/api/v1/query`.
+    pub path: String,
+    /// Headers besides those of the credentials and the body.
+    pub headers: Vec<(String, String)>,
+    /// How it is asked.
+    pub how: How,
+}
+
+/// How a provider is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum How {
+    /// With a GET.
+    Get,
+    /// With a POST of a form: its fields, not yet encoded.
+    Form(Vec<(String, String)>),
+    /// With a POST of JSON, or of nothing.
+    Post(Option<String>),
+}
+
+impl Ask {
+    /// A POST of a form.
+    fn form(path: &str, fields: Vec<(String, String)>) -> Self {
+        Self { path: path.to_owned(), headers: Vec::new(), how: How::Form(fields) }
+    }
+
+    /// The fields of the form, if it is one.
+    pub fn fields(&self) -> &[(String, String)] {
+        if let How::Form(fields) = &self.how { fields } else { &[] }
+    }
 }
 
 /// What came back: the HTTP status and the body, which the caller has cut off or refused when it is too long.
@@ -91,7 +134,7 @@ pub type Reply = Result<(u16, Vec<u8>), Unreachable>;
 pub struct Unreachable(pub String);
 
 /// Whom the numbers are about. The same subject, with the same `now`, goes into [`asks`] and [`read`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Subject {
     /// The Rollout's namespace.
     pub namespace: String,
@@ -101,14 +144,31 @@ pub struct Subject {
     pub canary: ArmNames,
     /// The port of both Services.
     pub port: u16,
-    /// How the comparison is to be judged.
-    pub sensitivity: Sensitivity,
+    /// How a comparison is to be judged; `alpha` is this metric's share of what all may be wrong together.
+    pub margins: Margins,
+    /// How much errors come in bursts, as people say.
+    pub bursts: Option<Bursts>,
+    /// Stable's past, as an earlier look at this metric has seen it.
+    pub past: Option<Past>,
+    /// What earlier looks at this metric have seen of a source without a history.
+    pub points: Option<Looks>,
     /// Since when what is measured belongs to this canary: its Service pointed at it and had settled.
     pub evidence_since: Timestamp,
+    /// So much later the evidence of this metric begins.
+    pub delay: Duration,
     /// The moment of the look.
     pub now: Timestamp,
     /// Names of pods of either arm, and when they were started.
     pub pods_started: Vec<(String, Timestamp)>,
+}
+
+/// What stable did in the hour before this canary.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Past {
+    /// How much its errors came in bursts.
+    pub bursts: Bursts,
+    /// Its traffic, if it had any.
+    pub traffic: Option<Traffic>,
 }
 
 /// What became of the questions.
@@ -145,6 +205,10 @@ pub struct Seen {
     pub evidence: Option<f64>,
     /// How many points or windows were outside the limit.
     pub failures: u32,
+    /// Stable's past, for the next look to know: it does not change.
+    pub past: Option<Past>,
+    /// All looks so far at a source without a history, for the next look to know.
+    pub points: Option<Looks>,
     /// When evidence must begin anew: the provider has no history from before this moment, or it would be too much.
     pub history_from: Option<Timestamp>,
     /// What the metric says that cannot be carried out with the numbers there are, with the cure.
@@ -165,6 +229,8 @@ impl Seen {
             samples: 0,
             evidence: None,
             failures: 0,
+            past: None,
+            points: None,
             history_from: None,
             invalid: None,
             why: why.into(),
@@ -193,6 +259,14 @@ pub fn check_provider(provider: &ProviderSpec) -> Result<(), Complaint> {
     provider.source()?.check()
 }
 
+/// Whether a provider can be asked for a metric. The two have been checked each by itself.
+///
+/// # Errors
+/// Names the field and the cure.
+pub fn fits(metric: &Metric, provider: &ProviderSpec) -> Result<(), Complaint> {
+    provider.source()?.fits(metric)
+}
+
 /// The requests to make for one look at one metric, in any order or at once; their replies go to [`read`] in this order.
 ///
 /// There are none when it is too early to ask, or when the metric or the provider cannot be carried out.
@@ -213,12 +287,16 @@ fn ready<'a>(metric: &Metric, provider: &'a ProviderSpec) -> Result<&'a dyn Sour
     metric.check()?;
     let source = provider.source()?;
     source.check()?;
+    source.fits(metric)?;
     Ok(source)
 }
 
-/// How long one request to the provider may take.
-pub fn timeout(provider: &ProviderSpec) -> Duration {
-    provider.source().map_or(prometheus::TIMEOUT, Source::timeout)
+/// How a provider is reached.
+///
+/// # Errors
+/// When it names no source, or several.
+pub fn reach(provider: &ProviderSpec) -> Result<Reach<'_>, Complaint> {
+    Ok(provider.source()?.reach())
 }
 
 #[cfg(test)]

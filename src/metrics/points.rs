@@ -3,18 +3,16 @@ use super::{
     Ask, Metric, Outcome, Prometheus, Reply, Seen, Subject,
     answer::{self, Trouble},
     arms::Told,
-    limit::Bound,
+    held::{self, Held, Noun},
     prometheus::Times,
     promql::Query,
 };
-use crate::{
-    judge::threshold::{self, Allowed},
-    vocab::{Arm, Verdict},
-};
-use std::time::Duration;
+use crate::vocab::{Arm, Verdict};
+use std::{collections::BTreeMap, time::Duration};
 
 /// The most points that are judged; older ones have been judged by earlier looks.
 const MOST_POINTS: i64 = 1_000;
+const INTERVALS: Noun = Noun { one: "interval", many: "intervals" };
 
 /// Moments at which the query is asked for, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,13 +48,16 @@ impl Row {
 
 pub(super) fn asks(metric: &Metric, prometheus: &Prometheus, subject: &Subject) -> Vec<Ask> {
     let Some(row) = Row::of(metric, &Times::of(prometheus, subject)) else { return Vec::new() };
-    let arm = told(metric).matchers(&prometheus.labels, subject, Arm::Canary);
     let window = Duration::from_millis(u64::try_from(row.window).unwrap_or(1_000));
     let query = metric.query.as_deref().unwrap_or_default();
-    let Ok(query) = Query::parse(query, &metric.shared).and_then(|query| query.written(&arm, window)) else {
-        return Vec::new();
+    let arms = if metric.names_stable() { &[Arm::Canary, Arm::Stable][..] } else { &[Arm::Canary] };
+    let written = |arm: &Arm| {
+        let arm = told(metric).matchers(&prometheus.labels, subject, *arm);
+        Query::parse(query, &metric.shared).and_then(|query| query.written(&arm, window))
     };
-    vec![prometheus.range(query, row.first, row.last, row.step)]
+    let queries: Result<Vec<_>, _> = arms.iter().map(written).collect();
+    let range = |query| prometheus.range(query, row.first, row.last, row.step);
+    queries.map_or_else(|_| Vec::new(), |queries| queries.into_iter().map(range).collect())
 }
 
 pub(super) fn read(metric: &Metric, prometheus: &Prometheus, subject: &Subject, replies: &[Reply]) -> Seen {
@@ -74,38 +75,23 @@ fn told(metric: &Metric) -> Told {
 }
 
 fn judge(metric: &Metric, row: Row, replies: &[Reply]) -> Result<Seen, Trouble> {
-    let mut series = answer::series(replies.first())?;
-    let points = match (series.pop(), series.len()) {
-        (None, _) => return Ok(Seen::nothing(Outcome::Empty, "the query yields nothing for the canary")),
-        (Some(only), 0) => only.samples,
-        (Some(_), more) => {
-            let why = format!("the query yields {} series where one is wanted; wrap it in sum(...)", more + 1);
-            return Err(Trouble::Unusable(why));
-        }
+    let points = one_series(replies.first())?;
+    if points.is_empty() {
+        return Ok(Seen::nothing(Outcome::Empty, "the query yields nothing for the canary"));
+    }
+    let stable: BTreeMap<i64, f64> = if metric.names_stable() {
+        one_series(replies.get(1))?.into_iter().filter(|(_, value)| value.is_finite()).collect()
+    } else {
+        BTreeMap::new()
     };
-    // The limit has been checked; one that cannot be read allows everything here and is Invalid elsewhere.
-    let limit = metric.limit.clone().unwrap_or_default();
-    let (max, min) = (limit.max().ok().flatten(), limit.min().ok().flatten());
-    let allowed = Allowed {
-        max: max.map(|bound| bound.value),
-        min: min.map(|bound| bound.value),
-        failures: metric.failure_limit,
-    };
-    let kept = threshold::judge(points.iter().map(|(_, value)| *value), &allowed);
+    let numbers = points.iter().map(|(at, value)| (*value, stable.get(at).copied()));
+    let Held { kept, is_judged, why, unit } = held::judge(metric, INTERVALS, numbers);
     let newest = points.last().filter(|(at, _)| *at >= row.last);
-    let usable = newest.is_some_and(|(_, value)| value.is_finite());
-    let wanted = bounds(max, min);
-    let why = match (kept.failures, kept.judged) {
-        (0, 1) => format!("the one interval so far was {wanted}"),
-        (0, judged) => format!("all {judged} intervals were {wanted}"),
-        (failures, judged) => {
-            format!("{failures} of {judged} intervals were not {wanted}; failureLimit is {}", metric.failure_limit)
-        }
-    };
-    let unit = max.or(min).map_or(super::limit::Unit::Plain, |bound| bound.unit);
+    let usable = newest.is_some() && is_judged;
     let shown = points.iter().rev().find(|(_, value)| value.is_finite()).map(|(_, value)| unit.show(*value));
     if !usable && kept.verdict != Verdict::Fail {
         let why = match newest {
+            Some((_, value)) if value.is_finite() => "the query has no newest result for stable".into(),
             Some((_, value)) => format!("the query's newest result is {value}, which is no number to judge"),
             None => "the query has no result for the newest interval".into(),
         };
@@ -115,18 +101,23 @@ fn judge(metric: &Metric, row: Row, replies: &[Reply]) -> Result<Seen, Trouble> 
         verdict: kept.verdict,
         usable,
         canary: shown,
+        stable: stable.last_key_value().map(|(_, value)| unit.show(*value)),
         samples: u64::from(kept.judged),
         failures: kept.failures,
         ..Seen::nothing(Outcome::Measured, why)
     })
 }
 
-fn bounds(max: Option<Bound>, min: Option<Bound>) -> String {
-    match (max, min) {
-        (Some(max), Some(min)) => format!("between {min} and {max}"),
-        (Some(max), None) => format!("at most {max}"),
-        (None, Some(min)) => format!("at least {min}"),
-        (None, None) => "allowed".into(),
+/// The only series of an answer; no points where there is none.
+fn one_series(reply: Option<&Reply>) -> Result<Vec<(i64, f64)>, Trouble> {
+    let mut series = answer::series(reply)?;
+    match (series.pop(), series.len()) {
+        (None, _) => Ok(Vec::new()),
+        (Some(only), 0) => Ok(only.samples),
+        (Some(_), more) => {
+            let why = format!("the query yields {} series where one is wanted; wrap it in sum(...)", more + 1);
+            Err(Trouble::Unusable(why))
+        }
     }
 }
 
@@ -149,7 +140,7 @@ mod tests {
     }
 
     fn field<'a>(ask: &'a Ask, name: &str) -> &'a str {
-        &ask.form.iter().find(|(key, _)| key == name).unwrap().1
+        &ask.fields().iter().find(|(key, _)| key == name).unwrap().1
     }
 
     fn seen(failure_limit: u32, series: &[&[(i64, &str)]]) -> Seen {
@@ -183,6 +174,65 @@ mod tests {
         let asks = crate::metrics::asks(&metric(0), &provider(1), &subject_at(1_000_000));
         let number = |name| field(&asks[0], name).parse::<f64>().unwrap();
         assert!((number("end") - number("start") - 9_990.0).abs() < 1e-6);
+    }
+
+    /// Points of both arms, under conditions.
+    fn judged(
+        when: serde_json::Value,
+        change: impl Fn(&mut Metric),
+        canary: &[(i64, &str)],
+        stable: &[(i64, &str)],
+    ) -> Seen {
+        let mut metric = Metric { limit: None, when: Some(serde_json::from_value(when).unwrap()), ..metric(0) };
+        change(&mut metric);
+        assert_eq!(crate::metrics::check(&metric), Ok(()));
+        let names_stable = metric.conditions().unwrap().names_stable();
+        let asks = crate::metrics::asks(&metric, &provider(15), &subject_at(130));
+        assert_eq!(asks.len(), 1 + usize::from(names_stable));
+        let replies = [canary, stable].map(|points| Ok((200, matrix(&[("{}", points.to_vec())]))));
+        crate::metrics::read(&metric, &provider(15), &subject_at(130), &replies)
+    }
+
+    const CANARY: &[(i64, &str)] = &[(30_000, "0.10"), (60_000, "0.13"), (90_000, "0.10")];
+    const STABLE: &[(i64, &str)] = &[(30_000, "0.10"), (60_000, "0.10"), (90_000, "0.10")];
+
+    #[test]
+    fn conditions_hold_the_canarys_intervals_against_stables() {
+        let when = serde_json::json!({"fail": "canary > 1.2 * stable"});
+        let failed = judged(when.clone(), |_| {}, CANARY, STABLE);
+        assert_eq!((failed.verdict, failed.failures), (Verdict::Fail, 1));
+        assert_eq!(failed.why, "1 of 3 intervals were not without canary > 1.2 * stable; failureLimit is 0");
+        assert_eq!((failed.canary.as_deref(), failed.stable.as_deref()), (Some("0.1"), Some("0.1")));
+        assert_eq!(judged(when.clone(), |metric| metric.failure_limit = 1, CANARY, STABLE).verdict, Verdict::Pass);
+        let row = |metric: &mut Metric| (metric.failure_limit, metric.consecutive_failures) = (9, 1);
+        assert_eq!(judged(when.clone(), row, CANARY, STABLE).verdict, Verdict::Fail);
+        assert_eq!(judged(when, |metric| metric.count = 9, CANARY, CANARY).verdict, Verdict::Continue, "too few");
+    }
+
+    #[test]
+    fn what_neither_fails_nor_passes_is_inconclusive() {
+        let when = serde_json::json!({"fail": "canary > 2 * stable", "pass": "canary <= 1.1 * stable"});
+        let open = judged(when.clone(), |_| {}, CANARY, STABLE);
+        assert_eq!((open.verdict, open.usable), (Verdict::Continue, true), "{}", open.why);
+        assert_eq!(judged(when, |metric| metric.inconclusive_limit = 1, CANARY, STABLE).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn an_interval_that_stable_has_no_number_of_is_not_judged() {
+        let when = serde_json::json!({"fail": "canary > 1.2 * stable"});
+        let seen = judged(when.clone(), |_| {}, CANARY, &STABLE[..1]);
+        assert_eq!((seen.verdict, seen.usable, seen.outcome), (Verdict::Unknown, false, Outcome::Unusable), "{seen:?}");
+        let alone = serde_json::json!({"pass": "canary < 0.2 && samples >= 1"});
+        assert_eq!(judged(alone, |_| {}, CANARY, &[]).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn evidence_of_a_metric_begins_later_where_it_says_so() {
+        let late = Metric { initial_delay: duration::Duration::seconds(60), ..metric(0) };
+        let subject = |seconds| Subject { delay: late.initial_delay, ..subject_at(seconds) };
+        assert_eq!(crate::metrics::asks(&late, &provider(15), &subject(100)), []);
+        let asks = crate::metrics::asks(&late, &provider(15), &subject(190));
+        assert_eq!(field(&asks[0], "start"), "1795246890.500", "the first window ends 30 s after 60 s");
     }
 
     #[test]

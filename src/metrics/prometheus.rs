@@ -1,12 +1,14 @@
 //! Prometheus: where it is, how it scrapes, and the form of its questions.
-use super::{Ask, Complaint, Metric, Reply, Seen, Source, Subject, evidence, points, presets};
+use super::{
+    Ask, Auth, Complaint, Metric, Reach, Reply, Seen, Source, Subject, evidence, points, presets, reach, scores,
+};
 use crate::duration::Duration;
-use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-/// The default of [`Prometheus::timeout`].
-pub(super) const TIMEOUT: Duration = Duration::seconds(5);
+/// An answer is not read beyond so many bytes.
+const ANSWER_CAP: usize = 16 * 1024 * 1024;
 /// Evidence that is older begins anew: a day of raw samples is the most that one look asks for.
 const OLDEST_MS: i64 = 24 * 3_600_000;
 
@@ -39,65 +41,6 @@ pub struct Prometheus {
     pub labels: Labels,
 }
 
-/// Credentials: exactly one kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.bearer) != has(self.basic)").message("auth has exactly one of bearer and basic"))]
-pub struct Auth {
-    /// A token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bearer: Option<Bearer>,
-    /// A user's name and password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub basic: Option<Basic>,
-}
-
-/// A token, sent as `Authorization: Bearer`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Bearer {
-    /// The Secret that holds the token.
-    pub secret_ref: SecretKey,
-}
-
-/// A name and a password, sent as `Authorization: Basic`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Basic {
-    /// The Secret that holds both.
-    pub secret_ref: BasicSecret,
-}
-
-/// A key of a Secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretKey {
-    /// The Secret's name.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// The key. Default token.
-    #[serde(default = "token")]
-    #[schemars(length(min = 1, max = 253))]
-    pub key: String,
-}
-
-/// Two keys of a Secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BasicSecret {
-    /// The Secret's name.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// The key of the user's name. Default username.
-    #[serde(default = "username")]
-    #[schemars(length(min = 1, max = 253))]
-    pub username_key: String,
-    /// The key of the password. Default password.
-    #[serde(default = "password")]
-    #[schemars(length(min = 1, max = 253))]
-    pub key: String,
-}
-
 /// What the labels of series are called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -119,6 +62,17 @@ pub struct Labels {
     #[serde(default = "service")]
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-zA-Z_][a-zA-Z0-9_]*$"))]
     pub service: String,
+    /// What every series has to have as well, like `cluster: eu-1` in a Prometheus that several clusters share.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "constant_labels")]
+    pub constant: BTreeMap<String, String>,
+}
+
+/// Labels and values, both bounded.
+fn constant_labels(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object", "maxProperties": 8, "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 253},
+    })
 }
 
 macro_rules! defaults {
@@ -126,11 +80,8 @@ macro_rules! defaults {
 }
 
 defaults! {
-    timeout: Duration = TIMEOUT,
+    timeout: Duration = reach::TIMEOUT,
     scrape_interval: Duration = Duration::seconds(15),
-    token: String = "token".into(),
-    username: String = "username".into(),
-    password: String = "password".into(),
     namespace: String = "namespace".into(),
     pod: String = "pod".into(),
     pod_hash: String = "pod_template_hash".into(),
@@ -139,29 +90,21 @@ defaults! {
 
 impl Default for Labels {
     fn default() -> Self {
-        Self { namespace: namespace(), pod: pod(), pod_hash: pod_hash(), service: service() }
+        Self { namespace: namespace(), pod: pod(), pod_hash: pod_hash(), service: service(), constant: BTreeMap::new() }
     }
 }
 
 impl Source for Prometheus {
     fn check(&self) -> Result<(), Complaint> {
         let value = |field, cure: &str| Err(Complaint::Value { field, cure: cure.into() });
-        match http::Uri::try_from(self.url.as_str()) {
-            Ok(uri) if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.authority().is_none() => {
-                return value("prometheus.url", "write http:// or https://, a host and perhaps a path");
-            }
-            Ok(uri) if uri.query().is_some() => return value("prometheus.url", "leave out the ? and what follows it"),
-            Ok(uri) if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
-                return value("prometheus.url", "credentials go into a Secret that auth names");
-            }
-            Ok(_) => {}
-            Err(_) => return value("prometheus.url", "is no URL"),
+        if let Some(cure) = reach::bad_url(&self.url) {
+            return value("prometheus.url", cure);
         }
-        if self.auth.as_ref().is_some_and(|auth| auth.bearer.is_some() == auth.basic.is_some()) {
-            return value("prometheus.auth", "write exactly one of bearer and basic");
+        if let Some(cure) = reach::bad_auth(self.auth.as_ref()) {
+            return value("prometheus.auth", cure);
         }
-        if self.timeout == Duration::ZERO || self.timeout > Duration::seconds(30) {
-            return value("prometheus.timeout", "write more than 0s and at most 30s");
+        if let Some(cure) = reach::bad_timeout(self.timeout) {
+            return value("prometheus.timeout", cure);
         }
         if !(Duration::seconds(1)..=Duration::seconds(300)).contains(&self.scrape_interval) {
             return value("prometheus.scrapeInterval", "write 1s to 5m, as Prometheus is configured");
@@ -169,51 +112,68 @@ impl Source for Prometheus {
         if self.lag > Duration::seconds(600) {
             return value("prometheus.lag", "write at most 10m");
         }
-        let Labels { namespace, pod, pod_hash, service } = &self.labels;
+        let Labels { namespace, pod, pod_hash, service, constant } = &self.labels;
         let is_label = |name: &String| {
             name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
                 && name.len() <= 63
                 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         };
-        if ![namespace, pod, pod_hash, service].into_iter().all(is_label) {
+        if ![namespace, pod, pod_hash, service].into_iter().chain(constant.keys()).all(is_label) {
             return value("prometheus.labels", "a label's name has letters, digits and _ and begins with no digit");
         }
         Ok(())
     }
 
     fn asks(&self, metric: &Metric, subject: &Subject) -> Vec<Ask> {
-        match metric.preset.as_deref().and_then(presets::find) {
-            Some(preset) => evidence::asks(preset, metric, self, subject),
-            None => points::asks(metric, self, subject),
+        match (metric.preset.as_deref().and_then(presets::find), &metric.scores) {
+            (Some(preset), _) => evidence::asks(preset, metric, self, subject),
+            (None, Some(of)) => scores::asks(of, metric, self, subject),
+            (None, None) => points::asks(metric, self, subject),
         }
     }
 
     fn read(&self, metric: &Metric, subject: &Subject, replies: &[Reply]) -> Seen {
-        match metric.preset.as_deref().and_then(presets::find) {
-            Some(preset) => evidence::read(preset, metric, self, subject, replies),
-            None => points::read(metric, self, subject, replies),
+        match (metric.preset.as_deref().and_then(presets::find), &metric.scores) {
+            (Some(preset), _) => evidence::read(preset, metric, self, subject, replies),
+            (None, Some(of)) => scores::read(of, metric, self, subject, replies),
+            (None, None) => points::read(metric, self, subject, replies),
         }
     }
 
-    fn timeout(&self) -> Duration {
-        self.timeout.min(Duration::seconds(30))
+    fn fits(&self, metric: &Metric) -> Result<(), Complaint> {
+        if metric.web.is_none() {
+            return Ok(());
+        }
+        let cure = "the provider is a Prometheus: write preset, query or scores, or name a provider that has web";
+        Err(Complaint::Value { field: "web", cure: cure.into() })
+    }
+
+    fn reach(&self) -> Reach<'_> {
+        Reach {
+            url: &self.url,
+            auth: self.auth.as_ref(),
+            hmac: None,
+            ca_bundle: self.ca_bundle.as_deref(),
+            timeout: self.timeout.min(reach::LONGEST),
+            answer_cap: ANSWER_CAP,
+        }
     }
 }
 
 impl Prometheus {
     /// A query for one moment, in milliseconds.
     pub(super) fn instant(&self, query: String, at: i64) -> Ask {
-        Ask { path: "/api/v1/query", form: self.form(query, [("time", at)]) }
+        Ask::form("/api/v1/query", self.form(query, [("time", at)]))
     }
 
     /// A query for a row of moments, in milliseconds.
     pub(super) fn range(&self, query: String, start: i64, end: i64, step: i64) -> Ask {
-        Ask { path: "/api/v1/query_range", form: self.form(query, [("start", start), ("end", end), ("step", step)]) }
+        Ask::form("/api/v1/query_range", self.form(query, [("start", start), ("end", end), ("step", step)]))
     }
 
     fn form<const N: usize>(&self, query: String, times: [(&str, i64); N]) -> Vec<(String, String)> {
         let times = times.map(|(name, at)| (name.to_owned(), format!("{}.{:03}", at / 1_000, at.rem_euclid(1_000))));
-        let timeout = format!("{}ms", self.timeout().as_millis());
+        let timeout = format!("{}ms", self.timeout.min(reach::LONGEST).as_millis());
         [("query".to_owned(), query), ("timeout".to_owned(), timeout)].into_iter().chain(times).collect()
     }
 }
@@ -241,7 +201,7 @@ impl Times {
         let (scrape, lag) = (length(prometheus.scrape_interval).max(1_000), length(prometheus.lag));
         // No earlier than 1970: what is written with a sign is no time to Prometheus.
         let now = subject.now.as_millisecond().max(OLDEST_MS);
-        let since = subject.evidence_since.as_millisecond().clamp(0, now);
+        let since = subject.evidence_since.as_millisecond().saturating_add(length(subject.delay)).clamp(0, now);
         Self {
             start: since.max(now - OLDEST_MS),
             restart: (since < now - OLDEST_MS).then_some(now - OLDEST_MS / 2),
@@ -279,22 +239,22 @@ mod tests {
         assert!(words(|p| p.scrape_interval = Duration::ZERO).starts_with("prometheus.scrapeInterval: "));
         assert!(words(|p| p.lag = Duration::MAX).starts_with("prometheus.lag: "));
         assert!(words(|p| p.labels.pod = "pod\"}".into()).starts_with("prometheus.labels: "));
+        let constant = [("clu-ster".to_owned(), "eu".to_owned())];
+        assert!(words(|p| p.labels.constant = constant.clone().into()).starts_with("prometheus.labels: "));
         assert!(check_provider(&super::super::ProviderSpec::default()).is_err());
     }
 
     #[test]
     fn what_is_left_out_has_defaults() {
         let read: Prometheus = serde_json::from_str(r#"{"url":"http://prometheus"}"#).unwrap();
-        assert_eq!((read.timeout, read.scrape_interval, read.lag), (TIMEOUT, Duration::seconds(15), Duration::ZERO));
+        assert_eq!((read.timeout, read.scrape_interval, read.lag), (reach::TIMEOUT, Duration::seconds(15), Duration::ZERO));
         assert_eq!(read.labels, serde_json::from_str::<Labels>("{}").unwrap());
-        let basic: Basic = serde_json::from_str(r#"{"secretRef":{"name":"s"}}"#).unwrap();
-        assert_eq!((basic.secret_ref.username_key.as_str(), basic.secret_ref.key.as_str()), ("username", "password"));
     }
 
     #[test]
     fn moments_are_written_with_their_fractions() {
         let ask = provider(15).prometheus.unwrap().instant("up".into(), 1_795_246_876_127);
-        assert_eq!(ask.form[2], ("time".into(), "1795246876.127".into()));
-        assert_eq!(ask.form[1], ("timeout".into(), "5000ms".into()));
+        assert_eq!(ask.fields()[2], ("time".into(), "1795246876.127".into()));
+        assert_eq!(ask.fields()[1], ("timeout".into(), "5000ms".into()));
     }
 }

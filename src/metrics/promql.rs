@@ -54,6 +54,9 @@ pub enum BadQuery {
     /// It yields text or ranges.
     #[error("yields no number; it must be a scalar or an instant vector")]
     NoNumber,
+    /// It is more than a selector.
+    #[error("is no plain selector; write one like eval_score_count{{arm=\"$arm\"}}")]
+    NoSelector,
     /// It has the sentinel's length in it, or comes out differently than it went in.
     #[error("cannot be written back as it was read; write it in a simpler form")]
     Unfaithful,
@@ -122,6 +125,17 @@ impl Query {
             return Err(BadQuery::Unfaithful);
         }
         Ok(Self(expr))
+    }
+
+    /// Reads a plain selector of one arm, like `requests_total{arm="$arm"}`.
+    pub fn selector(text: &str) -> Result<Self, BadQuery> {
+        let query = Self::parse(text, &[])?;
+        if matches!(query.0, Expr::VectorSelector(_)) { Ok(query) } else { Err(BadQuery::NoSelector) }
+    }
+
+    /// The samples of a plain selector for one arm, over this range.
+    pub fn samples(&self, arm: &[Matcher], range: Duration) -> Result<String, BadQuery> {
+        self.written(arm, range).map(|selector| format!("{selector}[{}s]", range.as_secs()))
     }
 
     /// The query for one arm: these matchers instead of `arm="$arm"`, this length instead of `$window`. Selectors of

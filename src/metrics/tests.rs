@@ -1,5 +1,8 @@
 //! Tests of what the modules of this folder do together.
 use super::*;
+use crate::judge::Sensitivity;
+
+mod sources;
 
 /// When the tests' evidence begins, in milliseconds since 1970.
 pub(super) const START: i64 = 1_795_246_800_500;
@@ -23,8 +26,12 @@ pub(super) fn subject_at(seconds: i64) -> Subject {
             service: "app-canary".into(),
         },
         port: 80,
-        sensitivity: Sensitivity::Normal,
+        margins: Sensitivity::Normal.margins(),
+        bursts: None,
+        past: Some(Past { bursts: Bursts::Known(1.0), traffic: None }),
+        points: None,
         evidence_since: at(0),
+        delay: Duration::ZERO,
         now: at(seconds * 1_000),
         pods_started: vec![],
     }
@@ -331,7 +338,8 @@ fn a_history_that_begins_after_the_evidence_restarts_it() {
 fn evidence_of_more_than_a_day_begins_anew_half_a_day_ago() {
     let subject = Subject { evidence_since: at(-25 * 3_600_000), ..subject_at(20) };
     let metric = preset("traefik/error-rate");
-    let query = &asks(&metric, &provider(1), &subject)[0].form[0].1;
+    let asked = asks(&metric, &provider(1), &subject);
+    let query = &asked[0].fields()[0].1;
     assert!(query.contains("[1d35s]"), "{query}");
     let beats = (r#"{"job":"pods"}"#.into(), vec![(20_000 - 24 * 3_600_000, "2".into()), (20_000, "2".into())]);
     let seen = read(&metric, &provider(1), &subject, &[body(&[]), body(&[beats]), body(&[])]);
@@ -350,7 +358,7 @@ fn pods_are_judged_by_their_own_counters() {
     let subject = subject_at(20);
     let ask = asks(&metric, &provider(1), &subject);
     assert_eq!(ask.len(), 4);
-    assert!(ask[1].form[0].1.starts_with(r#"up{namespace="demo",pod=~"app-7c9f-[a-z0-9]{5}"}["#));
+    assert!(ask[1].fields()[0].1.starts_with(r#"up{namespace="demo",pod=~"app-7c9f-[a-z0-9]{5}"}["#));
     let counters = |name: &str, good, bad| {
         let status = |code: &str| format!(r#","status":"{code}""#);
         body(&[pod(name, &status("200"), growing(0, good, 20)), pod(name, &status("503"), growing(0, bad, 20))])
@@ -417,13 +425,14 @@ fn complaint(metric: &serde_json::Value) -> String {
 fn every_complaint_names_the_field_and_the_cure() {
     use serde_json::json;
     let query = r#"sum(rate(x{arm="$arm"}[$window]))"#;
+    let s = r#"x{arm="$arm"}"#;
     for (metric, words) in [
-        (json!({}), "preset, query: a metric has exactly one of them"),
-        (json!({"preset": "app/latency", "query": query}), "preset, query: a metric has exactly one of them"),
+        (json!({}), "preset, query, scores, web: a metric has exactly one of them"),
         (
-            json!({"preset": "app/errors"}),
-            "preset: there is no \"app/errors\"; there are traefik/error-rate, traefik/latency, app/error-rate, app/latency",
+            json!({"preset": "app/latency", "query": query}),
+            "preset, query, scores, web: a metric has exactly one of them",
         ),
+        (json!({"preset": "app/errors"}), "preset: there is no \"app/errors\"; there are app/error-rate, app/latency"),
         (json!({"query": query}), "limit: without a comparison there must be one"),
         (json!({"query": query, "limit": {}}), "limit: without a comparison there must be one"),
         (
@@ -443,6 +452,21 @@ fn every_complaint_names_the_field_and_the_cure() {
             json!({"query": "sum(x)", "limit": {"max": "1"}}),
             "query: x needs the matcher arm=\"$arm\", or list its name in shared",
         ),
+        (json!({"query": query, "when": {"fail": "canary"}}), "when.fail: the whole wants a comparison"),
+        (json!({"query": query, "when": {"pass": "p99 < 1"}}), "when.pass: there is no p99; there are canary"),
+        (json!({"query": query, "when": {}}), "limit: without a comparison there must be one"),
+        (
+            json!({"preset": "app/latency", "when": {"fail": "canary > 1"}}),
+            "when: only for a query or web; leave it out",
+        ),
+        (json!({"preset": "app/latency", "initialDelay": "25h"}), "initialDelay: write at most 24h"),
+        (json!({"preset": "app/latency", "count": 0}), "consecutiveFailures, inconclusiveLimit, count: write numbers"),
+        (json!({"scores": {"count": "n", "sum": s}}), "scores.count: n needs the matcher arm"),
+        (json!({"scores": {"count": format!("rate({s}[$window])"), "sum": s}}), "scores.count: is no plain selector"),
+        (json!({"scores": {"count": s, "sum": s, "max": 0.0}}), "scores.max: write a number above 0"),
+        (json!({"scores": {"count": s, "sum": s, "tolerated": 0.1}}), "scores.excluded: write a number above"),
+        (json!({"scores": {"count": s, "sum": s, "tolerated": -0.1}}), "scores.tolerated: write a number from 0"),
+        (json!({"scores": {"count": s, "sum": s}, "limit": {"max": "1"}}), "limit: only for a preset or a query"),
         (json!({"preset": "app/error-rate", "arm": "Pod"}), "arm: only for a query; leave it out"),
         (json!({"preset": "app/error-rate", "shared": ["x"]}), "shared: only for a query; leave it out"),
         (json!({"preset": "app/error-rate", "compare": "None"}), "limit: without a comparison there must be one"),
@@ -486,7 +510,7 @@ fn what_cannot_be_carried_out_is_seen_as_invalid() {
     let seen = read(&named("m"), &provider(1), &subject(), &[]);
     assert_eq!(
         (seen.outcome, seen.invalid.as_deref()),
-        (Outcome::Unusable, Some("preset, query: a metric has exactly one of them"))
+        (Outcome::Unusable, Some("preset, query, scores, web: a metric has exactly one of them"))
     );
     assert!(read(&preset("app/latency"), &ProviderSpec::default(), &subject(), &[]).invalid.is_some());
 }
@@ -536,12 +560,12 @@ fn every_text_in_the_schema_is_bounded_and_every_field_described() {
 #[test]
 fn a_metric_is_written_as_it_was_read() {
     let yaml = serde_json::json!({
-        "name": "cost", "query": "x", "limit": {"max": "1%"}, "interval": "1m", "failureLimit": 2, "shared": ["y"], "arm": "Pod"
+        "name": "cost", "query": "x", "limit": {"max": "1%"}, "interval": "1m", "consecutiveFailures": 3, "count": 4, "dryRun": true, "inconclusiveLimit": 5, "initialDelay": "1m", "failureLimit": 2, "shared": ["y"], "arm": "Pod"
     });
     let metric: Metric = serde_json::from_value(yaml.clone()).unwrap();
     assert_eq!(serde_json::to_value(&metric).unwrap(), yaml);
     assert!(preset("app/latency").compares() && !metric.compares());
-    assert_eq!(timeout(&provider(1)), crate::duration::Duration::seconds(5));
+    assert_eq!(reach(&provider(1)).unwrap().timeout, crate::duration::Duration::seconds(5));
 }
 
 proptest::proptest! {

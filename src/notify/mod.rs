@@ -6,13 +6,13 @@ pub mod outbox;
 
 use crate::{
     duration::Duration,
+    signature::hex,
     vocab::{Verdict, Weight},
 };
 use jiff::Timestamp;
 use ring::digest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::fmt::Write;
 
 /// What can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -211,14 +211,6 @@ pub fn delivery_id(parts: &[&str]) -> String {
     id[8] = (id[8] & 0x3f) | 0x80;
     let id = hex(&id);
     format!("{}-{}-{}-{}-{}", &id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -1,17 +1,15 @@
 //! A webhook: the alert as JSON, signed with a key that only the receiver and the Secret hold.
-use super::{Alert, Message, Notifier, SecretRef, Unsayable, hex};
-use crate::duration::Duration;
+use super::{Alert, Message, Notifier, SecretRef, Unsayable};
+use crate::{
+    duration::Duration,
+    signature::{SIGNATURE_HEADER, TIMESTAMP_HEADER, sign},
+};
 use jiff::Timestamp;
 use kube::KubeSchema;
-use ring::{digest, hmac};
 use serde::{Deserialize, Serialize};
 
-/// Seconds since 1970 at which the message was signed, in decimal.
-pub const TIMESTAMP_HEADER: &str = "X-Bellwether-Timestamp";
 /// The delivery id.
 pub const DELIVERY_HEADER: &str = "X-Bellwether-Delivery";
-/// The signature: `v1=` and hexadecimal digits.
-pub const SIGNATURE_HEADER: &str = "X-Bellwether-Signature";
 
 const SHORTEST: Duration = Duration::seconds(1);
 const LONGEST: Duration = Duration::seconds(30);
@@ -56,7 +54,7 @@ impl Notifier for Spec {
         }
         let body = serde_json::to_vec(alert).map_err(Unsayable::Body)?;
         let timestamp = now.as_second().to_string();
-        let signature = sign(key, &timestamp, &alert.delivery, &body);
+        let signature = sign(key, &[&timestamp, &alert.delivery], &body);
         Ok(Message {
             url: self.url.clone(),
             headers: vec![
@@ -71,14 +69,6 @@ impl Notifier for Spec {
             timeout: self.timeout.clamp(SHORTEST, LONGEST),
         })
     }
-}
-
-/// The value of the signature header, as the documentation of [`Spec`] has it.
-fn sign(key: &[u8], timestamp: &str, delivery: &str, body: &[u8]) -> String {
-    let digest = hex(digest::digest(&digest::SHA256, body).as_ref());
-    let signed = format!("{timestamp}.{delivery}.{digest}");
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), signed.as_bytes());
-    format!("v1={}", hex(tag.as_ref()))
 }
 
 #[cfg(test)]
@@ -136,7 +126,7 @@ mod tests {
 
     #[test]
     fn key_time_delivery_and_body_are_all_signed() {
-        let of = |key, timestamp, delivery, body: &str| sign(key, timestamp, delivery, body.as_bytes());
+        let of = |key, timestamp, delivery, body: &str| sign(key, &[timestamp, delivery], body.as_bytes());
         let signed = of(KEY, "1", "a", "{}");
         assert_eq!(of(KEY, "1", "a", "{}"), signed);
         for other in [of(b"other", "1", "a", "{}"), of(KEY, "2", "a", "{}"), of(KEY, "1", "b", "{}"), of(KEY, "1", "a", "")] {

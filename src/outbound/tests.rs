@@ -30,7 +30,7 @@ T2KYnvm+vwzsru1dI0Hedr/7UTGhRANCAARn/nDVH2FukJU0TbGe+6kFzmqfoUcw
 ";
 
 /// A client that may speak to this port of the loopback.
-fn outbound(port: u16) -> Outbound {
+pub(crate) fn outbound(port: u16) -> Outbound {
     let allow = vec![format!("127.0.0.1:{port}").parse().unwrap()];
     Outbound::new(Settings { allow, ..Settings::default() }).unwrap()
 }
@@ -50,12 +50,21 @@ fn get(url: String) -> Request {
 
 /// Answers one request with these bytes, then closes; tells what was asked.
 async fn server(answer: &'static str) -> (u16, JoinHandle<String>) {
+    let (port, asked) = servers(vec![answer.to_owned()]).await;
+    (port, tokio::spawn(async move { asked.await.unwrap().remove(0) }))
+}
+
+/// Answers each of so many connections with its bytes, then closes it; tells what was asked.
+pub(crate) async fn servers(answers: Vec<String>) -> (u16, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let asked = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let asked = request(&mut stream).await;
-        stream.write_all(answer.as_bytes()).await.unwrap();
+        let mut asked = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            asked.push(request(&mut stream).await);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
         asked
     });
     (port, asked)

@@ -162,15 +162,15 @@ fn port_of(spec: &serde_json::Map<String, serde_json::Value>) -> Option<u16> {
 fn analysis(spec: &RolloutSpec) -> Result<(), Complaint> {
     let analysis = &spec.analysis;
     if analysis.mode.is_some() {
-        if !analysis.metrics.is_empty() {
+        if !(analysis.metrics.is_empty() && analysis.templates.is_empty()) {
             return Err(Complaint::new(
                 "spec.analysis.mode",
-                "None says that nothing is judged: remove mode, or the metrics",
+                "None says that nothing is judged: remove mode, or the metrics and templates",
             ));
         }
         return Ok(());
     }
-    if analysis.metrics.is_empty() {
+    if analysis.metrics.is_empty() && analysis.templates.is_empty() {
         return Err(Complaint::new("spec.analysis.metrics", "name at least one metric, or say {mode: None} openly"));
     }
     if analysis.provider.is_none() {
@@ -178,6 +178,10 @@ fn analysis(spec: &RolloutSpec) -> Result<(), Complaint> {
             "spec.analysis.provider",
             "metrics need a MetricProvider or a ClusterMetricProvider",
         ));
+    }
+    let margins = analysis.margins.unwrap_or_default();
+    if let Some((field, cure)) = margins.complaint(analysis.sensitivity.margins()) {
+        return Err(Complaint::new(format!("spec.analysis.margins.{field}"), cure));
     }
     let mut names = BTreeSet::new();
     for (index, metric) in analysis.metrics.iter().enumerate() {

@@ -67,8 +67,11 @@ impl<'a> Turn<'a> {
             return Err(self.made(self.deployment()?, &pair.stable)?);
         };
         if home.hash() != Some(&stable.hash) {
-            self.lowered(Weight::FULL, phase)?;
-            self.settled("all requests to the canary Service, on the way back", settle, phase)?;
+            // A Service that reaches nobody loses no request by being moved, and every second that it is not, it does.
+            if !home.endpoints.is_empty() {
+                self.lowered(Weight::FULL, phase)?;
+                self.settled("all requests to the canary Service, on the way back", settle, phase)?;
+            }
             self.selects(home, Some(&stable.hash))?;
         }
         // It may have moved just now; requests return when its endpoints have been seen.
@@ -101,8 +104,15 @@ impl<'a> Turn<'a> {
         self.status.metrics.clear();
         self.status.weights = None;
         self.services(deployment)?;
+        let old_serve = self.seen.ours().any(|set| !set.is_empty());
         for service in self.seen.stable_service.iter().chain(&self.seen.canary_service) {
-            if service.ours && service.hash().is_some_and(|hash| hash != stable.hash) {
+            let is_wide = service.hash().is_none();
+            if service.ours && service.hash() != Some(&stable.hash) && (old_serve || !is_wide) {
+                // Somebody's widening led requests to old pods, which end only when none reaches them any more.
+                let enough = self.seen.now - self.kept_so_long().saturating_sub(self.settle().signed());
+                if let Some(past) = self.status.past.as_mut().filter(|_| is_wide) {
+                    past.since.0 = past.since.0.max(enough);
+                }
                 self.selects(service, Some(&stable.hash))?;
             }
         }
@@ -130,12 +140,17 @@ impl<'a> Turn<'a> {
         Err(Stop::Rest(phase, message, kept))
     }
 
+    /// How long former pods are kept behind a route: never shorter than what the data plane takes.
+    fn kept_so_long(&self) -> SignedDuration {
+        self.spec().scale_down_delay.signed().max(self.settle().signed())
+    }
+
     /// Former pods end when their time is over; until then, how long it still is.
     fn old_pods(&mut self, phase: Phase) -> Result<Option<SignedDuration>, Stop> {
         // Behind one Service old pods would go on taking their share of requests.
         let routed = self.pair().is_some();
         if let Some(past) = self.status.past.clone() {
-            let delay = if routed { self.spec().scale_down_delay.signed() } else { SignedDuration::ZERO };
+            let delay = if routed { self.kept_so_long() } else { SignedDuration::ZERO };
             let left = delay - self.ago(past.since.0);
             if left > SignedDuration::ZERO
                 && self.seen.replica_set(&past.replica_set).is_some_and(|set| !set.is_empty())

@@ -26,6 +26,8 @@ pub struct Observed {
     pub now: Timestamp,
     /// How often leadership has changed hands.
     pub epoch: i32,
+    /// Since when the leader leads that looks, by the clock that says `now`.
+    pub led_since: Option<Timestamp>,
     /// The Rollout as it was read.
     pub rollout: Rollout,
     /// Whether its namespace is being deleted.
@@ -395,6 +397,7 @@ impl Observed {
         Self {
             now,
             epoch: 0,
+            led_since: None,
             rollout,
             namespace_ending: false,
             deployment: None,

@@ -117,7 +117,9 @@ impl<'a> Turn<'a> {
     /// A Service of this name, which selects stable's pods alone while a revision is on trial.
     pub fn made(&self, deployment: &Deployment, name: &str) -> Result<Stop, Stop> {
         let mut spec = self.service_spec(deployment)?;
-        let stable = self.status.stable.as_ref().filter(|_| self.status.flight.is_some() || self.status.past.is_some());
+        let old_serve = self.seen.ours().any(|set| !set.is_empty());
+        let pinned = self.status.flight.is_some() || self.status.past.is_some() || old_serve;
+        let stable = self.status.stable.as_ref().filter(|_| pinned);
         if let Some(stable) = stable {
             spec["selector"][HASH_LABEL] = json!(stable.pod_template_hash);
         }
@@ -356,6 +358,8 @@ impl<'a> Turn<'a> {
         match self.weighed(&split.into(), phase) {
             Err(Stop::Wait(phase, wait)) if wait.reason == Reason::RouteNotAccepted => {
                 let since = self.status.waiting_for.iter().find(|old| old.reason == wait.reason).map(|old| old.since.0);
+                // Only what this leader has seen for itself, by its own clock.
+                let since = since.map(|since| self.seen.led_since.map_or(since, |led| since.max(led)));
                 if since.is_some_and(|since| self.ago(since) >= PATIENCE) {
                     return Ok(Some(Stop::Wait(phase, wait)));
                 }

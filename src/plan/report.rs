@@ -1,4 +1,4 @@
-//! The status as other tools read it: three conditions, and alerts for those who asked.
+//! The status as other tools read it: its conditions, and alerts for those who asked.
 use super::{observed::AlertEvent, turn::Turn};
 use crate::{
     api::{PendingAlert, Phase, Reason, Rollout, RolloutStatus},
@@ -15,8 +15,9 @@ pub const UNVERIFIED: &str = " (unverified)";
 /// Rewrites all conditions; the time of one changes only with its status.
 ///
 /// `Ready`: what Git says is what serves. `Reconciling`: something is under way that will end by itself or by its rules.
-/// `Stalled`: a person must do something first.
-pub fn conditions(status: &mut RolloutStatus, rollout: &Rollout, now: Timestamp) {
+/// `Stalled`: a person must do something first. `Underpowered`, when it is known: why there is too little traffic for what
+/// the steps are to find.
+pub fn conditions(status: &mut RolloutStatus, rollout: &Rollout, now: Timestamp, underpowered: Option<String>) {
     let (ready, reconciling, stalled) = match status.phase {
         Phase::Stable => (true, false, false),
         Phase::Initializing
@@ -32,16 +33,21 @@ pub fn conditions(status: &mut RolloutStatus, rollout: &Rollout, now: Timestamp)
     let latched = status.latch.as_ref().map(|latch| latch.reason.to_string());
     let reason = waiting.or(latched).unwrap_or_else(|| format!("{:?}", status.phase));
     let old = std::mem::take(&mut status.conditions);
-    status.conditions = [("Ready", ready), ("Reconciling", reconciling), ("Stalled", stalled)]
+    let message: String = status.message.chars().take(2_000).collect();
+    let phases = [("Ready", ready), ("Reconciling", reconciling), ("Stalled", stalled)];
+    let phases = phases.map(|(type_, holds)| (type_, holds, reason.clone(), message.clone()));
+    let power = underpowered.map(|why| (super::power::UNDERPOWERED, true, "TooLittleTraffic".to_owned(), why));
+    status.conditions = phases
         .into_iter()
-        .map(|(type_, holds)| {
+        .chain(power)
+        .map(|(type_, holds, reason, message)| {
             let value = if holds { "True" } else { "False" };
             let since = old.iter().find(|old| old.type_ == type_ && old.status == value);
             Condition {
                 type_: type_.to_owned(),
                 status: value.to_owned(),
-                reason: reason.clone(),
-                message: status.message.chars().take(2_000).collect(),
+                reason,
+                message,
                 observed_generation: rollout.metadata.generation,
                 last_transition_time: since.map_or(Time(now), |old| old.last_transition_time.clone()),
             }

@@ -4,7 +4,7 @@ use crate::api::{
     ArmStatus, Decision, FINALIZER, Flight, Intent, Phase, Reason, Rollout, RolloutSpec, RolloutStatus, Waiting,
 };
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use serde_json::Value;
 
 /// Where a look stopped.
@@ -53,10 +53,36 @@ pub const LATER: SignedDuration = SignedDuration::from_secs(10);
 /// How soon to look again at what is at rest.
 const AT_REST: SignedDuration = SignedDuration::from_mins(30);
 
+/// What began later than now, by the clock of another leader, begins now: it would be waited for until this clock is there.
+fn not_after(status: &mut RolloutStatus, now: Timestamp) {
+    let seconds = |time: &mut Time| time.0 = time.0.min(now);
+    let exact = |time: &mut MicroTime| time.0 = time.0.min(now);
+    if let Some(step) = &mut status.step {
+        step.observed_at.iter_mut().chain(&mut step.full_at).for_each(exact);
+        step.progress.iter_mut().filter_map(|progress| progress.short_since.as_mut()).for_each(seconds);
+    }
+    if let Some(flight) = &mut status.flight {
+        flight.dark_since.iter_mut().chain(flight.settling.iter_mut().map(|it| &mut it.since)).for_each(exact);
+        flight.reverted.iter_mut().for_each(seconds);
+    }
+}
+
+/// What the data plane is given time for was noted by another leader, whose clock may be another: it is given its whole
+/// time by the clock of the one who acts on it.
+fn not_before(status: &mut RolloutStatus, led_since: Option<Timestamp>) {
+    let settling = status.flight.as_mut().and_then(|flight| flight.settling.as_mut());
+    if let (Some(settling), Some(led_since)) = (settling, led_since) {
+        settling.since.0 = settling.since.0.max(led_since);
+    }
+}
+
 impl<'a> Turn<'a> {
     /// A look at this.
     pub fn new(seen: &'a Observed) -> Self {
-        Self { seen, status: seen.rollout.status.clone().unwrap_or_default(), news: Vec::new() }
+        let mut status = seen.rollout.status.clone().unwrap_or_default();
+        not_after(&mut status, seen.now);
+        not_before(&mut status, seen.led_since);
+        Self { seen, status, news: Vec::new() }
     }
 
     /// Runs down the list and says where it stopped.
@@ -125,7 +151,8 @@ impl<'a> Turn<'a> {
         // A watch may be silent without anybody noticing.
         let longest = if self.status.alerts.is_empty() { AT_REST } else { LATER };
         look_again = Some(look_again.unwrap_or(longest).min(longest.max(LATER)));
-        super::report::conditions(&mut self.status, &self.seen.rollout, self.seen.now);
+        let underpowered = self.underpowered();
+        super::report::conditions(&mut self.status, &self.seen.rollout, self.seen.now, underpowered);
         Plan { status: self.status, effect, look_again, news: self.news }
     }
 

@@ -39,6 +39,7 @@ impl Turn<'_> {
             .iter()
             .map(|(name, seen)| MetricStatus {
                 name: name.clone(),
+                dry_run: self.is_shown_only(name),
                 verdict: seen.verdict,
                 canary: seen.canary.clone(),
                 stable: seen.stable.clone(),
@@ -47,8 +48,16 @@ impl Turn<'_> {
                 why: seen.why.chars().take(500).collect(),
             })
             .collect();
-        if let Some((name, failed)) = metrics.iter().find(|(_, seen)| seen.verdict == Verdict::Fail) {
-            return Err(self.give_up(Reason::AnalysisFailed, &format!("{name}: {}", failed.why), None));
+        let counts = |name: &String| !self.is_shown_only(name);
+        let failed = metrics.iter().find(|(name, seen)| seen.verdict == Verdict::Fail && counts(name));
+        if let Some((name, failed)) = failed {
+            let others: Vec<_> = guilty(metrics, self.spec().analysis.margins().alpha)
+                .into_iter()
+                .filter(|other| *other != name)
+                .map(String::as_str)
+                .collect();
+            let others = if others.is_empty() { String::new() } else { format!("; also worse: {}", others.join(", ")) };
+            return Err(self.give_up(Reason::AnalysisFailed, &format!("{name}: {}{others}", failed.why), None));
         }
         let history = metrics.iter().filter_map(|(_, seen)| seen.history_from).max();
         let since = self.flight()?.evidence_since.as_ref().map(|since| since.0);
@@ -98,16 +107,22 @@ impl Turn<'_> {
                 dark(Reason::NoEvidence, "the provider has not answered lately".to_owned())
             }
             Measured::Read { metrics, .. } => {
-                let (name, seen) = metrics.iter().find(|(_, seen)| !seen.usable)?;
+                let (name, seen) = metrics.iter().find(|(name, seen)| !seen.usable && !self.is_shown_only(name))?;
                 let reason = if seen.no_requests { Reason::NoRequests } else { Reason::NoEvidence };
                 dark(reason, format!("{name}: {}", seen.why))
             }
         }
     }
 
-    /// Whether every metric has passed.
+    /// Whether a metric is shown and decides nothing.
+    fn is_shown_only(&self, name: &str) -> bool {
+        self.spec().analysis.metrics.iter().any(|metric| metric.name == name && metric.dry_run)
+    }
+
+    /// Whether every metric has passed that decides something.
     pub fn all_pass(&self) -> bool {
-        !self.status.metrics.is_empty() && self.status.metrics.iter().all(|metric| metric.verdict == Verdict::Pass)
+        let mut deciding = self.status.metrics.iter().filter(|metric| !metric.dry_run);
+        !self.status.metrics.is_empty() && deciding.all(|metric| metric.verdict == Verdict::Pass)
     }
 
     /// The metrics with this verdict.
@@ -115,10 +130,23 @@ impl Turn<'_> {
         self.status
             .metrics
             .iter()
-            .filter(|metric| metric.verdict == verdict)
+            .filter(|metric| metric.verdict == verdict && !metric.dry_run)
             .map(|metric| metric.name.clone())
             .collect()
     }
+}
+
+/// The metrics that may be called worse together, when `alpha` is each one's share of being wrong: of `K` of them the `k`
+/// strongest, for the greatest `k` whose evidence reaches `1 / (k alpha)` (e-BH, Wang and Ramdas 2022).
+fn guilty(metrics: &[(String, crate::metrics::Seen)], alpha: f64) -> Vec<&String> {
+    let mut compared: Vec<_> = metrics.iter().filter_map(|(name, seen)| Some((name, seen.evidence?))).collect();
+    compared.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    let reaches = |(at, (_, ln)): (usize, &(&String, f64))| {
+        let k = f64::from(u32::try_from(at + 1).unwrap_or(u32::MAX));
+        *ln >= -(k * alpha).ln()
+    };
+    let count = compared.iter().enumerate().filter(|it| reaches(*it)).map(|(at, _)| at + 1).max().unwrap_or(0);
+    compared.into_iter().take(count).map(|(name, _)| name).collect()
 }
 
 /// What is wrong with the metrics of the spec, said by those who tried to ask.

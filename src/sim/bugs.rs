@@ -473,7 +473,7 @@ fn plotted(plot: &str, seed: u64) -> Story {
 }
 
 /// So many stories a mistake may take.
-const STORIES: u64 = 6;
+const STORIES: u64 = 24;
 
 /// With how many stories a mistake is found, or none.
 fn found(plots: &[&str], tamper: &Arc<dyn Tamper>) -> Option<u64> {
@@ -490,7 +490,7 @@ fn found(plots: &[&str], tamper: &Arc<dyn Tamper>) -> Option<u64> {
 #[test]
 fn every_planted_mistake_is_found() {
     let stale: Arc<dyn Tamper> = Arc::new(Stale::default());
-    let plots: &[&str] = &["good", "bad", "newer"];
+    let plots: &[&str] = &["good", "bad", "newer", "revert", "scaled"];
     let mut all: Vec<(&str, &[&str], Arc<dyn Tamper>)> = vec![("yesterday's copy is trusted", plots, stale)];
     all.extend(MISTAKES.iter().map(|it| (it.name, it.plots, Arc::new(*it) as Arc<dyn Tamper>)));
     let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));

@@ -353,6 +353,7 @@ pub const DENIABLE: &[(&str, &str)] = &[
     ("update", "rollouts/status"),
     ("get", "rollouts"),
     ("get", "clustermetricproviders"),
+    ("get", "analysistemplates"),
     ("create", "events"),
     ("watch", "replicasets"),
     ("watch", "rollouts"),

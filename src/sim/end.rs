@@ -70,7 +70,9 @@ impl Stage {
         let pods_of = |set: &Value| set.number("/status/replicas");
         let route = server.get("httproutes", NAMESPACE, NAME);
         let Some(rollout) = server.get("rollouts", NAMESPACE, NAME) else {
-            if let Some(rival) = server.get("rollouts", NAMESPACE, RIVAL).filter(|_| did(|deed| *deed == Deed::Rival)) {
+            // Among others, a third may be older than the second.
+            let waits = did(|deed| *deed == Deed::Rival) && !did(|deed| *deed == Deed::Poison);
+            if let Some(rival) = server.get("rollouts", NAMESPACE, RIVAL).filter(|_| waits) {
                 // A Deployment that was left paused with a template of its own is held, and taken over when somebody resumes it.
                 let claimed = deployment.label("bellwether.dev/rollout-uid") == Some(rival.uid());
                 if !claimed || rival.text("/status/phase") == "Blocked" {
@@ -134,13 +136,24 @@ impl Stage {
             }
             "Paused" if did(|deed| matches!(deed, Deed::Act("Pause", _))) => return,
             "AwaitingApproval" => return,
+            // Let roll by somebody's write, to an image that never gets ready.
+            "Initializing"
+                if self.world.unguarded && did(|deed| matches!(deed, Deed::Image(image) if is_broken(image))) =>
+            {
+                return;
+            }
+            // It came back when another had taken over what it left.
+            "Blocked" if did(|deed| *deed == Deed::Poison) && did(|deed| *deed == Deed::ApplyRollout) => return,
             phase => wrong("L01 it comes to rest", format!("it rests in {phase}: {}", ending.message)),
         }
         if controlled.len() != 1 {
             wrong("I2 the Deployment controls one ReplicaSet", format!("{} at rest", controlled.len()));
         }
         let available = stable.map_or(0, |set| set.number("/status/availableReplicas"));
-        if available != wanted && !did(|deed| matches!(deed, Deed::Image(image) if image.contains("flaps"))) {
+        let is_well = !did(
+            |deed| matches!(deed, Deed::Image(image) if ["flaps", "crash-after", "only"].iter().any(|it| image.contains(it))),
+        );
+        if available != wanted && is_well && stable.is_some() {
             wrong("S16 a healthy copy serves", format!("{available} of {wanted} pods of stable at rest"));
         }
         if self.setting.routed && ["Stable", "Aborted"].contains(&ending.phase.as_str()) {
@@ -172,7 +185,11 @@ impl Stage {
             || image.contains("never")
             || image.contains("missing")
             || image.contains("no-room");
-        let forced = did(|deed| matches!(deed, Deed::Act("PromoteFull" | "Promote", _)));
+        // One that is deleted and made anew knows nothing of what failed.
+        let anew = did(|deed| matches!(deed, Deed::DeleteRollout(_))) && did(|deed| *deed == Deed::ApplyRollout);
+        // So is what a person let roll where no policy holds it.
+        let forced =
+            anew || self.world.unguarded || did(|deed| matches!(deed, Deed::Act("PromoteFull" | "Promote", _)));
         if ending.phase == "Stable" && bad && !forced && image != "app:v1" && self.setting.judged {
             wrong("S08 what failed is not promoted", format!("{image} serves"));
         }
@@ -251,4 +268,9 @@ impl Stage {
             wrong("no alert is lost", format!("{event} {id} never arrived"));
         }
     }
+}
+
+/// Whether pods of this image never are, or do not stay, ready.
+fn is_broken(image: &str) -> bool {
+    ["crash", "never", "missing", "no-room", "only", "flaps"].iter().any(|word| image.contains(word))
 }

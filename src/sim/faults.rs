@@ -107,6 +107,11 @@ impl Line {
         self.state().crashed = false;
     }
 
+    /// Whether reads are answered from before.
+    pub fn is_behind(&self) -> bool {
+        self.state().trouble.behind > 0
+    }
+
     /// Whether the process has ended.
     pub fn is_dead(&self) -> bool {
         self.state().dead

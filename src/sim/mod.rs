@@ -17,3 +17,7 @@ mod stage;
 mod story;
 mod swarm;
 mod world;
+
+/// A story allocates some millions of small things, most of them for a moment.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

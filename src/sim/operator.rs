@@ -240,6 +240,10 @@ async fn looks(
         // What follows from a write follows at once; what comes from outside comes in crowds.
         let least = begun + if again == Some(Duration::ZERO) { PACE } else { CROWD };
         let mut due = Instant::now() + again.unwrap_or(Duration::from_hours(1));
+        if line.is_behind() {
+            // What a replica that lags has not said yet it says a moment later.
+            due = due.min(Instant::now() + Duration::from_secs(2));
+        }
         loop {
             tokio::select! {
                 biased;

@@ -27,6 +27,8 @@ pub struct Setting {
     pub policies: Policy,
     pub steps: Value,
     pub judged: bool,
+    /// Whether what is judged is in a template.
+    pub templated: bool,
     pub routed: bool,
     /// Whether the route is the operator's to write.
     pub owned: bool,
@@ -68,6 +70,7 @@ impl Default for Setting {
                 {"name": "half", "weight": 50, "observe": "8s"},
             ]),
             judged: true,
+            templated: false,
             routed: true,
             owned: false,
             on_delete: "Hold",
@@ -208,6 +211,11 @@ impl Stage {
             "spec": {"prometheus": {"url": "http://prometheus.monitoring.svc:9090", "scrapeInterval": "2s"}},
         });
         admin.create("clustermetricproviders", "", provider).unwrap();
+        let template = json!({
+            "apiVersion": "bellwether.dev/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": "shop"},
+            "spec": {"args": [{"name": "interval"}], "metrics": [{"name": "errors", "preset": "app/error-rate"}]},
+        });
+        admin.create("analysistemplates", NAMESPACE, template).unwrap();
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "on-call"}, "data": {"key": "c2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2gtZm9yLWhtYWM="}});
         admin.create("secrets", NAMESPACE, secret).unwrap();
         let receiver = json!({
@@ -282,9 +290,16 @@ impl Stage {
     /// The Rollout as it is in Git.
     pub fn rollout(&self) -> Value {
         let analysis = if self.setting.judged {
+            let (metrics, templates) = if self.setting.templated {
+                (json!([]), json!([{"name": "shop", "args": [{"name": "interval", "value": "10s"}]}]))
+            } else {
+                (json!([{"name": "errors", "preset": "app/error-rate"}]), json!([]))
+            };
             json!({
                 "provider": {"kind": "ClusterMetricProvider", "name": "prometheus"},
-                "metrics": [{"name": "errors", "preset": "app/error-rate"}],
+                "metrics": metrics, "templates": templates,
+                // The shop has no past from which to learn that its errors come one by one.
+                "margins": {"bursts": 1},
                 "onInconclusive": {"after": self.setting.inconclusive, "then": "Advance"},
             })
         } else {

@@ -98,8 +98,15 @@ impl Story {
             }
             stage.doing(deed);
         }
+        // Watches that were stalled tell of everything in the end, and only then there is an end to be seen.
+        let stalled = script.iter().filter_map(|(at, deed)| match deed {
+            Deed::StallWatches(_, time) | Deed::WatchLag(_, time) => Some(begin + at + time),
+            _ => None,
+        });
+        let told = stalled.max().unwrap_or(0);
+        stage.world.live_until(told).await;
         stage.calm();
-        let settled = stage.settle(longest).await;
+        let settled = stage.settle(longest + stage.setting.quiet).await;
         let mut ending = stage.ending();
         if !adopted {
             let (phase, message) = phase(&stage.world);
@@ -267,6 +274,30 @@ mod tests {
         println!("{bad}");
         assert!(bad.violations.is_empty());
         assert_eq!(bad.phase, "Aborted");
+    }
+
+    #[test]
+    fn a_stable_service_that_reaches_nobody_is_moved_back_at_once() {
+        let script = vec![(0, Deed::Image("app:v2-crash-after8")), (6_480, Deed::Act("PromoteFull", true))];
+        let mut seen = 0;
+        for seed in 0..6 {
+            let mut story = Story::new("home", seed, script.clone());
+            (story.setting.replicas, story.setting.judged, story.setting.held) = (1, false, true);
+            let ending = story.tell(None);
+            println!("{ending}");
+            assert!(ending.violations.is_empty(), "seed {seed}");
+            let at = |words: &str, from: u64| {
+                let found = ending.told.iter().find(|(at, line)| *at >= from && line.contains(words));
+                found.map(|(at, _)| *at)
+            };
+            // Both Services are the candidate's by then, and it is gone.
+            let Some(moved) = at("the stable Service on the candidate", 0) else { continue };
+            let Some(aborted) = at("status: Aborting", moved) else { continue };
+            let back = at("Service checkout-stable selects", aborted).unwrap();
+            assert!(back - aborted < 500, "seed {seed}: {} ms", back - aborted);
+            seen += 1;
+        }
+        assert!(seen > 0, "no story came that far");
     }
 
     #[test]

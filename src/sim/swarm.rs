@@ -51,6 +51,10 @@ pub const FAULTS: &[&str] = &[
     "F33 hands-on",
 ];
 
+/// What people say.
+const COMMANDS: &[&str] =
+    &["Promote", "PromoteFull", "Abort", "Retry", "Pause", "Resume", "SetStep half", "SetStep warm", "AdoptSteps"];
+
 /// So much sooner everything happens in a short story.
 const SHORTER: u64 = 6;
 
@@ -142,6 +146,7 @@ fn setting(dice: &mut Dice) -> Setting {
     let mut setting = Setting { replicas: i64::try_from(dice.range(1, 6)).unwrap_or(4), ..Setting::default() };
     setting.policies = *dice.pick(&[Policy::All, Policy::All, Policy::All, Policy::Validating, Policy::None]);
     setting.judged = dice.permille(750);
+    setting.templated = dice.permille(250);
     setting.on_delete = *dice.pick(&["Hold", "Hold", "Continue"]);
     setting.scale_down_delay = *dice.pick(&["0s", "3s", "20s"]);
     if dice.permille(250) {
@@ -176,8 +181,10 @@ fn script(plot: &str, dice: &mut Dice) -> Vec<(u64, Deed)> {
             let mut script = vec![(0, Deed::Image("app:v2"))];
             for _ in 0..at(1, 4) {
                 let time = at(500, 80_000);
-                let action = ["Promote", "PromoteFull", "Abort", "Retry", "Pause", "Resume"]
-                    [usize::try_from(at(0, 5)).unwrap_or(0)];
+                let action = COMMANDS[usize::try_from(at(0, COMMANDS.len() as u64 - 1)).unwrap_or(0)];
+                if action == "AdoptSteps" {
+                    script.push((time / 2, Deed::EditSteps));
+                }
                 script.push((time, Deed::Act(action, at(0, 1) == 1)));
             }
             script.push((120_000, Deed::Act("Resume", true)));
@@ -356,7 +363,7 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
         }
         "F24" => {
             for _ in 0..4 {
-                let action = *dice.pick(&["Promote", "Abort", "Retry", "Pause", "Resume", "PromoteFull"]);
+                let action = *dice.pick(COMMANDS);
                 push(at + dice.range(0, 2_000), Deed::Act(action, dice.permille(500)));
             }
             push(at + 30_000, Deed::Act("Resume", true));

@@ -119,7 +119,7 @@ def with_named_namespaces_almost_nothing_is_cluster_wide(sets):
     for rule in named(objects, "ClusterRole", "bellwether")["rules"]:
         # A namespace that ends loses its RoleBindings first, and its Rollouts have to be let go all the same.
         lets_go = rule["resources"] == ["rollouts"] and rule["verbs"] == ["get", "patch"]
-        shared = rule["verbs"] == ["get"] and rule["resources"] in (["clustermetricproviders"], ["gateways", "gatewayclasses"])
+        shared = rule["verbs"] == ["get"] and rule["resources"] in (["clustermetricproviders", "clusteranalysistemplates"], ["gateways", "gatewayclasses"])
         assert rule.get("resourceNames") or lets_go or shared, rule
     roles = [role for role in named(objects, "Role") if role["metadata"]["name"] == "bellwether-steers"]
     assert [role["metadata"]["namespace"] for role in roles] == ["shop", "bank"]
@@ -148,7 +148,7 @@ def the_operator_may_look_at_the_policies_that_it_goes_by(sets):
 
 
 def what_is_only_read_by_name_is_never_listed(sets):
-    by_name = {"metricproviders", "alertreceivers", "clustermetricproviders", "namespaces"}
+    by_name = {"metricproviders", "analysistemplates", "alertreceivers", "clustermetricproviders", "clusteranalysistemplates", "namespaces"}
     operator = named(sets["default"], "ClusterRole", "bellwether")["rules"]
     read = {resource: rule["verbs"] for rule in operator for resource in rule["resources"] if resource in by_name}
     assert read == {resource: ["get"] for resource in by_name}, read
@@ -176,7 +176,7 @@ def policies_are_rendered_where_they_are_served(sets):
 
 def definitions_are_kept_and_otherwise_as_generated(sets):
     sources = list((CHART / "files/crds").glob("*.yaml"))
-    kinds = {"alertreceivers", "clustermetricproviders", "metricproviders", "rolloutactions", "rollouts"}
+    kinds = {"alertreceivers", "analysistemplates", "clusteranalysistemplates", "clustermetricproviders", "metricproviders", "rolloutactions", "rollouts"}
     assert {source.stem for source in sources} == kinds
     manifests = rendered({})
     for source in sources:

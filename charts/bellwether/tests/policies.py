@@ -11,7 +11,7 @@ from tools import CHART, check, fails, run, spoken, values_file
 
 HOME = "bellwether-chart-test"
 OPERATOR = f"system:serviceaccount:{HOME}:bellwether"
-KINDS = ["rollouts", "rolloutactions", "metricproviders", "clustermetricproviders", "alertreceivers"]
+KINDS = ["rollouts", "rolloutactions", "metricproviders", "clustermetricproviders", "analysistemplates", "clusteranalysistemplates", "alertreceivers"]
 API = "bellwether.dev/v1alpha1"
 URL = "https://metrics.example.com"
 

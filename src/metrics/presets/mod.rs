@@ -1,15 +1,50 @@
-//! Ready-made metrics: one file each, and one line here.
-mod app_error_rate;
-mod app_latency;
-mod traefik_error_rate;
-mod traefik_latency;
+//! Ready-made metrics: one file for each product, and one line here.
+use super::arms::{Of, Told, equal, pattern, unlike};
+use promql_parser::label::{MatchOp, Matcher};
 
-/// Every preset of this build, in the order of the reference.
-pub const ALL: &[&Preset] =
-    &[&traefik_error_rate::PRESET, &traefik_latency::PRESET, &app_error_rate::PRESET, &app_latency::PRESET];
+mod app;
+mod cilium;
+mod contour;
+mod grpc;
+mod istio;
+mod kserve;
+mod linkerd;
+mod litellm;
+mod opentelemetry;
+mod python;
+mod ray;
+mod sglang;
+mod spring;
+mod tgi;
+mod torchserve;
+mod traefik;
+mod triton;
+mod vllm;
+
+/// The presets of each product, in the order of the reference.
+const PRODUCTS: &[&[Preset]] = &[
+    traefik::ALL,
+    istio::ALL,
+    contour::ALL,
+    linkerd::ALL,
+    cilium::ALL,
+    app::ALL,
+    opentelemetry::ALL,
+    grpc::ALL,
+    spring::ALL,
+    python::ALL,
+    vllm::ALL,
+    sglang::ALL,
+    triton::ALL,
+    tgi::ALL,
+    torchserve::ALL,
+    kserve::ALL,
+    ray::ALL,
+    litellm::ALL,
+];
 
 /// A metric whose series and labels are known.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Preset {
     /// What a Rollout calls it.
     pub name: &'static str,
@@ -19,48 +54,189 @@ pub struct Preset {
     pub kind: Kind,
     /// Where it is counted.
     pub place: Place,
-    /// The counters' name.
+    /// The counters' name; of a histogram, that of its buckets.
     pub(super) series: &'static str,
+    /// What every selector asks for beside the arm.
+    pub(super) only: &'static [Only],
 }
 
 /// What a preset counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Requests, and those of them that failed with a status of 500 or above.
-    Errors,
-    /// Requests by their duration, in the buckets of a histogram.
-    Latency,
+    /// Requests, and those of them that went wrong.
+    Errors(Bad),
+    /// Requests by how long they took, in the buckets of a histogram.
+    Latency(Unit),
+}
+
+/// Which requests went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bad {
+    /// Those whose label begins with one of the words: the first of the labels that a series has.
+    Labelled {
+        /// The labels.
+        labels: &'static [&'static str],
+        /// The words.
+        begin: &'static [&'static str],
+    },
+    /// Those that have this label at all.
+    Marked(&'static str),
+    /// Another series counts them, and the first one does not.
+    Beside(&'static str),
+    /// Another series counts them, which the first one counts as well.
+    Among(&'static str),
+}
+
+/// The unit of a histogram's edges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds.
+    Seconds,
+    /// Thousandths of a second.
+    Milliseconds,
 }
 
 /// Where a preset counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Place {
-    /// In the proxy in front of the pods, which also sees what a dying pod cannot report.
-    Traefik,
+    /// In a proxy in front of the pods, which also sees what a dying pod cannot report.
+    Proxy {
+        /// The proxy's name.
+        name: &'static str,
+        /// What tells an arm's numbers from others there.
+        backend: fn(&Of<'_>) -> Vec<Matcher>,
+        /// A series that every scrape of the proxy has; without one, the counters of both arms tell of the scrapes.
+        beat: Option<&'static str>,
+    },
     /// In the pods.
     Pods,
 }
 
+/// A condition on a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Only {
+    /// It has this value.
+    Is(&'static str, &'static str),
+    /// It has another value.
+    IsNot(&'static str, &'static str),
+    /// It matches this regular expression.
+    Like(&'static str, &'static str),
+    /// It does not match this regular expression.
+    Unlike(&'static str, &'static str),
+}
+
+/// Failed by a status code of 500 or above, whatever the label is called.
+const BY_STATUS: Bad = Bad::Labelled { labels: &["code", "status", "status_code"], begin: &["5"] };
+
+/// Every preset of this build, in the order of the reference.
+pub fn all() -> impl Iterator<Item = &'static Preset> {
+    PRODUCTS.iter().copied().flatten()
+}
+
 /// The preset of this name.
 pub fn find(name: &str) -> Option<&'static Preset> {
-    ALL.iter().find(|preset| preset.name == name).copied()
+    all().find(|preset| preset.name == name)
 }
 
 /// All names.
 pub fn names() -> Vec<&'static str> {
-    ALL.iter().map(|preset| preset.name).collect()
+    all().map(|preset| preset.name).collect()
+}
+
+/// What is nearest to a name that is none: the presets of its product, else those that everybody has.
+pub fn like(name: &str) -> Vec<&'static str> {
+    let product = |name: &str| name.split('/').next().unwrap_or_default().to_owned();
+    let alike: Vec<_> = all().map(|preset| preset.name).filter(|known| product(known) == product(name)).collect();
+    if alike.is_empty() {
+        all().map(|preset| preset.name).filter(|name| name.ends_with("/error-rate")).collect()
+    } else {
+        alike
+    }
+}
+
+impl Preset {
+    /// Whether it counts in the pods.
+    pub fn is_of_pods(&self) -> bool {
+        matches!(self.place, Place::Pods)
+    }
+
+    /// What tells the arms apart.
+    pub(super) fn told(&self) -> Told {
+        match self.place {
+            Place::Pods => Told::By(super::ArmLabel::Pod),
+            Place::Proxy { backend, .. } => Told::ByBackend(backend),
+        }
+    }
+
+    /// The names of the series that it counts by.
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        let second = match self.kind {
+            Kind::Errors(Bad::Beside(other) | Bad::Among(other)) => Some(other),
+            _ => None,
+        };
+        std::iter::once(self.series).chain(second)
+    }
+
+    /// A selector's name, where there is one series, and what it asks for beside the arm.
+    pub(super) fn selected(&self) -> (Option<String>, Vec<Matcher>) {
+        let names: Vec<_> = self.names().collect();
+        let mut matchers: Vec<_> = self.only.iter().map(Only::matcher).collect();
+        match names.as_slice() {
+            [only] => (Some((*only).to_owned()), matchers),
+            names => {
+                matchers.push(pattern("__name__", &names.join("|")));
+                (None, matchers)
+            }
+        }
+    }
+}
+
+impl Only {
+    fn matcher(&self) -> Matcher {
+        match *self {
+            Self::Is(label, value) => equal(label, value),
+            Self::IsNot(label, value) => Matcher::new(MatchOp::NotEqual, label, value),
+            Self::Like(label, regex) => pattern(label, regex),
+            Self::Unlike(label, regex) => unlike(label, regex),
+        }
+    }
+}
+
+impl Bad {
+    /// Whether requests that a series counts are among all, and whether they went wrong.
+    pub(super) fn sorts(self, labels: &std::collections::HashMap<String, String>) -> (bool, bool) {
+        let name = || labels.get("__name__").map_or("", String::as_str);
+        match self {
+            Self::Labelled { labels: wanted, begin } => {
+                let value = wanted.iter().find_map(|label| labels.get(*label));
+                (true, value.is_some_and(|value| begin.iter().any(|begin| value.starts_with(begin))))
+            }
+            Self::Marked(label) => (true, labels.get(label).is_some_and(|value| !value.is_empty())),
+            Self::Beside(other) => (true, name() == other),
+            Self::Among(other) => (name() != other, name() == other),
+        }
+    }
+
+    /// What is missing of series that should say which requests went wrong.
+    pub(super) fn missing(self, labels: &std::collections::HashMap<String, String>) -> Option<String> {
+        match self {
+            Self::Labelled { labels: wanted, .. } if !wanted.iter().any(|label| labels.contains_key(*label)) => {
+                Some(wanted.join(" or "))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Unit {
+    /// An edge in seconds.
+    pub(super) fn seconds(self, edge: f64) -> f64 {
+        match self {
+            Self::Seconds => edge,
+            Self::Milliseconds => edge / 1_000.0,
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_unique_and_found() {
-        for preset in ALL {
-            assert_eq!(find(preset.name).map(|found| found.about), Some(preset.about));
-            assert!(preset.about.ends_with('.'), "{}", preset.name);
-        }
-        assert!(find("traefik/errors").is_none());
-    }
-}
+mod tests;

@@ -347,3 +347,28 @@ fn an_operators_own_route_that_is_deleted_at_rest_is_written_again() {
     let plan = decide(&world.seen);
     assert!(matches!(&plan.effect, Some(Effect::WriteRoute { split, .. }) if split.is_none()), "{:?}", plan.effect);
 }
+
+#[test]
+fn old_pods_end_only_when_no_service_that_somebody_widened_leads_to_them() {
+    let mut world = adopted(rollout(|_| {}));
+    world.push("v2");
+    world.until(300, |world| world.has(Reason::Promoted));
+    assert_eq!(world.seen.replica_set("shop-1").unwrap().replicas, 4, "the way back is kept");
+    let promoted = world.seen.now;
+    world.until(100, |world| world.seen.now.duration_since(promoted).as_secs() >= 25);
+    world.seen.stable_service.as_mut().unwrap().selector.remove(crate::api::HASH_LABEL);
+    world.look();
+    let hash = world.seen.stable_service.as_ref().unwrap().hash().map(str::to_owned);
+    assert_eq!(hash, world.status().stable.map(|stable| stable.pod_template_hash), "narrowed first");
+    let at = world.seen.now;
+    world.until(60, |world| world.seen.replica_set("shop-1").unwrap().replicas == 0);
+    assert!(world.seen.now.duration_since(at).as_secs() >= 3, "and the data plane has its time");
+    // One that is made anew while old pods are there is narrow from the start.
+    let mut world = adopted(rollout(|_| {}));
+    world.push("v2");
+    world.until(300, |world| world.has(Reason::Promoted));
+    world.seen.stable_service = None;
+    let plan = world.look();
+    assert!(plan.effect.is_some());
+    assert!(world.effects.last().unwrap().starts_with("create-service"), "{:?}", world.effects.last());
+}

@@ -1,6 +1,8 @@
 //! `decide` against a small world made of data, from the adoption to the promotion and back.
 mod accidents;
 mod commands;
+mod judged;
+mod templates;
 mod ways;
 mod world;
 

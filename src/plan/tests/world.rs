@@ -433,6 +433,8 @@ pub fn seen_nothing() -> Seen {
         stable: None,
         samples: 0,
         evidence: None,
+        past: None,
+        points: None,
         failures: 0,
         history_from: None,
         invalid: None,

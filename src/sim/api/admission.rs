@@ -290,6 +290,9 @@ impl State {
         let places = [
             "/spec/prometheus/auth/basic/secretRef",
             "/spec/prometheus/auth/bearer/secretRef",
+            "/spec/web/auth/basic/secretRef",
+            "/spec/web/auth/bearer/secretRef",
+            "/spec/web/hmac/secretRef",
             "/spec/webhook/secretRef",
         ];
         let names: Vec<_> =

@@ -20,7 +20,8 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
             let parsed = new.as_str().and_then(|text| text.parse::<crate::duration::Duration>().ok());
             parsed.is_some_and(|duration| (1_000..=30_000).contains(&duration.as_millis()))
         }
-        "[false, has(self.prometheus)].exists_one(one, one)" => has("prometheus"),
+        "[false, has(self.prometheus), has(self.web)].exists_one(one, one)" => has("prometheus") != has("web"),
+        "!has(self.body) || (has(self.method) && self.method == 'POST')" => !has("body") || new["method"] == "POST",
         "has(self.bearer) != has(self.basic)" => has("bearer") != has("basic"),
         "self.action in ['Abort', 'Pause'] || (has(self.expect) && has(self.expect.revision))" => {
             matches!(new.text("action"), "Abort" | "Pause") || new["expect"].get("revision").is_some()
@@ -45,20 +46,34 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
             some("headers") || some("cookies") || some("query") || has("method") || has("path")
         }
         "self.steps.all(s, self.steps.exists_one(t, t.name == s.name))" => names_differ("steps"),
-        "has(self.mode) && self.mode == 'None' ? (!has(self.metrics) || self.metrics.size() == 0) : (has(self.metrics) && self.metrics.size() > 0 && has(self.provider))" =>
+        "has(self.mode) && self.mode == 'None' ? (!has(self.metrics) || self.metrics.size() == 0) && (!has(self.templates) || self.templates.size() == 0) : ((has(self.metrics) && self.metrics.size() > 0 || has(self.templates) && self.templates.size() > 0) && has(self.provider))" =>
         {
-            let judged = !items("metrics").is_empty();
+            let judged = !items("metrics").is_empty() || !items("templates").is_empty();
             if new["mode"] == "None" { !judged } else { judged && has("provider") }
         }
+        "has(self.value) != has(self.valueFrom)" => has("value") != has("valueFrom"),
         "!has(self.metrics) || self.metrics.all(m, self.metrics.exists_one(n, n.name == m.name))" => {
             names_differ("metrics")
         }
-        "has(self.preset) != has(self.query)" => has("preset") != has("query"),
-        "!has(self.query) || has(self.limit)" => !has("query") || has("limit"),
-        "!has(self.query) || !has(self.compare)" => !has("query") || !has("compare"),
-        "!has(self.preset) || !(has(self.arm) || has(self.shared))" => !has("preset") || !(has("arm") || has("shared")),
-        "!has(self.limit) || !has(self.limit.quantile) || (has(self.preset) && self.preset.endsWith('/latency'))" => {
-            new["limit"].get("quantile").is_none() || new.text("preset").ends_with("/latency")
+        "[has(self.preset), has(self.query), has(self.scores), has(self.web)].exists_one(one, one)" => {
+            ["preset", "query", "scores", "web"].into_iter().filter(|source| has(source)).count() == 1
+        }
+        "!has(self.when) || ((has(self.query) || has(self.web)) && (has(self.when.fail) || has(self.when.pass)))" => {
+            let said = ["fail", "pass"].into_iter().any(|condition| new["when"].get(condition).is_some());
+            !has("when") || ((has("query") || has("web")) && said)
+        }
+        "!has(self.scores) || !(has(self.limit) || has(self.shared))" => {
+            !has("scores") || !(has("limit") || has("shared"))
+        }
+        "!(has(self.query) || has(self.web)) || has(self.limit) || has(self.when)" => {
+            !(has("query") || has("web")) || has("limit") || has("when")
+        }
+        "!has(self.compare) || has(self.preset)" => !has("compare") || has("preset"),
+        "!(has(self.preset) || has(self.web)) || !(has(self.arm) || has(self.shared))" => {
+            !(has("preset") || has("web")) || !(has("arm") || has("shared"))
+        }
+        "!has(self.limit) || !has(self.limit.quantile) || (has(self.preset) && !self.preset.endsWith('error-rate'))" => {
+            new["limit"].get("quantile").is_none() || (has("preset") && !new.text("preset").ends_with("error-rate"))
         }
         "!has(self.compare) || self.compare != 'None' || has(self.limit)" => new["compare"] != "None" || has("limit"),
         "!has(self.then) || self.then != 'AdvanceAfter' || has(self.after)" => {

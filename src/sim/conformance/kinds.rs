@@ -143,7 +143,11 @@ pub fn all() -> Vec<Sort> {
         ["/spec/prometheus/labels/pod", "0"], ["/spec/prometheus/url", "ftp://x"], ["/spec/prometheus", null],
         ["/spec/prometheus/auth", {"bearer": {"secretRef": {"name": "s"}}}], ["/spec/prometheus/auth", {}],
         ["/spec/prometheus/auth", {"bearer": {"secretRef": {"name": "s"}}, "basic": {"secretRef": {"name": "s"}}}],
-        ["/spec/prometheus/auth", null], ["/spec/other", {}],
+        ["/spec/prometheus/auth", null], ["/spec/other", {}], ["/spec/web", {"url": "https://x"}],
+        ["/spec", {"web": {"url": "https://scores.example.com"}}], ["/spec/web/url", "ftp://x"], ["/spec/web/method", "PUT"],
+        ["/spec/web/body", "{}"], ["/spec/web", {"url": "https://x", "method": "POST", "body": "[]"}], ["/spec/web/method", null],
+        ["/spec/web/headers", [{"name": "a b", "value": "c"}]], ["/spec/web/headers", [{"name": "a", "value": "c"}]],
+        ["/spec/web/hmac", {"secretRef": {"name": "s"}}], ["/spec/web/hmac", {"secretRef": {"name": "s", "key": "k"}}],
     ])));
     let webhook =
         json!({"spec": {"webhook": {"url": "https://alerts.example.com", "secretRef": {"name": "s", "key": "k"}}}});

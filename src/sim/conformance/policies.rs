@@ -265,13 +265,20 @@ fn provider(dice: &mut Dice) -> Request {
         let how = *dice.pick(&["bearer", "basic"]);
         prometheus["auth"] = json!({how: {"secretRef": {"name": "token"}}});
     }
-    let (path, kind, spec) = match dice.range(0, 2) {
+    let mut web = json!({"url": "https://scores.example.com"});
+    if dice.permille(700) {
+        let how = *dice.pick(&["auth", "hmac"]);
+        let secret = json!({"secretRef": {"name": "token", "key": "k"}});
+        web[how] = if how == "auth" { json!({"bearer": secret}) } else { secret };
+    }
+    let (path, kind, spec) = match dice.range(0, 3) {
         0 => (format!("{OURS}/metricproviders"), "MetricProvider", json!({"prometheus": prometheus})),
         1 => (
             "/apis/bellwether.dev/v1alpha1/clustermetricproviders".to_owned(),
             "ClusterMetricProvider",
             json!({"prometheus": prometheus}),
         ),
+        2 => (format!("{OURS}/metricproviders"), "MetricProvider", json!({"web": web})),
         _ => {
             let webhook = json!({"url": "https://alerts.example.com", "secretRef": {"name": "token", "key": "k"}});
             (format!("{OURS}/alertreceivers"), "AlertReceiver", json!({"webhook": webhook}))

@@ -488,7 +488,11 @@ impl World {
         let rollout = self.server.get("rollouts", NAMESPACE, super::stage::NAME);
         let deployment = self.server.get("deployments", NAMESPACE, super::stage::NAME);
         let held = rollout.as_ref().map(|it| it.text("/status/workload/uid").to_owned()).unwrap_or_default();
-        namespace.is_some_and(|it| !it.is_ending()) && deployment.is_some_and(|it| !it.is_ending() && it.uid() == held)
+        // Resumed by a Rollout that goes and wants it so, it rolls as any Deployment does.
+        let rolls = |deployment: &Value| deployment["spec"]["paused"] != true;
+        let goes_on = rollout.is_some_and(|it| it.is_ending() && it.text("/spec/onDelete") == "Continue");
+        namespace.is_some_and(|it| !it.is_ending())
+            && deployment.is_some_and(|it| !it.is_ending() && it.uid() == held && !(goes_on && rolls(&it)))
     }
 
     fn accept(&mut self, name: &str) {

@@ -51,6 +51,49 @@ fn what_a_definition_does_not_allow_is_refused() {
 }
 
 #[test]
+fn a_number_of_a_web_endpoint_is_one_source_and_has_a_limit() {
+    let server = server();
+    let judged = |metric: Value| {
+        let provider = json!({"kind": "MetricProvider", "name": "scores"});
+        let mut metric = metric;
+        metric["name"] = "quality".into();
+        with("/spec/analysis", json!({"provider": provider, "metrics": [metric]}))
+    };
+    let (web, limit) = (json!({"path": "/score"}), json!({"min": "0.8"}));
+    for (metric, why) in [
+        (
+            json!({"web": web, "query": "up", "limit": limit}),
+            "a metric has exactly one of preset, query, scores and web",
+        ),
+        (json!({"web": web}), "query and web need a limit"),
+        (json!({"web": web, "limit": limit, "arm": "Pod"}), "arm and shared are for queries"),
+        (json!({"web": web, "limit": limit, "compare": "Stable"}), "compare is for presets"),
+        (json!({"web": web, "when": {}}), "when is for query and web"),
+        (json!({"web": {"path": "score"}, "limit": limit}), "in body should match"),
+        (json!({"web": {"path": "/", "result": "$.a"}, "limit": limit}), "in body should match"),
+    ] {
+        let said = refused(&server, "rollouts", judged(metric));
+        assert!(said.contains(why), "{said}");
+    }
+    server.create("alice", "rollouts", "n", judged(json!({"web": web, "when": {"fail": "canary < 1"}}))).unwrap();
+    let provider = |spec: Value| json!({"metadata": {"name": "scores"}, "spec": spec});
+    let url = "https://scores.example.com";
+    for (spec, why) in [
+        (
+            json!({"web": {"url": url}, "prometheus": {"url": url}}),
+            "a provider has exactly one source of: prometheus web",
+        ),
+        (json!({"web": {"url": url, "body": "{}"}}), "a body goes with method: POST"),
+        (json!({"web": {"url": url, "method": "PUT"}}), "Unsupported value"),
+    ] {
+        let said = refused(&server, "metricproviders", provider(spec));
+        assert!(said.contains(why), "{said}");
+    }
+    let posted = json!({"web": {"url": url, "method": "POST", "body": "{}"}});
+    server.create("alice", "metricproviders", "n", provider(posted)).unwrap();
+}
+
+#[test]
 fn what_never_changes_is_compared_with_what_was() {
     let server = server();
     server.create("alice", "rollouts", "n", rollout("shop")).unwrap();

@@ -1,0 +1,192 @@
+//! The test for means of numbers between 0 and 1, such as the scores of a model evaluation.
+//!
+//! By Fan, Grama and Liu (2015), `E exp(l (y - mu) - psi(l) (y - guess)^2) <= 1` for any guess that the past alone has
+//! made and `psi(l) = -ln(1 - l) - l`. A factor of the canary with `l` and one of stable with `l n_c / n_s` are multiplied, so
+//! that the mean which both have in common, and which may drift, cancels out exactly.
+use super::ln_mean;
+
+/// The stakes, weighed alike.
+const STAKES: [f64; 7] = [0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7];
+
+/// What one arm scored in some span of time: how often, and the sums of the scores and of their squares.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// How many.
+    pub n: f64,
+    /// Their sum, from 0 to `n`.
+    pub sum: f64,
+    /// The sum of their squares; `sum` where it is not known, which is never less.
+    pub squares: f64,
+}
+
+impl Scores {
+    /// Their mean; nothing without scores.
+    pub fn mean(self) -> Option<f64> {
+        (self.n > 0.0).then(|| self.sum / self.n)
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.n += other.n;
+        self.sum += other.sum;
+        self.squares += other.squares;
+    }
+
+    /// The sum of the squared distances from a guess.
+    fn spread(self, guess: f64) -> f64 {
+        (self.squares - 2.0 * guess * self.sum + self.n * guess * guess).max(0.0)
+    }
+}
+
+/// Which way the canary's mean is said to differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It is more than stable's and `by`.
+    More,
+    /// It is less than stable's less `by`.
+    Less,
+}
+
+/// Evidence that the canary's mean differs from stable's by more than `by`, against the hypothesis that it never does.
+#[derive(Clone, Debug)]
+pub(super) struct Means {
+    way: Way,
+    by: f64,
+    stakes: [f64; 7],
+    canary: Scores,
+    stable: Scores,
+}
+
+impl Means {
+    pub fn new(way: Way, by: f64) -> Self {
+        Self { way, by, stakes: [0.0; 7], canary: Scores::default(), stable: Scores::default() }
+    }
+
+    /// What both arms scored in one interval. Without scores of both there is nothing to learn from it.
+    pub fn add(&mut self, canary: Scores, stable: Scores) {
+        let of_stable = self.stable.mean().unwrap_or(0.5);
+        let of_canary = self.canary.mean().unwrap_or(of_stable);
+        if let (Some(mean_c), Some(mean_s)) = (canary.mean(), stable.mean()) {
+            let difference = match self.way {
+                Way::More => mean_c - mean_s,
+                Way::Less => mean_s - mean_c,
+            } - self.by;
+            let (spread_c, spread_s) = (canary.spread(of_canary), stable.spread(of_stable));
+            for (l, stake) in self.stakes.iter_mut().zip(STAKES) {
+                // Both arms' stakes have to stay below 1.
+                let stake = stake * (stable.n / canary.n).min(1.0);
+                *l +=
+                    stake * canary.n * difference - psi(stake) * spread_c - psi(stake * canary.n / stable.n) * spread_s;
+            }
+        }
+        self.canary.add(canary);
+        self.stable.add(stable);
+    }
+
+    /// The evidence's logarithm.
+    pub fn ln(&self) -> f64 {
+        ln_mean(self.stakes.iter().copied())
+    }
+}
+
+fn psi(stake: f64) -> f64 {
+    -(-stake).ln_1p() - stake
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scores that can happen, each with its probability.
+    type Law = Vec<(f64, f64)>;
+
+    fn mean(law: &Law) -> f64 {
+        law.iter().map(|(score, probability)| score * probability).sum()
+    }
+
+    /// Every outcome of so many scores, with its probability.
+    fn outcomes(law: &Law, n: u32) -> Vec<(Scores, f64)> {
+        let mut all = vec![(Scores::default(), 1.0)];
+        for _ in 0..n {
+            let one_more = |(seen, so_far): &(Scores, f64)| -> Vec<_> {
+                let next = |(score, probability): &(f64, f64)| {
+                    let mut seen = *seen;
+                    seen.add(Scores { n: 1.0, sum: *score, squares: score * score });
+                    (seen, so_far * probability)
+                };
+                law.iter().map(next).collect()
+            };
+            all = all.iter().flat_map(one_more).collect();
+        }
+        all
+    }
+
+    /// Distributions on one, two and three points with this mean.
+    fn laws(mean: f64) -> [Law; 4] {
+        let off = mean.min(1.0 - mean) / 2.0;
+        [
+            vec![(mean, 1.0)],
+            vec![(0.0, 1.0 - mean), (1.0, mean)],
+            vec![(mean - off, 0.5), (mean + off, 0.5)],
+            vec![(0.0, 0.3 * (1.0 - mean)), (mean, 0.7), (1.0, 0.3 * mean)],
+        ]
+    }
+
+    /// The means of the factors of one interval with so many scores of each arm.
+    fn means(test: &Means, of_canary: (&Law, u32), of_stable: (&Law, u32)) -> [f64; 7] {
+        let stable = outcomes(of_stable.0, of_stable.1);
+        let mut means = [0.0; 7];
+        for (seen, probability) in outcomes(of_canary.0, of_canary.1) {
+            for (other, other_probability) in &stable {
+                let mut after = test.clone();
+                after.add(seen, *other);
+                for (mean, (now, before)) in means.iter_mut().zip(after.stakes.into_iter().zip(test.stakes)) {
+                    *mean += probability * other_probability * (now - before).exp();
+                }
+            }
+        }
+        means
+    }
+
+    /// A test whose guesses are these, by what one arm scored while the other did not.
+    fn guessing(way: Way, by: f64, guesses: Option<(f64, f64)>) -> Means {
+        let mut test = Means::new(way, by);
+        if let Some((of_canary, of_stable)) = guesses {
+            let scored = |mean: f64| Scores { n: 5.0, sum: 5.0 * mean, squares: 5.0 * mean * mean };
+            test.add(scored(of_canary), Scores::default());
+            test.add(Scores::default(), scored(of_stable));
+        }
+        assert!(test.ln().abs() < 1e-12, "one arm alone is no evidence");
+        test
+    }
+
+    #[test]
+    fn no_factor_has_a_mean_above_1_under_its_hypothesis() {
+        let mut greatest = 0.0_f64;
+        for by in [0.02, 0.0, -0.05] {
+            for (way, of_stable) in [(Way::More, 0.8), (Way::More, 0.3), (Way::Less, 0.8), (Way::Less, 0.3)] {
+                let of_canary = if way == Way::More { of_stable + by } else { of_stable - by };
+                for guesses in [None, Some((of_canary, of_stable)), Some((0.1, 0.9)), Some((1.0, 0.0))] {
+                    let test = guessing(way, by, guesses);
+                    for canary in &laws(of_canary) {
+                        for stable in &laws(of_stable) {
+                            assert!((mean(canary) - of_canary).abs() + (mean(stable) - of_stable).abs() < 1e-12);
+                            for (n_c, n_s) in [(1, 1), (1, 3), (2, 2), (3, 1)] {
+                                let factors = means(&test, (canary, n_c), (stable, n_s));
+                                greatest = factors.into_iter().fold(greatest, f64::max);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        assert!(greatest <= 1.0 + 1e-12, "{greatest}");
+        assert!(greatest > 0.999, "on the edge of the hypothesis hardly anything is given away: {greatest}");
+    }
+
+    #[test]
+    fn a_difference_beyond_the_margin_pays() {
+        let test = guessing(Way::Less, 0.02, Some((0.5, 0.8)));
+        let factors = means(&test, (&laws(0.5)[2], 2), (&laws(0.8)[2], 3));
+        assert!(factors.into_iter().fold(0.0, f64::max) > 1.02, "{factors:?}");
+    }
+}

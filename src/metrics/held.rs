@@ -1,0 +1,98 @@
+//! Numbers held against what a metric allows: its limit and its conditions, counted as it says.
+use super::{
+    Limit, Metric,
+    limit::{Bound, Unit},
+    when::{Conditions, Numbers},
+};
+use crate::judge::threshold::{self, Allowed, Kept, Point};
+
+/// What the numbers say.
+pub(super) struct Held {
+    /// How they were counted.
+    pub kept: Kept,
+    /// Whether the newest one could be judged.
+    pub is_judged: bool,
+    /// The reason in plain words.
+    pub why: String,
+    /// How numbers of this metric are written.
+    pub unit: Unit,
+}
+
+/// What numbers are called.
+#[derive(Clone, Copy)]
+pub(super) struct Noun {
+    pub one: &'static str,
+    pub many: &'static str,
+}
+
+/// What a metric allows, read. Both have been checked; what cannot be read allows everything here and is Invalid elsewhere.
+struct Rules {
+    max: Option<Bound>,
+    min: Option<Bound>,
+    conditions: Conditions,
+}
+
+impl Rules {
+    fn of(metric: &Metric) -> Self {
+        let limit = metric.limit.clone().unwrap_or_default();
+        let bound = |bound: fn(&Limit) -> Result<Option<Bound>, super::Complaint>| bound(&limit).ok().flatten();
+        Self { max: bound(Limit::max), min: bound(Limit::min), conditions: metric.conditions().unwrap_or_default() }
+    }
+
+    /// What one number says; nothing if it is none, or stable's is missing.
+    fn point(&self, canary: f64, stable: Option<f64>, samples: f64) -> Option<Point> {
+        let allowed = Allowed { max: self.max.map(|bound| bound.value), min: self.min.map(|bound| bound.value) };
+        let within = allowed.point(canary)?;
+        if within == Point::Bad || self.conditions.is_empty() {
+            return Some(within);
+        }
+        self.conditions.point(&Numbers { canary, stable, samples })
+    }
+
+    /// What is wanted of a number, in words.
+    fn wanted(&self, metric: &Metric) -> String {
+        let when = metric.when.clone().unwrap_or_default();
+        let conditions =
+            when.fail.map(|fail| format!("without {fail}")).or(when.pass.map(|pass| format!("with {pass}")));
+        match (conditions, self.max.or(self.min)) {
+            (Some(conditions), Some(_)) => format!("{} and {conditions}", self.bounds()),
+            (Some(conditions), None) => conditions,
+            (None, _) => self.bounds(),
+        }
+    }
+
+    fn bounds(&self) -> String {
+        match (self.max, self.min) {
+            (Some(max), Some(min)) => format!("between {min} and {max}"),
+            (Some(max), None) => format!("at most {max}"),
+            (None, Some(min)) => format!("at least {min}"),
+            (None, None) => "allowed".into(),
+        }
+    }
+}
+
+/// Judges numbers of the canary, and of stable where there are any, oldest first.
+pub(super) fn judge(metric: &Metric, noun: Noun, numbers: impl IntoIterator<Item = (f64, Option<f64>)>) -> Held {
+    let rules = Rules::of(metric);
+    let mut samples = 0.0;
+    let said: Vec<_> = numbers
+        .into_iter()
+        .map(|(canary, stable)| {
+            samples += if canary.is_finite() { 1.0 } else { 0.0 };
+            rules.point(canary, stable, samples)
+        })
+        .collect();
+    let kept = threshold::judge(said.iter().copied().flatten(), &metric.counting());
+    let (wanted, Noun { one, many }) = (rules.wanted(metric), noun);
+    let open = if kept.open > 0 { format!("; {} said neither", kept.open) } else { String::new() };
+    let why = match (kept.failures, kept.judged) {
+        (0, 1) => format!("the one {one} so far was {wanted}{open}"),
+        (0, judged) => format!("all {judged} {many} were {wanted}{open}"),
+        (failures, judged) => {
+            let limit = metric.failure_limit;
+            format!("{failures} of {judged} {many} were not {wanted}; failureLimit is {limit}{open}")
+        }
+    };
+    let unit = rules.max.or(rules.min).map_or(Unit::Plain, |bound| bound.unit);
+    Held { kept, is_judged: said.last().is_some_and(Option::is_some), why, unit }
+}

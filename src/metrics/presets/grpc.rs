@@ -1,0 +1,33 @@
+//! gRPC servers that count with go-grpc-prometheus or go-grpc-middleware.
+use super::{Bad, Kind, Only, Place, Preset, Unit};
+
+/// What is the server's fault, in the library's spelling.
+const FAULTS: Bad = Bad::Labelled {
+    labels: &["grpc_code"],
+    begin: &["Unknown", "DeadlineExceeded", "Internal", "Unavailable", "DataLoss", "Unimplemented"],
+};
+/// Probes are no calls of users.
+const USERS: &[Only] = &[Only::Unlike("grpc_service", "grpc\\.(health|reflection)\\..*")];
+
+/// Its presets.
+pub(super) const ALL: &[Preset] = &[
+    Preset {
+        name: "grpc/error-rate",
+        about: "The share of calls that ended with Unknown, DeadlineExceeded, Internal, Unavailable, \
+                DataLoss or Unimplemented. From grpc_server_handled_total. Calls of the health and \
+                reflection services do not count.",
+        kind: Kind::Errors(FAULTS),
+        place: Place::Pods,
+        series: "grpc_server_handled_total",
+        only: USERS,
+    },
+    Preset {
+        name: "grpc/latency",
+        about: "How long the pods took to answer a call. From grpc_server_handling_seconds, which a server \
+                has to switch on.",
+        kind: Kind::Latency(Unit::Seconds),
+        place: Place::Pods,
+        series: "grpc_server_handling_seconds_bucket",
+        only: USERS,
+    },
+];

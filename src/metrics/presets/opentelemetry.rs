@@ -1,0 +1,100 @@
+//! OpenTelemetry's conventions for servers, as Prometheus stores their names.
+use super::{Bad, Kind, Only, Place, Preset, Unit};
+
+/// A server that broke off before it had a status has an error type alone.
+const HTTP: Bad = Bad::Labelled { labels: &["http_response_status_code"], begin: &["5"] };
+/// As the convention names what is the server's fault.
+const RPC: Bad = Bad::Labelled {
+    labels: &["rpc_response_status_code", "grpc_status"],
+    begin: &["UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNIMPLEMENTED"],
+};
+/// A model that answered without an error has no error type.
+const GENAI: Bad = Bad::Marked("error_type");
+/// Probes and scrapes are no requests of users.
+const USERS: &[Only] = &[Only::Unlike("http_route", "/(health|healthz|livez|readyz|ping|metrics).*")];
+
+/// Its presets.
+pub(super) const ALL: &[Preset] = &[
+    Preset {
+        name: "opentelemetry-http/error-rate",
+        about: "The share of requests that the pods answered with a status of 500 or above. From \
+                http_server_request_duration_seconds_count with the label http_response_status_code: \
+                OpenTelemetry's HTTP convention since 1.23, ASP.NET Core since .NET 8.",
+        kind: Kind::Errors(HTTP),
+        place: Place::Pods,
+        series: "http_server_request_duration_seconds_count",
+        only: USERS,
+    },
+    Preset {
+        name: "opentelemetry-http/latency",
+        about: "How long the pods took to answer. From the histogram http_server_request_duration_seconds of \
+                the same convention.",
+        kind: Kind::Latency(Unit::Seconds),
+        place: Place::Pods,
+        series: "http_server_request_duration_seconds_bucket",
+        only: USERS,
+    },
+    Preset {
+        name: "opentelemetry-http-old/latency",
+        about: "How long the pods took to answer, by OpenTelemetry's HTTP convention before 1.23. From the \
+                histogram http_server_duration_milliseconds.",
+        kind: Kind::Latency(Unit::Milliseconds),
+        place: Place::Pods,
+        series: "http_server_duration_milliseconds_bucket",
+        only: &[],
+    },
+    Preset {
+        name: "opentelemetry-rpc/error-rate",
+        about: "The share of calls that ended with a status that is the server's fault. From \
+                rpc_server_call_duration_seconds_count with the label rpc_response_status_code: \
+                OpenTelemetry's RPC convention.",
+        kind: Kind::Errors(RPC),
+        place: Place::Pods,
+        series: "rpc_server_call_duration_seconds_count",
+        only: &[],
+    },
+    Preset {
+        name: "opentelemetry-rpc/latency",
+        about: "How long the pods took to answer a call. From the histogram rpc_server_call_duration_seconds \
+                of the same convention.",
+        kind: Kind::Latency(Unit::Seconds),
+        place: Place::Pods,
+        series: "rpc_server_call_duration_seconds_bucket",
+        only: &[],
+    },
+    Preset {
+        name: "opentelemetry-genai/error-rate",
+        about: "The share of requests to a model that ended with an error. From \
+                gen_ai_server_request_duration_seconds_count, whose label error_type is there when one did: \
+                OpenTelemetry's convention for generative models.",
+        kind: Kind::Errors(GENAI),
+        place: Place::Pods,
+        series: "gen_ai_server_request_duration_seconds_count",
+        only: &[],
+    },
+    Preset {
+        name: "opentelemetry-genai/latency",
+        about: "How long a model took to answer in full. From gen_ai_server_request_duration_seconds.",
+        kind: Kind::Latency(Unit::Seconds),
+        place: Place::Pods,
+        series: "gen_ai_server_request_duration_seconds_bucket",
+        only: &[],
+    },
+    Preset {
+        name: "opentelemetry-genai/time-to-first-token",
+        about: "How long a model took to its first token. From gen_ai_server_time_to_first_token_seconds.",
+        kind: Kind::Latency(Unit::Seconds),
+        place: Place::Pods,
+        series: "gen_ai_server_time_to_first_token_seconds_bucket",
+        only: &[],
+    },
+    Preset {
+        name: "opentelemetry-genai/time-per-output-token",
+        about: "How long a model took for each token after the first. From \
+                gen_ai_server_time_per_output_token_seconds.",
+        kind: Kind::Latency(Unit::Seconds),
+        place: Place::Pods,
+        series: "gen_ai_server_time_per_output_token_seconds_bucket",
+        only: &[],
+    },
+];

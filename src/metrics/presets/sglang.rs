@@ -1,0 +1,48 @@
+//! `SGLang`, with --enable-metrics.
+use super::{Kind, Place, Preset, Unit};
+
+/// Its presets.
+pub(super) const ALL: &[Preset] = &[
+    Preset {
+        name: "sglang/error-rate",
+        about: "The share of requests that were answered with a status of 500 or above. From \
+                sglang:http_responses_total.",
+        kind: Kind::Errors(super::BY_STATUS),
+        place: Place::Pods,
+        series: "sglang:http_responses_total",
+        only: &[],
+    },
+    Preset {
+        name: "sglang/time-to-first-token",
+        about: "How long it took to the first token. From sglang:time_to_first_token_seconds.",
+        kind: Kind::Latency(Unit::Seconds),
+        place: Place::Pods,
+        series: "sglang:time_to_first_token_seconds_bucket",
+        only: &[],
+    },
+    Preset {
+        name: "sglang/time-per-output-token",
+        about: "How long it took from token to token. From sglang:inter_token_latency_seconds.",
+        kind: Kind::Latency(Unit::Seconds),
+        place: Place::Pods,
+        series: "sglang:inter_token_latency_seconds_bucket",
+        only: &[],
+    },
+    Preset {
+        name: "sglang/latency",
+        about: "How long a request took from its arrival to its last token. From \
+                sglang:e2e_request_latency_seconds.",
+        kind: Kind::Latency(Unit::Seconds),
+        place: Place::Pods,
+        series: "sglang:e2e_request_latency_seconds_bucket",
+        only: &[],
+    },
+    Preset {
+        name: "sglang/queue-time",
+        about: "How long a request waited before it was worked on. From sglang:queue_time_seconds.",
+        kind: Kind::Latency(Unit::Seconds),
+        place: Place::Pods,
+        series: "sglang:queue_time_seconds_bucket",
+        only: &[],
+    },
+];

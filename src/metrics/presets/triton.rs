@@ -1,0 +1,28 @@
+//! NVIDIA Triton.
+use super::{Bad, Kind, Only, Place, Preset, Unit};
+
+/// What a client cancelled is no failure of the server's.
+const SERVED: &[Only] = &[Only::IsNot("reason", "CANCELED")];
+
+/// Its presets.
+pub(super) const ALL: &[Preset] = &[
+    Preset {
+        name: "triton/error-rate",
+        about: "The share of inference requests that failed, without those that a client cancelled and those \
+                that the front end refused. From nv_inference_request_success and \
+                nv_inference_request_failure.",
+        kind: Kind::Errors(Bad::Beside("nv_inference_request_failure")),
+        place: Place::Pods,
+        series: "nv_inference_request_success",
+        only: SERVED,
+    },
+    Preset {
+        name: "triton/time-to-first-response",
+        about: "How long it took to the first response. From nv_inference_first_response_histogram_ms, which \
+                is there with --metrics-config histogram_latencies=true.",
+        kind: Kind::Latency(Unit::Milliseconds),
+        place: Place::Pods,
+        series: "nv_inference_first_response_histogram_ms_bucket",
+        only: &[],
+    },
+];

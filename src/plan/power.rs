@@ -1,0 +1,73 @@
+//! Whether the steps are long enough for what there is of traffic: said to people, never decided by.
+use super::turn::Turn;
+use crate::{
+    api::Step,
+    duration::Duration,
+    judge::percent,
+    metrics::{Past, Traffic},
+};
+
+/// The condition's name.
+pub const UNDERPOWERED: &str = "Underpowered";
+/// An error rate so many times stable's is what steps should find at least.
+const TIMES: f64 = 10.0;
+
+impl Turn<'_> {
+    /// Why a bad release may well go through all steps before it is found, and what would help; nothing when the steps are
+    /// long enough, or when it is not known.
+    pub fn underpowered(&self) -> Option<String> {
+        let flight = self.status.flight.as_ref()?;
+        let metrics = match &self.seen.measured {
+            super::Measured::Read { metrics, .. } => metrics.as_slice(),
+            _ => &[],
+        };
+        if metrics.iter().all(|(_, seen)| seen.past.is_none()) {
+            // Nothing new is known of this release.
+            return self.status.conditions.iter().find(|it| it.type_ == UNDERPOWERED).map(|it| it.message.clone());
+        }
+        let margins = self.spec().analysis.margins();
+        let own = self.spec().analysis.margins.and_then(|own| own.bursts).map(crate::metrics::Bursts::Known);
+        // The metric that finds it first is enough.
+        let found = metrics.iter().filter_map(|(name, seen)| {
+            let Past { bursts, traffic } = seen.past?;
+            let bursts = own.unwrap_or(bursts);
+            let traffic = traffic?;
+            let takes =
+                |step: &Step| traffic.seconds_to_fail(f64::from(step.weight.percent()) / 100.0, TIMES, margins, bursts);
+            let observed = |step: &Step| step.observe.unwrap_or(Duration::ZERO).as_secs_f64();
+            // Evidence is carried from step to step: each gives a part of what it takes.
+            let parts: f64 = flight.steps.iter().map(|step| observed(step) / takes(step)).sum();
+            let all: f64 = flight.steps.iter().map(observed).sum();
+            let most = flight.steps.iter().map(|step| step.weight).max()?;
+            let longest = traffic.seconds_to_fail(f64::from(most.percent()) / 100.0, TIMES, margins, bursts);
+            Some((parts, name, traffic, all, longest))
+        });
+        let (parts, name, traffic, all, longest) = found.max_by(|(one, ..), (other, ..)| one.total_cmp(other))?;
+        (parts < 1.0).then(|| words(name, traffic, all, longest))
+    }
+}
+
+fn words(name: &str, traffic: Traffic, all: f64, longest: f64) -> String {
+    let takes = if longest.is_finite() && longest < 1e6 {
+        format!("takes about {}", seconds(longest))
+    } else {
+        "takes longer than a week".to_owned()
+    };
+    format!(
+        "{name}: with {:.1} requests a second of which {} go wrong, a tenfold error rate {takes} to be proven at the greatest \
+         weight, and all steps together are observed for {}: observe longer, give more weight, send requests of your own, \
+         or set a limit",
+        traffic.rate,
+        percent(traffic.bad),
+        seconds(all)
+    )
+}
+
+/// A length of time in the unit that people would use.
+fn seconds(length: f64) -> String {
+    match length {
+        length if length < 120.0 => format!("{length:.0} s"),
+        length if length < 7_200.0 => format!("{:.0} min", length / 60.0),
+        length => format!("{:.0} h", length / 3_600.0),
+    }
+}

@@ -1,0 +1,81 @@
+//! What the decision makes of what the judge says.
+use super::*;
+use crate::metrics::{Bursts, Past, Seen, Traffic};
+
+/// Two metrics of which the second only shows: what each says.
+fn two(world: &mut World, errors: Verdict, shown: Verdict) {
+    let seen = |verdict| Seen { verdict, usable: verdict != Verdict::Unknown, ..seen_nothing() };
+    let metrics = vec![("errors".to_owned(), seen(errors)), ("shown".to_owned(), seen(shown))];
+    world.seen.measured = Measured::Read { at: world.seen.now, metrics };
+}
+
+#[test]
+fn a_metric_on_a_dry_run_is_shown_and_decides_nothing() {
+    let mut world = adopted(rollout(|value| {
+        judged(value);
+        let shown = json!({"name": "shown", "preset": "app/latency", "dryRun": true});
+        value["spec"]["analysis"]["metrics"].as_array_mut().unwrap().push(shown);
+    }));
+    world.push("v2");
+    two(&mut world, Verdict::Pass, Verdict::Fail);
+    world.rests(Phase::Stable);
+    assert_eq!(world.serving(), "v2");
+    world.push("v3");
+    two(&mut world, Verdict::Fail, Verdict::Unknown);
+    world.until(100, |world| world.status().latch.is_some());
+    let metrics = world.status().metrics;
+    assert_eq!(metrics.iter().map(|metric| metric.dry_run).collect::<Vec<_>>(), [false, true]);
+}
+
+#[test]
+fn metrics_that_are_worse_beyond_doubt_together_are_named_together() {
+    let mut world = adopted(rollout(judged));
+    world.push("v2");
+    world.measured(Verdict::Continue);
+    world.until(100, |world| world.split.weight.percent() == 20);
+    let worse = |verdict, ln| Seen { verdict, usable: true, evidence: Some(ln), ..seen_nothing() };
+    let metrics = [
+        ("errors", worse(Verdict::Fail, 9.0)),
+        ("latency", worse(Verdict::Continue, 4.5)),
+        ("score", worse(Verdict::Pass, 0.1)),
+    ];
+    let metrics = metrics.map(|(name, seen)| (name.to_owned(), seen)).to_vec();
+    world.seen.measured = Measured::Read { at: world.seen.now, metrics };
+    world.until(10, |world| world.status().latch.is_some());
+    let latch = world.status().latch.unwrap().message;
+    assert!(latch.contains("errors: why; also worse: latency"), "{latch}");
+}
+
+#[test]
+fn too_little_traffic_for_the_steps_is_said_and_stays_said_until_the_release_is_over() {
+    let mut world = adopted(rollout(judged));
+    world.push("v2");
+    let measured = |world: &mut World, rate: f64| {
+        let traffic = Some(Traffic { rate, bad: 0.005 });
+        let past = Some(Past { bursts: Bursts::Known(1.0), traffic });
+        let seen = Seen { verdict: Verdict::Continue, usable: true, past, ..seen_nothing() };
+        world.seen.measured = Measured::Read { at: world.seen.now, metrics: vec![("errors".to_owned(), seen)] };
+    };
+    let said = |world: &World| {
+        let status = world.status();
+        status.conditions.into_iter().find(|condition| condition.type_ == "Underpowered").map(|it| it.message)
+    };
+    world.measured(Verdict::Continue);
+    world.until(100, |world| world.split.weight.percent() == 20);
+    assert_eq!(said(&world), None, "nothing is known");
+    measured(&mut world, 0.5);
+    world.look();
+    let message = said(&world).unwrap();
+    assert!(
+        message.starts_with(
+            "errors: with 0.5 requests a second of which 0.5 % go wrong, a tenfold error rate takes about"
+        ),
+        "{message}"
+    );
+    world.seen.measured = Measured::NotYet;
+    world.look();
+    assert_eq!(said(&world), Some(message), "an answer that is late changes nothing");
+    measured(&mut world, 5_000.0);
+    world.look();
+    assert_eq!(said(&world), None);
+}
