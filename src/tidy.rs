@@ -246,16 +246,28 @@ fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
         };
         row(&mut text, &[&format!("`{}`", preset.name), preset.about, &told_apart_by]);
     }
-    text.push_str("\n## Routes\n\n| kind | group and version | can |\n|---|---|---|\n");
+    text.push_str(
+        "\n## Routes\n\nA step's `match` and `mirror` need a route that is the operator's to write. Where a route's status does not \
+         tell when the data plane has taken a change, the time in the last column is all that is waited for; elsewhere it is \
+         given besides. `settle` of a route changes it.\n\n\
+         | kind | group and version | router | weights | match | mirror | status tells | time |\n|---|---|---|---|---|---|---|---|\n",
+    );
     for router in traffic::ROUTERS {
-        let can = |capability: &traffic::Capability| match capability {
-            traffic::Capability::Weight => "give the canary a share of the requests",
-            traffic::Capability::Match => "`match` requests, where the route is the operator's to write",
-            traffic::Capability::Mirror => "`mirror` requests, likewise",
-        };
-        let can = router.capabilities().iter().map(can).collect::<Vec<_>>().join("; ");
+        let can = |capability| if router.can(capability) { "yes" } else { "no" };
         for kind in router.resources() {
-            row(&mut text, &[kind.kind, &kind.api_version(), &can]);
+            row(
+                &mut text,
+                &[
+                    kind.kind,
+                    &kind.api_version(),
+                    router.name(),
+                    can(traffic::Capability::Weight),
+                    can(traffic::Capability::Match),
+                    can(traffic::Capability::Mirror),
+                    can(traffic::Capability::Status),
+                    &router.settle().to_string(),
+                ],
+            );
         }
     }
     in_step(&root().join("crds/README.md"), &text);

@@ -218,7 +218,7 @@ pub struct Weights {
     /// What the routers have accepted that reaches the canary beside its share.
     #[serde(default, skip_serializing_if = "Apart::is_empty")]
     pub apart: Apart,
-    /// How that is known: `Status` of the route and a delay, or the ratio of `Pods`.
+    /// How that is known: every route's `Status` says so, or a `Delay` alone where routes do not tell, or the ratio of `Pods`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }

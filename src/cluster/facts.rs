@@ -283,9 +283,3 @@ pub(super) fn endpoints_of(slices: &[Arc<Value>]) -> BTreeSet<String> {
         .filter_map(|endpoint| Some(endpoint["targetRef"]["name"].as_str()?.to_owned()))
         .collect()
 }
-
-pub(super) fn backends_of(route: &Value) -> Vec<String> {
-    let rules = route["spec"]["rules"].as_array().into_iter().flatten();
-    let backends = rules.filter_map(|rule| rule["backendRefs"].as_array()).flatten();
-    backends.filter_map(|backend| Some(backend["name"].as_str()?.to_owned())).collect()
-}

@@ -2,8 +2,8 @@
 use super::{
     Ask, Cluster, Error, Key,
     facts::{
-        backends_of, budget_of, deployment_of, endpoints_of, is_applied, kept_of, labels_of, outcome_of, pending,
-        pod_of, quota_of, replica_set_of, selector_text, service_of,
+        budget_of, deployment_of, endpoints_of, is_applied, kept_of, labels_of, outcome_of, pending, pod_of, quota_of,
+        replica_set_of, selector_text, service_of,
     },
     key_of, kinds, lenient,
     policies::AUTHOR_POLICY,
@@ -362,7 +362,7 @@ impl Cluster {
         let noted = |name: &str| object["metadata"]["annotations"][format!("{GROUP}/{name}")].as_str();
         let names_pair =
             noted("stable-service") == Some(&*pair.stable) && noted("canary-service") == Some(&*pair.canary);
-        made(Found::Object { claim, names_pair, seen, drifted, backends: backends_of(&object) })
+        made(Found::Object { claim, names_pair, seen, drifted, backends: router.services(&object) })
     }
 
     /// A claim of a Rollout that is gone, or of a former one of the same name, is none.

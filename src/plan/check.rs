@@ -4,10 +4,11 @@ use crate::{
     api::{RolloutSpec, Step},
     duration::Duration,
     metrics,
-    traffic::{self, Ownership},
+    traffic::{self, Capability, Ownership},
     vocab::Weight,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::json;
 use std::collections::BTreeSet;
 
 /// Something in a spec that cannot be carried out.
@@ -98,18 +99,8 @@ fn routes(spec: &RolloutSpec) -> Result<(), Complaint> {
     }
     for (index, route) in routes.iter().enumerate() {
         let field = format!("spec.traffic.routes[{index}]");
-        if traffic::router_for(&route.api_version, &route.kind).is_none() {
-            let known: Vec<_> =
-                traffic::resources().map(|known| format!("{} {}", known.api_version(), known.kind)).collect();
-            return Err(Complaint::new(
-                field,
-                format!(
-                    "{} of {} is not a route that can be weighed; these are: {}",
-                    route.kind,
-                    route.api_version,
-                    known.join(", ")
-                ),
-            ));
+        if let Err(why) = route.router() {
+            return Err(Complaint::new(field, why.to_string()));
         }
         if (route.ownership == Ownership::Operator) != route.template.is_some() {
             return Err(Complaint::new(
@@ -127,10 +118,26 @@ fn routes(spec: &RolloutSpec) -> Result<(), Complaint> {
 /// Matches and mirrors need rules of their own, which only a route that is ours to write can have.
 fn apart(spec: &RolloutSpec) -> Result<(), Complaint> {
     for (index, step) in spec.steps.iter().enumerate() {
-        let asked = [("match", !step.matches.is_empty()), ("mirror", step.mirror.is_some())];
-        let Some((name, _)) = asked.iter().find(|(_, asked)| *asked) else { continue };
+        let asked = [
+            ("match", !step.matches.is_empty(), Capability::Match),
+            ("mirror", step.mirror.is_some(), Capability::Mirror),
+        ];
+        let asked: Vec<_> = asked.into_iter().filter(|(_, asked, _)| *asked).collect();
+        let Some((name, ..)) = asked.first() else { continue };
         let field = format!("spec.steps[{index}].{name}");
         let routes = spec.routes();
+        let routers = routes.iter().filter_map(|route| Some((route, route.router().ok()?)));
+        for (route, router) in routers {
+            if let Some((name, ..)) = asked.iter().find(|(.., what)| !router.can(*what)) {
+                return Err(Complaint::new(
+                    format!("spec.steps[{index}].{name}"),
+                    format!(
+                        "{name} is nothing that {} can do, which steers {route}: take it out of the step, or name a route of another kind",
+                        router.name()
+                    ),
+                ));
+            }
+        }
         if routes.is_empty() || routes.iter().any(|route| route.ownership != Ownership::Operator) {
             return Err(Complaint::new(
                 field,
@@ -141,22 +148,15 @@ fn apart(spec: &RolloutSpec) -> Result<(), Complaint> {
             return Err(Complaint::new(format!("{field}.percent"), "write a share of requests from 1 to 100"));
         }
         for route in routes {
-            let port = route.template.as_ref().and_then(|template| port_of(&template.spec));
-            let pair = spec.traffic.as_ref().and_then(|traffic| traffic.pair(port.unwrap_or(80)));
-            let (Ok(steers), Some(pair)) = (route.router(), pair) else { continue };
+            let (Ok(steers), Some(traffic)) = (route.router(), &spec.traffic) else { continue };
+            let port = route.template.as_ref().and_then(|template| steers.port(&json!({"spec": template.spec})));
+            let Some(pair) = traffic.pair(port.unwrap_or(80)) else { continue };
             if let Err(why @ traffic::Unsteerable::CannotMatch { .. }) = steers.whole(route, "", &pair, &step.split()) {
                 return Err(Complaint::new(field, why.to_string()));
             }
         }
     }
     Ok(())
-}
-
-/// The first port that a route's template names.
-fn port_of(spec: &serde_json::Map<String, serde_json::Value>) -> Option<u16> {
-    let rules = spec.get("rules")?.as_array()?;
-    let backends = rules.iter().filter_map(|rule| rule["backendRefs"].as_array()).flatten();
-    backends.filter_map(|backend| backend["port"].as_u64()).find_map(|port| u16::try_from(port).ok())
 }
 
 fn analysis(spec: &RolloutSpec) -> Result<(), Complaint> {

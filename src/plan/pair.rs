@@ -8,7 +8,7 @@ use super::{
 use crate::{
     api::{self, HASH_LABEL, Phase, Reason, Settling, Traffic},
     duration::Duration,
-    traffic::{Acceptance, Ownership, Split, Unsteerable, Weights},
+    traffic::{Acceptance, Capability, Ownership, Split, Unsteerable, Weights},
     vocab::{Pair, Weight},
 };
 use jiff::SignedDuration;
@@ -39,6 +39,12 @@ impl<'a> Turn<'a> {
     pub fn settle(&self) -> Duration {
         let routes = self.traffic().into_iter().flat_map(|traffic| &traffic.routes);
         routes.filter_map(|route| Some(route.settle_with(route.router().ok()?))).max().unwrap_or(Duration::ZERO)
+    }
+
+    /// How it is known that gateways have taken a weight: all of them say so in the routes' status, or they are given time.
+    fn proof(&self) -> &'static str {
+        let mut routers = self.seen.routes.iter().filter_map(|route| route.reference.router().ok());
+        if routers.all(|router| router.can(Capability::Status)) { "Status" } else { "Delay" }
     }
 
     /// The weight that is known to be accepted.
@@ -377,7 +383,7 @@ impl<'a> Turn<'a> {
             desired: split.weight,
             accepted: before.weight,
             apart: before.apart.clone(),
-            by: Some("Status".to_owned()),
+            by: Some(self.proof().to_owned()),
         });
         let (mut wrong, mut absent, mut problem, mut unaccepted) = (Vec::new(), None, None, None);
         for route in &self.seen.routes {

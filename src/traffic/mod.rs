@@ -1,10 +1,13 @@
 //! Traffic routers: how a weight becomes an edit of a gateway's or a mesh's own objects.
 //! A router takes objects and answers with objects; it has no client and knows no clock.
 //! A new router is a new file here, its `mod` line and its line in [`ROUTERS`].
+#[cfg(test)]
+mod conformance;
 mod gateway_api;
 mod reference;
 mod split;
 mod unsteerable;
+mod weighted;
 mod whole;
 
 use crate::{
@@ -19,17 +22,18 @@ pub use unsteerable::Unsteerable;
 pub use whole::{MANAGED_BY, SPLIT, TEMPLATE_FINGERPRINT, read_whole, renew};
 
 /// Every router of this build, one line each.
-pub static ROUTERS: &[&dyn Router] = &[&gateway_api::GatewayApi];
+pub static ROUTERS: &[&dyn Router] = &[&gateway_api::ROUTER];
 
-/// Every kind of object that some router steers, for RBAC, schemas and documentation.
+/// Every kind of object that some router steers, each once, for RBAC, schemas and documentation.
 pub fn resources() -> impl Iterator<Item = &'static Resource> {
-    ROUTERS.iter().flat_map(|router| router.resources())
+    let all = || ROUTERS.iter().flat_map(|router| router.resources());
+    all().enumerate().filter(move |(at, kind)| all().take(*at).all(|known| known != *kind)).map(|(_, kind)| kind)
 }
 
-/// The router that steers objects of this `apiVersion` and `kind`.
-pub fn router_for(api_version: &str, kind: &str) -> Option<&'static dyn Router> {
-    let steers = |resource: &Resource| resource.kind == kind && resource.api_version() == api_version;
-    ROUTERS.iter().copied().find(|router| router.resources().iter().any(steers))
+/// The routers that steer objects of this `apiVersion` and `kind`; of most kinds there is one.
+pub fn routers_for(api_version: &str, kind: &str) -> impl Iterator<Item = &'static dyn Router> {
+    let steers = move |resource: &Resource| resource.kind == kind && resource.api_version() == api_version;
+    ROUTERS.iter().copied().filter(move |router| router.resources().iter().any(steers))
 }
 
 /// What one data plane needs so that a weight reaches it.
@@ -50,12 +54,25 @@ pub trait Router: Sync {
     fn read(&self, route: &Value, pair: &Pair) -> Result<RouteSeen, Unsteerable>;
 
     /// Whether the data plane's controller has taken the route as it stands.
+    ///
+    /// Where objects of the kind do not tell, they count as taken, and [`Router::settle`] is all that is waited for.
     fn accepted(&self, route: &Value) -> Acceptance;
+
+    /// The Services of the route's own namespace that it sends requests to.
+    fn services(&self, route: &Value) -> Vec<String>;
+
+    /// The first port by number that it names.
+    fn port(&self, route: &Value) -> Option<u16>;
 
     /// The whole route with the canary's weight written in and everything else as it was.
     ///
     /// `None` when exactly these weights stand there already. The answer keeps the `resourceVersion` that was read.
     fn steer(&self, route: &Value, pair: &Pair, canary: Weight) -> Result<Option<Value>, Unsteerable>;
+
+    /// Whether it can be asked for this.
+    fn can(&self, what: Capability) -> bool {
+        self.capabilities().contains(&what)
+    }
 
     /// Whether objects of this group and kind are steered.
     fn serves(&self, group: &str, kind: &str) -> bool {
@@ -109,6 +126,8 @@ pub enum Capability {
     Match,
     /// Copies of requests.
     Mirror,
+    /// An answer in the object's status when the data plane's controller has taken a change.
+    Status,
 }
 
 /// What one look at a route found.
@@ -207,17 +226,32 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_is_served_by_one_router_only() {
+    fn every_kind_is_served_by_routers_of_different_names() {
         for resource in resources() {
-            let serving = ROUTERS.iter().filter(|router| router.serves(resource.group, resource.kind)).count();
-            assert_eq!(serving, 1, "{resource:?}");
-            assert!(router_for(&resource.api_version(), resource.kind).is_some());
+            let serving: Vec<_> =
+                ROUTERS.iter().filter(|router| router.serves(resource.group, resource.kind)).collect();
+            let names: std::collections::BTreeSet<_> = serving.iter().map(|router| router.name()).collect();
+            assert!(!names.is_empty() && names.len() == serving.len(), "{resource:?}");
+            assert_eq!(routers_for(&resource.api_version(), resource.kind).count(), names.len());
+        }
+    }
+
+    #[test]
+    fn every_kind_has_the_plural_that_the_policy_of_rights_gives_it() {
+        for Resource { kind, plural, .. } in resources() {
+            let kind = kind.to_ascii_lowercase();
+            let spelled = match kind.strip_suffix('y') {
+                Some(stem) => format!("{stem}ies"),
+                None if kind.ends_with('s') => format!("{kind}es"),
+                None => format!("{kind}s"),
+            };
+            assert_eq!(*plural, spelled);
         }
     }
 
     #[test]
     fn a_router_is_found_by_group_version_and_kind() {
-        let name = |api_version, kind| router_for(api_version, kind).map(Router::name);
+        let name = |api_version, kind| routers_for(api_version, kind).next().map(Router::name);
         assert_eq!(name("gateway.networking.k8s.io/v1", "HTTPRoute"), Some("gateway-api"));
         assert_eq!(name("gateway.networking.k8s.io/v1", "GRPCRoute"), Some("gateway-api"));
         for (api_version, kind) in [

@@ -1,5 +1,5 @@
 //! How a rollout names the routes that carry its weights.
-use super::{Resource, Router, Unsteerable, resources, router_for};
+use super::{ROUTERS, Resource, Router, Unsteerable, resources, routers_for};
 use crate::duration::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,10 @@ pub struct RouteRef {
     /// Name of the route.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+    /// Which router steers it, where several steer routes of this kind, each by its own fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "routers")]
+    pub router: Option<String>,
     /// Who writes the route: with Fields the user does and only the weights are ours; with Operator we write the whole
     /// route from template, and Git must not hold it.
     #[serde(default)]
@@ -37,11 +41,21 @@ pub struct RouteRef {
 impl RouteRef {
     /// The router that steers this route.
     pub fn router(&self) -> Result<&'static dyn Router, Unsteerable> {
-        router_for(&self.api_version, &self.kind).ok_or_else(|| Unsteerable::UnknownKind {
-            route: self.to_string(),
-            api_version: self.api_version.clone(),
-            known: known(),
-        })
+        let route = self.to_string();
+        let all: Vec<_> = routers_for(&self.api_version, &self.kind).collect();
+        let known = || all.iter().map(|router| router.name()).collect::<Vec<_>>().join(", ");
+        match (all.as_slice(), &self.router) {
+            ([], _) => {
+                Err(Unsteerable::UnknownKind { route, api_version: self.api_version.clone(), known: known_kinds() })
+            }
+            ([one], None) => Ok(*one),
+            (_, None) => Err(Unsteerable::WhichRouter { route, known: known() }),
+            (_, Some(named)) => all
+                .iter()
+                .copied()
+                .find(|router| router.name() == named)
+                .ok_or_else(|| Unsteerable::WrongRouter { route, named: named.clone(), known: known() }),
+        }
     }
 
     /// How long the data plane is given after it accepted a change: as written, else as the router needs.
@@ -75,7 +89,7 @@ pub struct RouteTemplate {
     pub spec: Map<String, Value>,
 }
 
-fn known() -> String {
+fn known_kinds() -> String {
     let names: Vec<_> = resources().map(|resource| format!("{} {}", resource.api_version(), resource.kind)).collect();
     names.join(", ")
 }
@@ -86,6 +100,10 @@ fn api_versions(_: &mut SchemaGenerator) -> Schema {
 
 fn kinds(_: &mut SchemaGenerator) -> Schema {
     one_of(resources().map(|resource| resource.kind.to_owned()).collect())
+}
+
+fn routers(_: &mut SchemaGenerator) -> Schema {
+    one_of(ROUTERS.iter().map(|router| router.name().to_owned()).collect())
 }
 
 fn one_of(mut names: Vec<String>) -> Schema {

@@ -138,6 +138,14 @@ impl From<Weight> for Split {
     }
 }
 
+#[cfg(test)]
+impl NamedValue {
+    /// A name that has exactly this value.
+    pub fn exact(name: &str, value: &str) -> Self {
+        Self { name: name.to_owned(), value: value.to_owned(), how: Comparison::Exact }
+    }
+}
+
 impl Apart {
     /// Whether there is nothing beside the weight.
     pub fn is_empty(&self) -> bool {

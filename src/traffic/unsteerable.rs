@@ -13,6 +13,24 @@ pub enum Unsteerable {
         /// What is steered.
         known: String,
     },
+    /// Several routers steer this kind, each in its own way.
+    #[error("{route}: routes of this kind are steered by {known}; say which in router")]
+    WhichRouter {
+        /// Kind and name of the route.
+        route: String,
+        /// Who steers it.
+        known: String,
+    },
+    /// The router that was named does not steer this kind.
+    #[error("{route}: router {named} does not steer routes of this kind; these do: {known}")]
+    WrongRouter {
+        /// Kind and name of the route.
+        route: String,
+        /// The router that was named.
+        named: String,
+        /// Who steers it.
+        known: String,
+    },
     /// The object is not what its kind says.
     #[error("{route}: {field} is not {expected}")]
     Malformed {
@@ -79,13 +97,13 @@ pub enum Unsteerable {
         canary: String,
     },
     /// A filter sends requests to the canary that no weight counts.
-    #[error("{route}: the {filter} filter of {rule} sends requests to Service {canary} whatever the weight; remove it")]
+    #[error("{route}: the {filter} of {rule} sends requests to Service {canary} whatever the weight; remove it")]
     CanaryFiltered {
         /// The route.
         route: String,
         /// The rule.
         rule: String,
-        /// The filter's type.
+        /// What it is.
         filter: String,
         /// The canary Service.
         canary: String,
@@ -156,6 +174,8 @@ impl Unsteerable {
     pub fn category(&self) -> &'static str {
         match self {
             Self::UnknownKind { .. } => "UnknownKind",
+            Self::WhichRouter { .. } => "WhichRouter",
+            Self::WrongRouter { .. } => "WrongRouter",
             Self::Malformed { .. } => "RouteMalformed",
             Self::NotPrepared { .. } => "RouteNotPrepared",
             Self::Duplicate { .. } => "DuplicateBackend",

@@ -273,7 +273,7 @@ impl State {
         }
         let routes = new["spec"]["traffic"]["routes"].as_array().map_or(&[][..], Vec::as_slice);
         let may_write = |route: &Value| {
-            let plural = format!("{}s", route.text("kind").to_ascii_lowercase());
+            let plural = plural_of(route);
             !self.is_denied(ask.user, "update", &plural)
                 && (route.text("ownership") != "Operator" || !self.is_denied(ask.user, "create", &plural))
         };
@@ -334,5 +334,16 @@ fn verb_of(action: &str) -> &'static str {
         "SetStep" => "set-step",
         "AdoptSteps" => "adopt-steps",
         _ => "resume",
+    }
+}
+
+/// The resource that a route's kind is, as the policy spells it.
+fn plural_of(route: &Value) -> String {
+    let kind = route.text("kind").to_ascii_lowercase();
+    match (route["custom"]["plural"].as_str(), kind.strip_suffix('y')) {
+        (Some(plural), _) => plural.to_owned(),
+        (None, Some(stem)) => format!("{stem}ies"),
+        (None, None) if kind.ends_with('s') => format!("{kind}es"),
+        (None, None) => format!("{kind}s"),
     }
 }

@@ -1,10 +1,11 @@
 //! Rules beside the managed ones, in a route that is ours to write: requests that match go to the canary wholly, and copies
 //! of stable's requests go there too.
-use super::{Managed, describe, list, managed};
+use super::SHAPE;
 use crate::{
     traffic::{
         Unsteerable,
         split::{Apart, Comparison, Cookie, Mirror, NamedValue, PathComparison, RequestMatch},
+        weighted::{Managed, describe, list},
     },
     vocab::Pair,
 };
@@ -30,7 +31,7 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
     {
         return Err(impossible("a GRPCRoute can tell requests apart by headers and cookies only"));
     }
-    let places = managed(&route, pair)?;
+    let places = SHAPE.managed(&route, pair)?;
     let mut rules = list(&route["spec"]["rules"]).to_vec();
     let mut taken = Vec::new();
     for place in &places {

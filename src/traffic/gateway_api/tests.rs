@@ -1,5 +1,9 @@
 //! Recorded routes, every refusal, and properties over random routes and over any JSON at all.
-use super::{super::Acceptance, *};
+use super::{
+    super::{Acceptance, Apart, RouteSeen, Router as _, Unsteerable, Weights},
+    *,
+};
+use crate::vocab::Weight;
 use proptest::{prelude::*, sample::select};
 use serde_json::{Map, json};
 
@@ -19,11 +23,11 @@ fn percent(percent: u8) -> Weight {
 }
 
 fn steer(route: &Value, weight: u8) -> Result<Option<Value>, Unsteerable> {
-    GatewayApi.steer(route, &pair(), percent(weight))
+    ROUTER.steer(route, &pair(), percent(weight))
 }
 
 fn weights(route: &Value) -> Weights {
-    GatewayApi.read(route, &pair()).unwrap().weight
+    ROUTER.read(route, &pair()).unwrap().weight
 }
 
 /// A route with these rules and nothing else.
@@ -76,7 +80,7 @@ fn nothing_is_written_when_nothing_differs() {
 fn every_managed_rule_is_read_and_the_share_is_the_canarys_of_the_two() {
     let mut route = recorded(HTTP);
     assert_eq!(
-        GatewayApi.read(&route, &pair()),
+        ROUTER.read(&route, &pair()),
         Ok(RouteSeen { weight: Weights::At(Weight::ZERO), apart: Apart::default(), accepted: Acceptance::Yes })
     );
     route["spec"]["rules"][2]["backendRefs"][2]["weight"] = json!(100);
@@ -254,7 +258,7 @@ fn a_weight_that_is_none_is_refused() {
 fn what_is_no_route_is_refused_with_words() {
     for value in [json!(null), json!([]), json!("route"), json!({}), json!({"spec": []})] {
         assert_eq!(steer(&value, 5).unwrap_err().category(), "RouteMalformed");
-        assert_eq!(GatewayApi.read(&value, &pair()).unwrap_err().category(), "RouteMalformed");
+        assert_eq!(ROUTER.read(&value, &pair()).unwrap_err().category(), "RouteMalformed");
     }
 }
 
@@ -433,15 +437,15 @@ proptest! {
     #[test]
     fn other_backends_keep_their_part_of_the_rule(route in prepared_route(), weight in 0_u8..=100) {
         let steered = steer(&route, weight).unwrap().unwrap_or_else(|| route.clone());
-        for (before, after) in managed(&route, &pair()).unwrap().iter().zip(managed(&steered, &pair()).unwrap()) {
-            let sum = |rule: &Managed| rule.stable.weight + rule.canary.weight;
+        for (before, after) in SHAPE.managed(&route, &pair()).unwrap().iter().zip(SHAPE.managed(&steered, &pair()).unwrap()) {
+            let sum = |rule: &crate::traffic::weighted::Managed| rule.stable.weight + rule.canary.weight;
             prop_assert_eq!(sum(&after), if after.alone { 100 } else { sum(before) });
         }
     }
 
     #[test]
     fn no_json_panics(value in prop_oneof![any_json(), damaged_route()], weight in 0_u8..=100) {
-        let _ = GatewayApi.read(&value, &pair());
+        let _ = ROUTER.read(&value, &pair());
         if let Ok(Some(steered)) = steer(&value, weight) {
             prop_assert_eq!(steer(&steered, weight), Ok(None));
         }

@@ -1,0 +1,208 @@
+//! What holds for every router, tried on objects as they are written and stored in clusters.
+//!
+//! They lie in `recorded/` beside each router, with content that is none of ours; every kind has at least one that is steered.
+use super::{Apart, Mirror, NamedValue, ROUTERS, RequestMatch, Resource, Router, Unsteerable, Weights};
+use crate::vocab::{Pair, Weight};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, fs, path::Path};
+
+fn pair() -> Pair {
+    Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 }
+}
+
+fn percent(percent: u8) -> Weight {
+    Weight::new(percent).unwrap()
+}
+
+/// Every recorded object of a router, with the file's name.
+fn recorded(router: &dyn Router) -> Vec<(String, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/traffic").join(router.name().replace('-', "_"));
+    let files = fs::read_dir(folder.join("recorded")).unwrap_or_else(|_| panic!("{} has no recorded/", router.name()));
+    let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let read = |path: &Path| serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    files.iter().map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), read(path))).collect()
+}
+
+/// Those of them that carry weights.
+fn steered(router: &dyn Router) -> Vec<(String, Value)> {
+    recorded(router).into_iter().filter(|(_, object)| router.read(object, &pair()).is_ok()).collect()
+}
+
+/// The paths of all leaves in which two objects differ.
+fn differences(path: &str, one: &Value, other: &Value, found: &mut BTreeSet<String>) {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            for key in one.keys().chain(other.keys()).collect::<BTreeSet<_>>() {
+                let (one, other) = (one.get(key).unwrap_or(&Value::Null), other.get(key).unwrap_or(&Value::Null));
+                let key = key.replace('~', "~0").replace('/', "~1");
+                differences(&format!("{path}/{key}"), one, other, found);
+            }
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
+            for (at, (one, other)) in one.iter().zip(other).enumerate() {
+                differences(&format!("{path}/{at}"), one, other, found);
+            }
+        }
+        (one, other) if one == other => {}
+        _ => drop(found.insert(path.to_owned())),
+    }
+}
+
+/// Whether a changed leaf is a weight beside the name of one of our Services, or an annotation.
+fn is_ours(path: &str, before: &Value) -> bool {
+    if path.starts_with("/metadata/annotations/") {
+        return true;
+    }
+    let (backend, leaf) = path.rsplit_once('/').unwrap();
+    let text = before.pointer(backend).unwrap().to_string();
+    leaf == "weight" && [pair().stable, pair().canary].iter().any(|name| text.contains(name.as_str()))
+}
+
+#[test]
+fn every_kind_has_been_recorded() {
+    for router in ROUTERS {
+        let seen = steered(*router);
+        for Resource { kind, .. } in router.resources() {
+            assert!(seen.iter().any(|(_, object)| object["kind"] == *kind), "no {kind} for {}", router.name());
+        }
+    }
+}
+
+#[test]
+fn every_share_is_written_read_and_written_once() {
+    for router in ROUTERS {
+        for (file, before) in steered(*router) {
+            for weight in [0, 1, 5, 20, 50, 99, 100].map(percent) {
+                let what = format!("{} {file} at {weight}", router.name());
+                let after = match router.steer(&before, &pair(), weight) {
+                    Ok(after) => after.unwrap_or_else(|| before.clone()),
+                    // Beside others a share may be no whole number, which is said with the cure.
+                    Err(Unsteerable::Indivisible { .. }) => continue,
+                    Err(why) => panic!("{what}: {why}"),
+                };
+                assert_eq!(router.read(&after, &pair()).unwrap().weight, Weights::At(weight), "{what}");
+                assert_eq!(router.steer(&after, &pair(), weight), Ok(None), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_our_weights_change_and_the_way_back_leads_to_the_same_bytes() {
+    for router in ROUTERS {
+        for (file, before) in steered(*router) {
+            let what = format!("{} {file}", router.name());
+            let Ok(Some(after)) = router.steer(&before, &pair(), percent(50)) else { continue };
+            let mut changed = BTreeSet::new();
+            differences("", &before, &after, &mut changed);
+            assert!(!changed.is_empty(), "{what}");
+            for path in &changed {
+                assert!(is_ours(path, &before), "{what}: {path}");
+            }
+            let Weights::At(weight) = router.read(&before, &pair()).unwrap().weight else { continue };
+            let back = router.steer(&after, &pair(), weight).unwrap().unwrap();
+            let mut left = BTreeSet::new();
+            differences("", &before, &back, &mut left);
+            // A weight that was not written stands there now, and weights of another sum are percents now.
+            assert!(left.is_subset(&changed), "{what}: {left:?}");
+            assert_eq!(router.steer(&back, &pair(), weight), Ok(None), "{what}");
+            assert_eq!(router.steer(&back, &pair(), percent(50)).unwrap().unwrap(), after, "{what}");
+        }
+    }
+}
+
+#[test]
+fn other_rollouts_services_in_the_same_route_stay() {
+    let theirs = Pair { stable: "theirs-stable".into(), canary: "theirs-canary".into(), port: 8080 };
+    for router in ROUTERS {
+        for (file, before) in steered(*router) {
+            let said = router.steer(&before, &theirs, percent(50));
+            assert!(said.is_err(), "{} {file}", router.name());
+        }
+    }
+}
+
+#[test]
+fn what_is_missing_is_told_with_the_lines_to_write() {
+    for router in ROUTERS {
+        for (file, before) in steered(*router) {
+            let text = before.to_string().replace("checkout-stable", "checkout").replace("checkout-canary", "else");
+            let bare: Value = serde_json::from_str(&text).unwrap();
+            let what = format!("{} {file}", router.name());
+            let said = router.steer(&bare, &pair(), percent(5)).unwrap_err().to_string();
+            assert!(said.contains("checkout-stable") && said.contains("checkout-canary"), "{what}: {said}");
+        }
+    }
+}
+
+#[test]
+fn what_a_router_cannot_do_it_refuses() {
+    let matched = || vec![RequestMatch { headers: vec![NamedValue::exact("x-beta", "1")], ..RequestMatch::default() }];
+    for router in ROUTERS {
+        for (file, before) in steered(*router) {
+            let what = format!("{} {file}", router.name());
+            let with = |apart: &Apart| router.apart(before.clone(), &pair(), apart);
+            assert_eq!(with(&Apart::default()).unwrap(), before, "{what}");
+            for (capability, apart) in [
+                (super::Capability::Match, Apart { matches: matched(), mirror: None }),
+                (super::Capability::Mirror, Apart { matches: Vec::new(), mirror: Some(Mirror { percent: 10 }) }),
+            ] {
+                let done = with(&apart);
+                if router.can(capability) {
+                    // An object may be one that has no place for it, which is said.
+                    assert!(
+                        done.as_ref().map_or(true, |done| *done != before),
+                        "{what}: {capability:?} changes nothing"
+                    );
+                } else {
+                    assert!(done.is_err(), "{what}: {capability:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Whatever stands in an object, nothing panics; what is steered is read again.
+fn try_all(router: &dyn Router, object: &Value) {
+    let _ = (router.accepted(object), router.services(object), router.port(object), router.read(object, &pair()));
+    let _ = router.apart(object.clone(), &pair(), &Apart { matches: Vec::new(), mirror: Some(Mirror { percent: 1 }) });
+    if let Ok(Some(after)) = router.steer(object, &pair(), percent(20)) {
+        assert_eq!(router.read(&after, &pair()).unwrap().weight, Weights::At(percent(20)));
+        assert_eq!(router.steer(&after, &pair(), percent(20)), Ok(None));
+    }
+}
+
+/// All paths of an object.
+fn paths(path: &str, value: &Value, found: &mut Vec<String>) {
+    found.push(path.to_owned());
+    match value {
+        Value::Object(members) => members.iter().for_each(|(key, value)| {
+            paths(&format!("{path}/{}", key.replace('~', "~0").replace('/', "~1")), value, found);
+        }),
+        Value::Array(entries) => {
+            entries.iter().enumerate().for_each(|(at, value)| paths(&format!("{path}/{at}"), value, found));
+        }
+        _ => {}
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_somebody_writes_panics(router in 0..ROUTERS.len(), file in any::<prop::sample::Index>(),
+        places in prop::collection::vec((any::<prop::sample::Index>(), 0..8_usize), 1..4)) {
+        let router = ROUTERS[router];
+        let all = recorded(router);
+        let mut object = file.get(&all).1.clone();
+        for (place, leaf) in places {
+            let mut found = Vec::new();
+            paths("", &object, &mut found);
+            let value = [
+                json!(null), json!("text"), json!([1]), json!({"a": []}), json!(-1), json!(1e9), json!(u64::MAX), json!(""),
+            ][leaf].clone();
+            *object.pointer_mut(place.get(found.as_slice()).as_str()).unwrap() = value;
+        }
+        try_all(router, &object);
+    }
+}
