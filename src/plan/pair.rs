@@ -312,7 +312,10 @@ impl<'a> Turn<'a> {
                     let (routes, split) = (vec![reference.clone()], Split::NONE);
                     return Err(Stop::Do(Effect::SetWeights { split, pair, routes }));
                 }
-                Found::Object { seen: Err(why @ Unsteerable::NotPrepared { .. }), .. } => {
+                Found::Object {
+                    seen: Err(why @ (Unsteerable::NotPrepared { .. } | Unsteerable::Unready { .. })),
+                    ..
+                } => {
                     return say(Reason::RouteNotPrepared, why.to_string());
                 }
                 Found::Object { seen: Err(why), .. } => {

@@ -1,11 +1,18 @@
 //! Traffic routers: how a weight becomes an edit of a gateway's or a mesh's own objects.
 //! A router takes objects and answers with objects; it has no client and knows no clock.
 //! A new router is a new file here, its `mod` line and its line in [`ROUTERS`].
+mod alb;
 #[cfg(test)]
 mod conformance;
 mod gateway_api;
+mod gathered;
+mod in_text;
+mod ingress;
+mod nginx;
 mod reference;
+mod skipper;
 mod split;
+mod traefik;
 mod unsteerable;
 mod weighted;
 mod whole;
@@ -22,7 +29,16 @@ pub use unsteerable::Unsteerable;
 pub use whole::{MANAGED_BY, SPLIT, TEMPLATE_FINGERPRINT, read_whole, renew};
 
 /// Every router of this build, one line each.
-pub static ROUTERS: &[&dyn Router] = &[&gateway_api::ROUTER];
+pub static ROUTERS: &[&dyn Router] = &[
+    &gateway_api::ROUTER,
+    &traefik::ROUTE,
+    &traefik::TCP,
+    &traefik::SERVICE,
+    &nginx::Nginx,
+    &alb::ROUTER,
+    &skipper::WEIGHTS,
+    &skipper::GROUPS,
+];
 
 /// Every kind of object that some router steers, each once, for RBAC, schemas and documentation.
 pub fn resources() -> impl Iterator<Item = &'static Resource> {

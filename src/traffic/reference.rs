@@ -3,7 +3,8 @@ use super::{ROUTERS, Resource, Router, Unsteerable, resources, routers_for};
 use crate::duration::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// A route that carries the rollout's weights, in the rollout's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -11,6 +12,9 @@ use serde_json::{Map, Value};
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "(has(self.ownership) && self.ownership == 'Operator') == has(self.template)",
     "message": "ownership: Operator needs a template, and only that has one",
+}, {
+    "rule": "self.kind != 'Ingress' || has(self.router)",
+    "message": "an Ingress is steered in several ways: say which in router",
 }]))]
 pub struct RouteRef {
     /// Group and version of the route.
@@ -87,6 +91,10 @@ pub struct RouteTemplate {
     /// The route's whole spec, as its own kind defines it.
     #[schemars(schema_with = "any_object")]
     pub spec: Map<String, Value>,
+    /// Its annotations. Others in the route that have the same prefix, up to the slash, as one of these are removed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "texts")]
+    pub annotations: BTreeMap<String, String>,
 }
 
 fn known_kinds() -> String {
@@ -112,6 +120,11 @@ fn one_of(mut names: Vec<String>) -> Schema {
     json_schema!({"type": "string", "enum": names})
 }
 
+fn texts(_: &mut SchemaGenerator) -> Schema {
+    let text = json!({"type": "string", "maxLength": 4096});
+    json_schema!({"type": "object", "maxProperties": 32, "additionalProperties": text})
+}
+
 fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
@@ -119,7 +132,6 @@ fn any_object(_: &mut SchemaGenerator) -> Schema {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn entry(more: &Value) -> RouteRef {
         let mut written =
@@ -157,13 +169,30 @@ mod tests {
     fn the_schema_offers_only_what_is_steered() {
         let schema = schemars::schema_for!(RouteRef).to_value();
         let properties = &schema["properties"];
-        assert_eq!(properties["apiVersion"]["enum"], json!(["gateway.networking.k8s.io/v1"]));
-        assert_eq!(properties["kind"]["enum"], json!(["GRPCRoute", "HTTPRoute"]));
+        let offers = |field: &str, name: &str| properties[field]["enum"].as_array().unwrap().contains(&json!(name));
+        assert!(offers("apiVersion", "gateway.networking.k8s.io/v1") && !offers("apiVersion", "v1"));
+        assert!(offers("kind", "GRPCRoute") && offers("kind", "HTTPRoute") && !offers("kind", "TCPRoute"));
         assert!(schema["x-kubernetes-validations"][0]["rule"].is_string());
         assert_eq!(
             schema["$defs"]["RouteTemplate"]["properties"]["spec"]["x-kubernetes-preserve-unknown-fields"],
             true
         );
+    }
+
+    #[test]
+    fn who_steers_an_ingress_is_said() {
+        let of = |router: Value| {
+            let entry = entry(&json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "router": router}));
+            entry.router().map(Router::name).map_err(|why| (why.category(), why.to_string()))
+        };
+        assert_eq!(of(json!("nginx")), Ok("nginx"));
+        let (category, words) = of(json!(null)).unwrap_err();
+        assert_eq!(category, "WhichRouter");
+        assert!(words.contains("nginx") && words.ends_with("say which in router"), "{words}");
+        let (category, words) = of(json!("traefik")).unwrap_err();
+        assert_eq!(category, "WrongRouter");
+        assert!(words.contains("router traefik does not steer"), "{words}");
+        assert_eq!(entry(&json!({"router": "nginx"})).router().err().unwrap().category(), "WrongRouter");
     }
 
     #[test]

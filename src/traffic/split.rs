@@ -146,6 +146,13 @@ impl NamedValue {
     }
 }
 
+impl Cookie {
+    /// It among others, as an expression on the one header that carries them all (RFC 6265, 4.2.1).
+    pub(super) fn expression(&self) -> String {
+        format!("^(.*; ?)?{}={}(;.*)?$", self.name, self.value.replace('.', "\\."))
+    }
+}
+
 impl Apart {
     /// Whether there is nothing beside the weight.
     pub fn is_empty(&self) -> bool {

@@ -54,6 +54,16 @@ pub enum Unsteerable {
         /// The YAML to write, in one line.
         lines: String,
     },
+    /// The object is not yet one that can carry a rollout.
+    #[error("{route}: {why}; {lines}")]
+    Unready {
+        /// The route.
+        route: String,
+        /// What is missing.
+        why: String,
+        /// What to write, with the very lines.
+        lines: String,
+    },
     /// A rule names a Service more than once.
     #[error("{route}: {rule} names Service {service} more than once; leave one of them")]
     Duplicate {
@@ -153,8 +163,8 @@ pub enum Unsteerable {
         /// The most that one backend may have.
         max: u64,
     },
-    /// A step asks for matches that the route cannot have.
-    #[error("{route}: the step's match cannot be written: {why}")]
+    /// A step asks for a match or a mirror that the route cannot have.
+    #[error("{route}: the step's match or mirror cannot be written: {why}")]
     CannotMatch {
         /// The route.
         route: String,
@@ -177,7 +187,7 @@ impl Unsteerable {
             Self::WhichRouter { .. } => "WhichRouter",
             Self::WrongRouter { .. } => "WrongRouter",
             Self::Malformed { .. } => "RouteMalformed",
-            Self::NotPrepared { .. } => "RouteNotPrepared",
+            Self::NotPrepared { .. } | Self::Unready { .. } => "RouteNotPrepared",
             Self::Duplicate { .. } => "DuplicateBackend",
             Self::WrongPort { .. } => "WrongPort",
             Self::CanaryElsewhere { .. } => "CanaryElsewhere",

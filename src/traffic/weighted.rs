@@ -143,15 +143,7 @@ impl Shape {
 
     /// The route with the canary's share written into every managed rule; nothing when exactly these weights stand there.
     pub fn steer(&self, route: &Value, pair: &Pair, canary: Weight) -> Result<Option<Value>, Unsteerable> {
-        let mut edits = Vec::new();
-        for rule in self.managed(route, pair)? {
-            let wanted = self.split(&rule, route, pair, canary)?;
-            for (backend, weight) in [(&rule.stable, wanted.0), (&rule.canary, wanted.1)] {
-                if backend.weight != weight {
-                    edits.push((format!("{}/{}/{}", rule.path, self.backends, backend.position), weight));
-                }
-            }
-        }
+        let edits = self.edits(route, pair, canary)?;
         if edits.is_empty() {
             return Ok(None);
         }
@@ -162,6 +154,20 @@ impl Shape {
             }
         }
         Ok(Some(steered))
+    }
+
+    /// The paths of the backends that have another weight than they should, each with the one that it should have.
+    pub fn edits(&self, route: &Value, pair: &Pair, canary: Weight) -> Result<Vec<(String, u64)>, Unsteerable> {
+        let mut edits = Vec::new();
+        for rule in self.managed(route, pair)? {
+            let wanted = self.split(&rule, route, pair, canary)?;
+            for (backend, weight) in [(&rule.stable, wanted.0), (&rule.canary, wanted.1)] {
+                if backend.weight != weight {
+                    edits.push((format!("{}/{}/{}", rule.path, self.backends, backend.position), weight));
+                }
+            }
+        }
+        Ok(edits)
     }
 
     /// The Services of the route's own namespace that its rules name.

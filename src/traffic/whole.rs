@@ -16,6 +16,9 @@ pub const TEMPLATE_FINGERPRINT: &str = "bellwether.dev/template";
 /// What stands in the rules follows from the template and from this; a route whose rules say something else was edited.
 pub const SPLIT: &str = "bellwether.dev/split";
 
+/// What our own annotations begin with.
+const OWN_PREFIX: &str = "bellwether.dev";
+
 /// What stands in a route that is ours to write, and whether it is anything else than its template and it itself say.
 pub fn read_whole(
     router: &dyn Router,
@@ -52,16 +55,19 @@ fn said(route: &Value) -> Option<Split> {
 ///
 /// What the API server and other writers added to the stored metadata stays, and so does its `resourceVersion`.
 /// Fields of the spec that only the stored route has count as defaults; they go when the spec is written.
+/// Annotations are somebody else's unless they have the prefix of one that is wanted: of those all are ours to write.
 ///
 /// Caveat: a field of the template that the route's schema does not know is pruned and would be missed on every
 /// look. Send the object with `fieldValidation=Strict`, so that the API server refuses it by name.
 pub fn renew(stored: &Value, wanted: &Value) -> Option<Value> {
     let unchanged =
         ["labels", "annotations"].iter().all(|part| covers(&stored["metadata"][part], &wanted["metadata"][part]))
-            && covers(&stored["spec"], &wanted["spec"]);
+            && covers(&stored["spec"], &wanted["spec"])
+            && unwanted(stored, wanted).is_empty();
     if unchanged {
         return None;
     }
+    let gone = unwanted(stored, wanted);
     let (Some(stored), Some(wanted_metadata)) = (stored.as_object(), wanted["metadata"].as_object()) else {
         return Some(wanted.clone());
     };
@@ -71,12 +77,30 @@ pub fn renew(stored: &Value, wanted: &Value) -> Option<Value> {
         let of =
             |metadata: &Map<String, Value>| metadata.get(part).and_then(Value::as_object).cloned().unwrap_or_default();
         let mut entries = of(&metadata);
+        if part == "annotations" {
+            entries.retain(|name, _| !gone.contains(name));
+        }
         entries.extend(of(wanted_metadata));
         metadata.insert(part.into(), Value::Object(entries));
     }
     renewed.insert("metadata".into(), Value::Object(metadata));
     renewed.insert("spec".into(), wanted["spec"].clone());
     Some(Value::Object(renewed))
+}
+
+/// The annotations of the stored route that would steer it beside those that are wanted.
+fn unwanted(stored: &Value, wanted: &Value) -> Vec<String> {
+    let names = |object: &Value| -> Vec<String> {
+        object["metadata"]["annotations"].as_object().into_iter().flat_map(Map::keys).cloned().collect()
+    };
+    let wanted = names(wanted);
+    // Claims are written beside the route.
+    let prefixes: Vec<_> = wanted.iter().filter_map(|name| name.split_once('/')).map(|(prefix, _)| prefix).collect();
+    let ours = |name: &String| {
+        let prefix = name.split_once('/').map(|(prefix, _)| prefix).filter(|prefix| *prefix != OWN_PREFIX);
+        prefix.is_some_and(|prefix| prefixes.contains(&prefix)) && !wanted.contains(name)
+    };
+    names(stored).into_iter().filter(ours).collect()
 }
 
 /// The template as an object, its weights still placeholders.
@@ -86,6 +110,10 @@ pub(super) fn from_template(entry: &RouteRef, namespace: &str, split: &Split) ->
     };
     let spec = Value::Object(template.spec.clone());
     let (label, value) = MANAGED_BY;
+    let mut annotations: Map<String, Value> =
+        template.annotations.iter().map(|(name, text)| (name.clone(), json!(text))).collect();
+    annotations.insert(TEMPLATE_FINGERPRINT.to_owned(), json!(fingerprint(&spec.to_string())));
+    annotations.insert(SPLIT.to_owned(), json!(json!({"weight": split.weight, "apart": split.apart}).to_string()));
     Ok(json!({
         "apiVersion": entry.api_version,
         "kind": entry.kind,
@@ -93,10 +121,7 @@ pub(super) fn from_template(entry: &RouteRef, namespace: &str, split: &Split) ->
             "name": entry.name,
             "namespace": namespace,
             "labels": {label: value},
-            "annotations": {
-                TEMPLATE_FINGERPRINT: fingerprint(&spec.to_string()),
-                SPLIT: json!({"weight": split.weight, "apart": split.apart}).to_string(),
-            },
+            "annotations": annotations,
         },
         "spec": spec,
     }))
@@ -224,6 +249,23 @@ mod tests {
             route["metadata"]["annotations"][SPLIT] = json!(text);
             assert!(read(&route).1, "{text}");
         }
+    }
+
+    #[test]
+    fn annotations_of_the_templates_prefixes_are_ours_to_write() {
+        let pair = Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 };
+        let mut entry = entry(SPEC);
+        entry.template.as_mut().unwrap().annotations.insert("proxy.example.com/timeout".to_owned(), "5s".to_owned());
+        let wanted = entry.router().unwrap().whole(&entry, "shop", &pair, &Split::NONE).unwrap();
+        assert_eq!(wanted["metadata"]["annotations"]["proxy.example.com/timeout"], "5s");
+        let mut edited = wanted.clone();
+        for name in ["proxy.example.com/mirror", "example.com/owner", "bellwether.dev/stable-service", "plain"] {
+            edited["metadata"]["annotations"][name] = json!("added");
+        }
+        let renewed = renew(&edited, &wanted).unwrap();
+        edited["metadata"]["annotations"].as_object_mut().unwrap().remove("proxy.example.com/mirror");
+        assert_eq!(renewed["metadata"], edited["metadata"]);
+        assert_eq!(renew(&renewed, &wanted), None);
     }
 
     #[test]

@@ -225,11 +225,15 @@ def every_secret_that_can_be_named_is_guarded(sets):
 def every_kind_of_route_is_covered(sets):
     objects = sets["all policies"]
     kinds = schema_of(objects, "Rollout")["traffic"]["properties"]["routes"]["items"]["properties"]["kind"]["enum"]
-    plurals = sorted(kind.lower() + "s" for kind in kinds)  # as the policy of rollout rights makes them
-    steered = [rule["resources"] for _, rule in rules(objects)
-               if "gateway.networking.k8s.io" in rule["apiGroups"] and "patch" in rule["verbs"]]
+    # as the policy of rollout rights makes them
+    plurals = {kind.lower() + ("es" if kind.endswith("s") else "s") for kind in kinds}
+    steered = {(group, resource) for _, rule in rules(objects) if "update" in rule["verbs"]
+               for group in rule["apiGroups"] for resource in rule["resources"] if resource in plurals}
+    assert {resource for _, resource in steered} == plurals, steered
     guarded = named(objects, "MutatingAdmissionPolicy", "bellwether-route-weights")["spec"]["matchConstraints"]["resourceRules"]
-    assert sorted(steered[0]) == sorted(guarded[0]["resources"]) == plurals
+    # Lists of rules with backendRefs are what that policy can read.
+    of_gateways = {(group, resource) for group, resource in steered if group == "gateway.networking.k8s.io"}
+    assert of_gateways == {(group, resource) for rule in guarded for group in rule["apiGroups"] for resource in rule["resources"]}
 
 
 def every_namespaced_object_says_its_namespace(sets):

@@ -83,6 +83,7 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
         "(has(self.ownership) && self.ownership == 'Operator') == has(self.template)" => {
             (new["ownership"] == "Operator") == has("template")
         }
+        "self.kind != 'Ingress' || has(self.router)" => new["kind"] != "Ingress" || has("router"),
         "self.metadata.name.size() <= 63" => new.name().len() <= 63,
         "self.stable != self.canary" => new["stable"] != new["canary"],
         "self.apiVersion == 'apps/v1' && self.kind == 'Deployment'" => {

@@ -146,10 +146,8 @@ fn named(wanted: &NamedValue) -> Value {
     json!({"type": how, "name": wanted.name, "value": wanted.value})
 }
 
-/// One cookie among others in the one header that carries them all (RFC 6265, 4.2.1).
 fn cookie(wanted: &Cookie) -> Value {
-    let value = wanted.value.replace('.', "\\.");
-    json!({"type": "RegularExpression", "name": "cookie", "value": format!("^(.*; ?)?{}={value}(;.*)?$", wanted.name)})
+    json!({"type": "RegularExpression", "name": "cookie", "value": wanted.expression()})
 }
 
 fn mirrored(rule: &mut Value, pair: &Pair, mirror: Mirror) {
