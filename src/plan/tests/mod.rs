@@ -403,3 +403,28 @@ fn a_route_that_somebody_else_keeps_writing_is_left_at_stable() {
     world.until(30, |world| world.status().phase == Phase::Blocked);
     assert_eq!(world.status().waiting_for[0].reason, Reason::RouteContested);
 }
+
+/// How long a raise takes to count, with the routes named, and the world in that moment.
+fn raised(routes: Value) -> (i64, World) {
+    let mut world = adopted(rollout(|value| value["spec"]["traffic"]["routes"] = routes));
+    world.push("v2");
+    world.until(200, |world| world.split.weight.percent() == 20);
+    let since = world.seen.now;
+    world.until(100, |world| world.status().step.is_some_and(|step| step.name == "some" && step.observed_seconds > 0));
+    (world.seen.now.duration_since(since).as_secs(), world)
+}
+
+#[test]
+fn a_raise_waits_for_the_slowest_of_several_routers_and_an_abort_for_none() {
+    let fast = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": "shop"});
+    let slow = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "shop", "router": "alb"});
+    let (with_one, _) = raised(json!([fast]));
+    let (with_both, mut world) = raised(json!([fast, slow]));
+    assert_eq!(with_both - with_one, 15 - 3);
+    world.seen.routes[1].found = Found::Unreadable("it takes its time".to_owned());
+    let since = world.seen.now;
+    world.command(Action::Abort, None);
+    world.until(3, |world| world.split.is_none());
+    assert!(world.seen.now.duration_since(since).as_secs() <= 1);
+    world.until(200, |world| world.status().phase == Phase::Aborted);
+}

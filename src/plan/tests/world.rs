@@ -102,27 +102,32 @@ impl World {
             available: 4,
             ..Deployment::default()
         };
-        let reference = rollout.spec.routes().first().cloned();
-        let routes = reference.map(|reference| Route {
-            reference,
-            refused: None,
-            found: Found::Object {
-                claim: Claim::Free,
-                names_pair: false,
-                seen: Ok(RouteSeen {
-                    weight: Weights::At(Weight::ZERO),
-                    apart: Apart::default(),
-                    accepted: Acceptance::Yes,
-                }),
-                drifted: false,
-                backends: vec!["shop".to_owned()],
-            },
-        });
+        let routes: Vec<_> = rollout
+            .spec
+            .routes()
+            .iter()
+            .cloned()
+            .map(|reference| Route {
+                reference,
+                refused: None,
+                found: Found::Object {
+                    claim: Claim::Free,
+                    names_pair: false,
+                    seen: Ok(RouteSeen {
+                        weight: Weights::At(Weight::ZERO),
+                        apart: Apart::default(),
+                        accepted: Acceptance::Yes,
+                    }),
+                    drifted: false,
+                    backends: vec!["shop".to_owned()],
+                },
+            })
+            .collect();
         let seen = Observed {
             epoch: 1,
             deployment: Some(deployment),
             replica_sets: vec![history, stable],
-            routes: routes.into_iter().collect(),
+            routes,
             belt: Belt::Armed,
             ..Observed::of(rollout, Timestamp::UNIX_EPOCH)
         };
@@ -223,8 +228,9 @@ impl World {
                 let claim = if *claimed { Claim::Ours } else { Claim::Free };
                 self.seen.deployment.as_mut().unwrap().claim = claim;
             }
-            Effect::ClaimRoute { claimed, .. } => {
-                let Found::Object { claim, names_pair, .. } = &mut self.seen.routes[0].found else {
+            Effect::ClaimRoute { route, claimed, .. } => {
+                let named = self.seen.routes.iter_mut().find(|known| known.reference == *route);
+                let Some(Route { found: Found::Object { claim, names_pair, .. }, .. }) = named else {
                     panic!("no route")
                 };
                 *claim = if *claimed { Claim::Ours } else { Claim::Free };
