@@ -215,6 +215,16 @@ What their fields mean, and their bounds, stands in the definitions beside this 
 |---|---|---|
 ";
 
+const PRESETS: &str = "
+## Presets
+
+Histograms may be classic or native ones. Proxies that do not tell the two Services apart in what they count have no preset,
+such as Envoy Gateway, which counts by rule of a route, and APISIX and Kong: take what the pods themselves count.
+
+| preset | counts | told apart by |
+|---|---|---|
+";
+
 #[test]
 fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
     let mut text = REFERENCE.to_owned();
@@ -238,7 +248,7 @@ fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
     for reason in api::Reason::ALL {
         row(&mut text, &[reason.as_str(), &format!("{:?}", reason.kind()), reason.meaning().trim()]);
     }
-    text.push_str("\n## Presets\n\n| preset | counts | told apart by |\n|---|---|---|\n");
+    text.push_str(PRESETS);
     for preset in metrics::presets::all() {
         let told_apart_by = match preset.place {
             metrics::presets::Place::Proxy { name, .. } => format!("backends, at {name}"),

@@ -10,7 +10,7 @@ use super::{
     Bursts, Counts, Interval, Margins, Scores, ln_mean,
     means::{Means, Way},
     odds::{Harm, Mixture, Rates, Safe},
-    percent,
+    percent, real,
     shares::Bets,
     thousands,
 };
@@ -267,6 +267,13 @@ impl Errors {
 /// Fails when the mean of the edges' evidence proves that the odds of being slower than some edge are more than the
 /// margin above stable's; a failure stays. Passes while every edge that certifies proves the contrary. There is no floor.
 pub fn latency(edges: &[Edge], margins: Margins, block: usize) -> Judgement {
+    latency_among(edges, edges.len(), margins, block)
+}
+
+/// Compares latency at edges that are some of `all`, of which others may come to be known later: those count as edges
+/// that proved nothing, which is less than each of them may prove, so the promise holds whichever they are.
+pub fn latency_among(edges: &[Edge], all: usize, margins: Margins, block: usize) -> Judgement {
+    let known = f64::ln(real(edges.len() as u64) / real(all.max(edges.len()).max(1) as u64));
     let mut tests: Vec<_> = edges
         .iter()
         .map(|edge| {
@@ -283,7 +290,7 @@ pub fn latency(edges: &[Edge], margins: Margins, block: usize) -> Judgement {
                 better.add(interval);
             }
         }
-        ln_m = ln_m.max(ln_mean(tests.iter().map(|(_, worse, ..)| worse.ln())));
+        ln_m = ln_m.max(known + ln_mean(tests.iter().map(|(_, worse, ..)| worse.ln())));
     }
     let certifying = || tests.iter().filter(|(edge, ..)| edge.certifies).map(|(_, _, better, _)| better.ln());
     let ln_pass = if certifying().next().is_some() { certifying().fold(f64::INFINITY, f64::min) } else { 0.0 };
@@ -524,6 +531,15 @@ mod tests {
         assert_eq!(judged.verdict, Verdict::Fail);
         assert!(judged.why.starts_with("120 of 228 requests slower than 250 ms fell on 10 %"), "{}", judged.why);
         assert_eq!(judged.canary, Counts::new(600, 120));
+    }
+
+    #[test]
+    fn edges_that_are_not_known_yet_count_as_if_they_proved_nothing() {
+        let edges = [edge(0.25, true, (50, 10, 450, 9), 12)];
+        let margins = Sensitivity::Normal.margins();
+        let (one, of_many) = (super::latency(&edges, margins, 1), latency_among(&edges, 32, margins, 1));
+        assert!((one.ln_m - of_many.ln_m - 32_f64.ln()).abs() < 1e-9);
+        assert_eq!(latency_among(&[], 32, margins, 1).verdict, Verdict::Unknown);
     }
 
     #[test]

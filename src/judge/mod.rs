@@ -186,6 +186,15 @@ pub(crate) fn thousands(number: u64) -> String {
     text
 }
 
+/// A length of time in the unit that people would use.
+pub(crate) fn length(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 120.0 => format!("{seconds:.0} s"),
+        seconds if seconds < 7_200.0 => format!("{:.0} min", seconds / 60.0),
+        seconds => format!("{:.0} h", seconds / 3_600.0),
+    }
+}
+
 /// The logarithm of the mean of what these are logarithms of; 0, no evidence, of none.
 pub(crate) fn ln_mean(ln: impl Iterator<Item = f64> + Clone) -> f64 {
     let greatest = ln.clone().fold(f64::NEG_INFINITY, f64::max);

@@ -21,8 +21,8 @@ pub struct Counting {
     pub in_a_row: u32,
     /// So many points that were neither are forgiven.
     pub open: u32,
-    /// So many points have to be judged before it is a Pass.
-    pub least: u32,
+    /// So many points are judged, no less for a Pass and no more at all; without it one is enough, and all are.
+    pub most: Option<u32>,
 }
 
 /// Bounds of a number. Without `max` and `min` everything is good.
@@ -54,13 +54,16 @@ pub struct Kept {
     pub failures: u32,
     /// Points that were neither.
     pub open: u32,
+    /// Whether no more points will be judged.
+    pub finished: bool,
 }
 
 /// Counts points, oldest first.
 pub fn judge(points: impl IntoIterator<Item = Point>, counting: &Counting) -> Kept {
-    let mut kept = Kept { verdict: Verdict::Unknown, judged: 0, failures: 0, open: 0 };
+    let mut kept = Kept { verdict: Verdict::Unknown, judged: 0, failures: 0, open: 0, finished: false };
     let (mut row, mut longest) = (0_u32, 0_u32);
-    for point in points {
+    let most = counting.most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    for point in points.into_iter().take(most) {
         kept.judged = kept.judged.saturating_add(1);
         match point {
             Point::Bad => {
@@ -75,11 +78,12 @@ pub fn judge(points: impl IntoIterator<Item = Point>, counting: &Counting) -> Ke
             }
         }
     }
+    kept.finished = counting.most.is_some_and(|most| kept.judged >= most);
     kept.verdict = if kept.judged == 0 {
         Verdict::Unknown
     } else if kept.failures > counting.failures || (counting.in_a_row > 0 && longest >= counting.in_a_row) {
         Verdict::Fail
-    } else if kept.judged < counting.least || kept.open > counting.open {
+    } else if kept.judged < counting.most.unwrap_or(1) || kept.open > counting.open {
         Verdict::Continue
     } else {
         Verdict::Pass
@@ -123,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_pass_takes_enough_points_and_few_open_ones() {
-        let counting = Counting { least: 3, open: 1, ..Counting::default() };
+        let counting = Counting { most: Some(3), open: 1, ..Counting::default() };
         assert_eq!(verdict(&[0.5, 0.5], counting), Continue);
         assert_eq!(verdict(&[0.5, 0.5, 0.5], counting), Pass);
         let open = |points: &[Point]| judge(points.iter().copied(), &counting).verdict;
@@ -133,11 +137,20 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_after_the_last_point_that_counts_changes_nothing() {
+        let counting = Counting { most: Some(2), ..Counting::default() };
+        assert_eq!(verdict(&[0.5, 0.5, 2.0, 2.0], counting), Pass);
+        assert_eq!(verdict(&[0.5, 2.0, 0.5], counting), Fail);
+        let finished = |points: usize| judge(std::iter::repeat_n(Point::Good, points), &counting).finished;
+        assert_eq!([1, 2, 3].map(finished), [false, true, true]);
+    }
+
+    #[test]
     fn what_is_no_number_is_neither_good_nor_bad() {
         assert_eq!(verdict(&[], forgiving(0)), Unknown);
         assert_eq!(verdict(&[f64::NAN, f64::INFINITY, f64::NEG_INFINITY], forgiving(0)), Unknown);
         let allowed = Allowed { max: Some(1.0), min: None };
         let kept = judge([f64::NAN, 0.5, 7.0].into_iter().filter_map(|it| allowed.point(it)), &forgiving(0));
-        assert_eq!(kept, Kept { verdict: Fail, judged: 2, failures: 1, open: 0 });
+        assert_eq!(kept, Kept { verdict: Fail, judged: 2, failures: 1, open: 0, finished: false });
     }
 }

@@ -1,14 +1,20 @@
 //! Answers of Prometheus' query API, and why one cannot be used.
-use super::{Outcome, Reply, Seen};
-use prometheus_http_query::response::Data;
-use serde::Deserialize;
-use std::collections::{BTreeMap, HashMap, btree_map::Entry};
+use super::{
+    Outcome, Reply, Seen,
+    native::{Bucket, Native},
+};
+use serde::{Deserialize, Deserializer, de};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+};
 
-/// A series: its labels, and its samples as milliseconds and value, oldest first.
+/// A series: its labels, and its samples as milliseconds and value, oldest first. A sample is a number or a histogram.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Series {
     pub labels: HashMap<String, String>,
     pub samples: Vec<(i64, f64)>,
+    pub histograms: Vec<(i64, Native)>,
 }
 
 /// Why an answer is none.
@@ -40,6 +46,79 @@ struct Envelope {
     /// Parts that are missing, and doubts about the result. Mere hints come as `infos`.
     #[serde(default)]
     warnings: Vec<String>,
+}
+
+/// The data of an answer.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data {
+    result_type: String,
+    result: Vec<Told>,
+}
+
+/// A series of a matrix as it is written.
+#[derive(Deserialize)]
+struct Told {
+    metric: HashMap<String, String>,
+    #[serde(default)]
+    values: Vec<(f64, Number)>,
+    #[serde(default)]
+    histograms: Vec<(f64, Histogram)>,
+}
+
+/// A number in quotes, for there may be infinite ones.
+struct Number(f64);
+
+/// A native histogram as it is written: of each bucket which edges are in it, the edges, and how many observations are.
+#[derive(Deserialize)]
+struct Histogram {
+    count: Number,
+    sum: Number,
+    #[serde(default)]
+    buckets: Vec<(u8, Number, Number, Number)>,
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Quoted;
+        impl de::Visitor<'_> for Quoted {
+            type Value = Number;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number in quotes")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Number, E> {
+                text.parse().map(Number).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Quoted)
+    }
+}
+
+impl Told {
+    fn read(self) -> Option<Series> {
+        let numbers = self.values.into_iter().map(|(at, Number(value))| Some((millis(at)?, value)));
+        let histograms = self.histograms.into_iter().map(|(at, histogram)| Some((millis(at)?, histogram.read())));
+        let mut samples = numbers.collect::<Option<Vec<_>>>()?;
+        let mut histograms = histograms.collect::<Option<Vec<_>>>()?;
+        samples.sort_by_key(|(at, _)| *at);
+        histograms.sort_by_key(|(at, _)| *at);
+        Some(Series { labels: self.metric, samples, histograms })
+    }
+}
+
+impl Histogram {
+    fn read(self) -> Native {
+        let bucket = |(_, lower, upper, count): (u8, Number, Number, Number)| Bucket {
+            lower: lower.0,
+            upper: upper.0,
+            count: count.0,
+        };
+        let mut buckets: Vec<_> = self.buckets.into_iter().map(bucket).collect();
+        buckets.sort_by(|one, other| one.upper.total_cmp(&other.upper));
+        Native { count: self.count.0, sum: self.sum.0, buckets }
+    }
 }
 
 /// The body of a refusal, of which only the words matter.
@@ -77,20 +156,9 @@ pub(super) fn series(reply: Option<&Reply>) -> Result<Vec<Series>, Trouble> {
         return unusable(format!("the provider warns of its answer: {}", short(warning)));
     }
     match answer.data {
-        Some(Data::Matrix(matrix)) => {
-            let all: Result<Vec<_>, Trouble> = matrix
-                .into_iter()
-                .map(|vector| {
-                    let (labels, samples) = vector.into_inner();
-                    let samples =
-                        samples.into_iter().map(|s| Some((millis(s.timestamp())?, s.value()))).collect::<Option<_>>();
-                    let mut samples: Vec<_> =
-                        samples.ok_or_else(|| Trouble::Unusable("a sample has no possible time".into()))?;
-                    samples.sort_by_key(|(at, _)| *at);
-                    Ok(Series { labels, samples })
-                })
-                .collect();
-            all.map(once)
+        Some(Data { result_type, result }) if result_type == "matrix" => {
+            let all: Option<Vec<_>> = result.into_iter().map(Told::read).collect();
+            all.map(once).ok_or_else(|| Trouble::Unusable("a sample has no possible time".into()))
         }
         _ => unusable("the answer is no matrix of series".into()),
     }
@@ -100,27 +168,29 @@ pub(super) fn series(reply: Option<&Reply>) -> Result<Vec<Series>, Trouble> {
 /// them: applications use it for themselves.
 const REPLICAS: [&str; 2] = ["prometheus_replica", "__replica__"];
 
-/// Each series once: of those that differ by the replica that scraped them alone, the one with the most samples. Added up,
-/// every request would have been two.
+/// Each series once: of those that have the same labels, or differ by the replica that scraped them alone, the one with the
+/// most samples. Added up, every request would have been two.
 fn once(all: Vec<Series>) -> Vec<Series> {
-    let named = all.iter().any(|series| REPLICAS.iter().any(|label| series.labels.contains_key(*label)));
-    if !named {
-        return all;
-    }
-    let mut known: BTreeMap<Vec<(String, String)>, Series> = BTreeMap::new();
+    let mut known: HashMap<Vec<(String, String)>, usize> = HashMap::with_capacity(all.len());
+    let mut kept: Vec<Series> = Vec::with_capacity(all.len());
     for mut series in all {
         series.labels.retain(|label, _| !REPLICAS.contains(&label.as_str()));
         let mut key: Vec<_> = series.labels.iter().map(|(label, value)| (label.clone(), value.clone())).collect();
         key.sort_unstable();
+        let length = |series: &Series| series.samples.len() + series.histograms.len();
         match known.entry(key) {
-            Entry::Vacant(entry) => drop(entry.insert(series)),
-            Entry::Occupied(mut entry) if entry.get().samples.len() < series.samples.len() => {
-                drop(entry.insert(series));
+            Entry::Vacant(entry) => {
+                entry.insert(kept.len());
+                kept.push(series);
             }
-            Entry::Occupied(_) => {}
+            Entry::Occupied(entry) => {
+                if let Some(other) = kept.get_mut(*entry.get()).filter(|other| length(other) < length(&series)) {
+                    *other = series;
+                }
+            }
         }
     }
-    known.into_values().collect()
+    kept
 }
 
 fn millis(seconds: f64) -> Option<i64> {
@@ -215,7 +285,9 @@ mod tests {
             "",
             "null",
             r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1e300,"1"]]}]}}"#,
-            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"histograms":[]}]}}"#,
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1,2]]}]}}"#,
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"histograms":[[1,{}]]}]}}"#,
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"histograms":[[1,{"count":"1","sum":"1","buckets":[["0","1","2"]]}]]}]}}"#,
         ] {
             assert!(!why(200, body).is_empty(), "{body}");
         }

@@ -4,50 +4,79 @@
 //! window and yields fractions. Whether a series was there with 0 before it was first seen, and whether one that came
 //! back began anew, is told by other series of the same target: its beats, one for each successful scrape.
 use super::answer::Series;
+use crate::judge::real;
 use std::collections::HashMap;
 
 /// A target of Prometheus: its labels `job` and `instance`.
 type Target = (String, String);
 
-/// When each target was scraped, in milliseconds, oldest first.
+/// When each target was scraped, in milliseconds, oldest first: by each answer that tells of it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Beats(HashMap<Target, Vec<i64>>);
+pub(super) struct Beats {
+    times: HashMap<Target, Vec<Vec<i64>>>,
+    /// Between two scrapes.
+    scrape: i64,
+}
 
 impl Beats {
-    /// The scrapes that these series tell of; `succeeded` says of a sample's value whether the scrape did.
-    pub fn of<'a>(series: impl IntoIterator<Item = &'a Series>, succeeded: impl Fn(f64) -> bool) -> Self {
-        let mut beats: HashMap<Target, Vec<i64>> = HashMap::new();
-        for Series { labels, samples } in series {
-            let times = samples.iter().filter(|(_, value)| succeeded(*value)).map(|(at, _)| *at);
-            beats.entry(target(labels)).or_default().extend(times);
+    /// The scrapes that the series of these answers tell of, one in `scrape`; `succeeded` says of a sample's value whether
+    /// it did.
+    pub fn of<'a>(
+        answers: impl IntoIterator<Item = &'a [Series]>,
+        scrape: i64,
+        succeeded: impl Fn(f64) -> bool,
+    ) -> Self {
+        let mut beats: HashMap<Target, Vec<Vec<i64>>> = HashMap::new();
+        for answer in answers {
+            let mut told: HashMap<Target, Vec<i64>> = HashMap::new();
+            for Series { labels, samples, histograms } in answer {
+                let times = samples.iter().filter(|(_, value)| succeeded(*value)).map(|(at, _)| *at);
+                let times = times.chain(histograms.iter().map(|(at, _)| *at));
+                told.entry(target(labels)).or_default().extend(times);
+            }
+            for (target, mut times) in told.into_iter().filter(|(_, times)| !times.is_empty()) {
+                times.sort_unstable();
+                times.dedup();
+                beats.entry(target).or_default().push(times);
+            }
         }
-        beats.retain(|_, times| !times.is_empty());
-        for times in beats.values_mut() {
-            times.sort_unstable();
-            times.dedup();
-        }
-        Self(beats)
+        Self { times: beats, scrape }
+    }
+
+    /// Nothing is known but how often it was looked.
+    pub fn unknown(scrape: i64) -> Self {
+        Self { times: HashMap::new(), scrape }
+    }
+
+    fn all(&self) -> impl Iterator<Item = i64> {
+        self.times.values().flatten().flatten().copied()
     }
 
     /// The last scrape of any target.
     pub fn newest(&self) -> Option<i64> {
-        self.0.values().filter_map(|times| times.last()).copied().max()
+        self.all().max()
     }
 
     /// The first scrape of any target.
     pub fn oldest(&self) -> Option<i64> {
-        self.0.values().filter_map(|times| times.first()).copied().min()
+        self.all().min()
     }
 
+    fn told(&self, target: &Target) -> impl Iterator<Item = &Vec<i64>> {
+        self.times.get(target).into_iter().flatten()
+    }
+
+    /// Whether the target was scraped before this scraped sample of one of its series, which then was not there yet. An
+    /// answer that does not have this very scrape is of another replica, whose past is another.
     fn before(&self, target: &Target, at: i64) -> bool {
-        self.0.get(target).and_then(|times| times.first()).is_some_and(|first| *first < at)
+        self.told(target).any(|times| times.binary_search(&at).is_ok_and(|index| index > 0))
     }
 
-    /// Whether the target was scraped between two scraped samples of one of its series, which then had been gone.
+    /// Whether the target was scraped between two scraped samples of one of its series, which then had been gone. Samples
+    /// that are not of these scrapes, but of another replica, tell nothing about the time between them.
     fn between(&self, target: &Target, from: i64, to: i64) -> bool {
-        self.0.get(target).is_some_and(|times| match (times.binary_search(&from), times.binary_search(&to)) {
+        self.told(target).any(|times| match (times.binary_search(&from), times.binary_search(&to)) {
             (Ok(from), Ok(to)) => to > from + 1,
-            // Samples that are not of these scrapes (of another replica, say) tell nothing about the time between them.
             _ => false,
         })
     }
@@ -73,36 +102,166 @@ impl<'a> Pods<'a> {
     }
 }
 
+/// How far a value is below the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fall {
+    /// Not at all.
+    No,
+    /// To no less than half.
+    Slight,
+    /// To less than half.
+    Deep,
+}
+
+impl Fall {
+    pub fn of(before: f64, value: f64) -> Self {
+        match (before, value) {
+            (before, value) if value >= before => Self::No,
+            (before, value) if 2.0 * value >= before => Self::Slight,
+            _ => Self::Deep,
+        }
+    }
+}
+
+/// From where the value of a sample counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// From the value before it.
+    Last,
+    /// From nothing: it began anew.
+    Zero,
+    /// From itself: what came before is not known.
+    Here,
+    /// It is older than the value before it, which stays.
+    Older,
+}
+
+/// Goes along a series and says of each sample from where it counts.
+///
+/// Of a pair of Prometheus servers behind one address each has scraped at times of its own, and one question may be
+/// answered by the first and the next by the second, or what both have by a store that mixes them. So a series was gone
+/// only if what is missing is more than its own rhythm leaves out, and of two samples that are closer to each other than
+/// scrapes are, one that is a little lower is the older one, however late it is stamped: its scrape took longer.
+pub(super) struct Walk<'a> {
+    beats: &'a Beats,
+    target: Target,
+    pod_is_new: bool,
+    /// The usual time from sample to sample, if there are enough to say.
+    usual: Option<i64>,
+    seen: Option<i64>,
+}
+
+impl<'a> Walk<'a> {
+    /// Along a series with samples at these times.
+    pub fn along(
+        labels: &HashMap<String, String>,
+        times: impl Iterator<Item = i64>,
+        beats: &'a Beats,
+        pods: &Pods<'_>,
+        start: i64,
+    ) -> Self {
+        let started = labels.get(pods.label).and_then(|pod| pods.started.get(pod.as_str()));
+        Self {
+            beats,
+            target: target(labels),
+            pod_is_new: started.is_some_and(|at| *at > start),
+            usual: usual(times),
+            seen: None,
+        }
+    }
+
+    /// From where the next sample counts.
+    pub fn next(&mut self, at: i64, fall: Fall) -> Origin {
+        let Some(seen) = self.seen.replace(at) else {
+            return if self.pod_is_new || self.beats.before(&self.target, at) { Origin::Zero } else { Origin::Here };
+        };
+        let apart = at - seen;
+        let is_gone =
+            self.usual.is_some_and(|usual| apart > usual + usual / 2) && self.beats.between(&self.target, seen, at);
+        match fall {
+            _ if is_gone => Origin::Zero,
+            Fall::No => Origin::Last,
+            Fall::Slight if is_step_back(apart, self.beats.scrape) => Origin::Older,
+            Fall::Slight | Fall::Deep => Origin::Zero,
+        }
+    }
+}
+
+/// Whether two samples are closer to each other than scrapes of one server are.
+pub(super) fn is_step_back(apart: i64, scrape: i64) -> bool {
+    4 * apart < 3 * scrape
+}
+
+/// The median of the times between samples, the lower one of two; nothing without two such times.
+fn usual(times: impl Iterator<Item = i64>) -> Option<i64> {
+    let mut apart: Vec<i64> = Vec::new();
+    let mut last = None;
+    for at in times {
+        apart.extend(last.map(|last| at - last));
+        last = Some(at);
+    }
+    let middle = apart.len().checked_sub(1)? / 2;
+    (middle > 0 || apart.len() > 1).then(|| *apart.select_nth_unstable(middle).1)
+}
+
 /// What a counter gained after `start`.
 ///
 /// Its value at the start is its last sample then or before. A series first seen later counts from 0 when its target
 /// had been scraped without it, or when its pod was started after the start; else its first sample is where it starts.
-/// A value that falls, and a series that was gone while its target was scraped, began again at 0.
+/// A value that falls, and a series that was gone while its target was scraped, began again at 0; see [`Walk`] for what is
+/// no fall.
 ///
 /// # Errors
 /// A sample that no counter can have.
 pub(super) fn increases(series: &Series, beats: &Beats, pods: &Pods<'_>, start: i64) -> Result<Vec<Increase>, String> {
-    let target = target(&series.labels);
-    let pod_is_new =
-        series.labels.get(pods.label).and_then(|pod| pods.started.get(pod.as_str())).is_some_and(|at| *at > start);
+    let whole = |value: f64| whole(value).ok_or_else(|| odd(value));
+    let gained = gains(series, beats, pods, start, |value| whole(value).map(real))?;
+    gained.into_iter().map(|(at, by)| Ok(Increase { at, by: whole(by)? })).collect()
+}
+
+/// What a counter of fractions, like one of seconds, gained after `start`: as [`increases`], but not rounded.
+///
+/// # Errors
+/// A sample that no counter can have.
+pub(super) fn fractions(
+    series: &Series,
+    beats: &Beats,
+    pods: &Pods<'_>,
+    start: i64,
+) -> Result<Vec<(i64, f64)>, String> {
+    let is_one = |value: f64| value.is_finite() && value >= 0.0;
+    gains(series, beats, pods, start, |value| is_one(value).then_some(value).ok_or_else(|| odd(value)))
+}
+
+fn gains(
+    series: &Series,
+    beats: &Beats,
+    pods: &Pods<'_>,
+    start: i64,
+    checked: impl Fn(f64) -> Result<f64, String>,
+) -> Result<Vec<(i64, f64)>, String> {
+    let times = series.samples.iter().map(|(at, _)| *at);
+    let mut walk = Walk::along(&series.labels, times, beats, pods, start);
     let mut gained = Vec::with_capacity(series.samples.len());
-    let mut last: Option<(i64, u64)> = None;
+    let mut last = 0.0;
     for &(at, value) in &series.samples {
-        let value = whole(value).ok_or_else(|| format!("a counter has the value {value}"))?;
-        if at > start {
-            let by = match last {
-                Some((seen, before)) if value >= before && !beats.between(&target, seen, at) => value - before,
-                Some(_) => value,
-                None if pod_is_new || beats.before(&target, at) => value,
-                None => 0,
-            };
-            if by > 0 {
-                gained.push(Increase { at, by });
-            }
+        let value = checked(value)?;
+        let by = match walk.next(at, Fall::of(last, value)) {
+            Origin::Last => value - last,
+            Origin::Zero => value,
+            Origin::Here => 0.0,
+            Origin::Older => continue,
+        };
+        if at > start && by > 0.0 {
+            gained.push((at, by));
         }
-        last = Some((at, value));
+        last = value;
     }
     Ok(gained)
+}
+
+fn odd(value: f64) -> String {
+    format!("a counter has the value {value}")
 }
 
 /// Intervals of one length that follow each other from the start; the last one has been over for long enough that
@@ -148,8 +307,8 @@ impl Grid {
     pub fn pairs(&self, canary: &Beats, stable: &Beats) -> Vec<bool> {
         let scraped = |beats: &Beats| {
             let mut marks = vec![false; self.closed];
-            for at in beats.0.values().flatten() {
-                if let Some(mark) = self.index(*at).and_then(|index| marks.get_mut(index)) {
+            for at in beats.all() {
+                if let Some(mark) = self.index(at).and_then(|index| marks.get_mut(index)) {
                     *mark = true;
                 }
             }
@@ -189,7 +348,7 @@ fn target(labels: &HashMap<String, String>) -> Target {
     (label("job"), label("instance"))
 }
 
-fn whole(value: f64) -> Option<u64> {
+pub(super) fn whole(value: f64) -> Option<u64> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 2^53")]
     (0.0..=9_007_199_254_740_992.0).contains(&value).then(|| value.round() as u64)
 }
@@ -201,12 +360,13 @@ mod tests {
 
     fn series(samples: &[(i64, f64)]) -> Series {
         let labels = [("job", "pods"), ("instance", "10.0.0.1:80"), ("pod", "app-1")];
-        Series { labels: labels.map(|(name, value)| (name.into(), value.into())).into(), samples: samples.to_vec() }
+        let labels = labels.map(|(name, value)| (name.into(), value.into())).into();
+        Series { labels, samples: samples.to_vec(), ..Series::default() }
     }
 
     fn beats(times: impl IntoIterator<Item = i64>) -> Beats {
         let samples: Vec<_> = times.into_iter().map(|at| (at, 1.0)).collect();
-        Beats::of([&series(&samples)], |up| up > 0.5)
+        Beats::of([&[series(&samples)][..]], 1_000, |up| up > 0.5)
     }
 
     fn nobody() -> Pods<'static> {
@@ -271,6 +431,30 @@ mod tests {
     fn beats_of_another_replica_prove_no_restart() {
         let seen = [(900, 10.0), (1_900, 12.0), (2_900, 20.0)];
         assert_eq!(gained(&seen, &beats([500, 1_400, 2_400]), None), [(1_900, 2), (2_900, 8)]);
+    }
+
+    #[test]
+    fn what_one_server_scraped_says_nothing_of_when_a_series_of_the_other_began() {
+        let answers = [900, 5_900].map(|first| series(&[(first, 1.0), (first + 4_000, 1.0)]));
+        let beats = Beats::of(answers.iter().map(std::slice::from_ref), 4_000, |_| true);
+        assert_eq!(gained(&[(5_900, 300.0), (9_900, 305.0)], &beats, None), [(9_900, 5)], "its own past begins there");
+        assert_eq!(gained(&[(4_900, 3.0)], &beats, None), [(4_900, 3)]);
+    }
+
+    #[test]
+    fn a_scrape_of_the_other_server_between_two_samples_is_no_gap() {
+        let answers = [vec![(900, 1.0), (1_900, 1.0), (2_900, 1.0)], vec![(1_400, 1.0), (2_400, 1.0)]];
+        let all = series(&answers.concat());
+        let beats = Beats::of([&[all][..]], 1_000, |_| true);
+        assert_eq!(gained(&[(900, 10.0), (1_900, 12.0), (2_900, 15.0)], &beats, None), [(1_900, 2), (2_900, 3)]);
+    }
+
+    #[test]
+    fn a_little_less_a_moment_later_is_older_and_no_restart() {
+        let seen = [(900, 1_000.0), (1_200, 990.0), (1_900, 1_010.0), (2_200, 1_004.0), (2_900, 3.0)];
+        assert_eq!(gained(&seen, &beats([]), None), [(1_900, 10), (2_900, 3)]);
+        let whole_scrape = [(900, 1_000.0), (1_900, 990.0)];
+        assert_eq!(gained(&whole_scrape, &beats([]), None), [(1_900, 990)], "no scrape takes that long");
     }
 
     #[test]

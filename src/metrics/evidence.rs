@@ -9,11 +9,12 @@ use super::{
     latency,
     presets::{Bad, Kind, Place, Preset},
     prometheus::Times,
+    ratio,
 };
 use crate::{
     duration,
     judge::{
-        Bursts, Counts, Interval, Judgement, Rules, Traffic, compare, percent, real, thousands,
+        Bursts, Counts, Interval, Judgement, Rules, Traffic, compare, length, percent, real, thousands,
         threshold::{self, Allowed, Kept},
     },
     vocab::{Arm, Verdict},
@@ -22,7 +23,10 @@ use promql_parser::{
     label::Matchers,
     parser::{MatrixSelector, VectorSelector},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// How far before the evidence the first samples are asked for at least, in milliseconds.
 const MARGIN_MS: i64 = 30_000;
@@ -91,7 +95,7 @@ pub(super) fn asks(preset: &Preset, metric: &Metric, prometheus: &Prometheus, su
     };
     let mut queries = vec![counters(Arm::Canary, since)];
     queries.extend(beats(Arm::Canary, since));
-    if metric.compares() {
+    if wants_stable(metric) {
         queries.push(counters(Arm::Stable, since + history));
         queries.extend(beats(Arm::Stable, since + history));
     }
@@ -103,6 +107,11 @@ pub(super) fn asks(preset: &Preset, metric: &Metric, prometheus: &Prometheus, su
         asks.push(prometheus.range(query, times.start - PAST_MS, times.start, block_ms(&times)));
     }
     asks
+}
+
+/// Whether stable's numbers are asked for: to compare with, or because a condition names them.
+fn wants_stable(metric: &Metric) -> bool {
+    metric.compares() || metric.names_stable()
 }
 
 /// Whether stable's past is still to be looked at.
@@ -143,16 +152,20 @@ impl Look<'_> {
         let mut answers = replies.iter();
         let mut next = || answer::series(answers.next());
         let is_up = |value: f64| !self.preset.is_of_pods() || value > 0.5;
-        let series = next()?;
+        let series = self.counted(next()?);
+        let scrape = self.times.scrape;
         let told = match self.preset.place {
-            Place::Pods | Place::Proxy { beat: Some(_), .. } => Some(Beats::of(&next()?, is_up)),
+            Place::Pods | Place::Proxy { beat: Some(_), .. } => Some(Beats::of([next()?.as_slice()], scrape, is_up)),
             Place::Proxy { beat: None, .. } => None,
         };
-        let theirs = if self.metric.compares() { Some(next()?) } else { None };
+        let theirs = if wants_stable(self.metric) { Some(self.counted(next()?)) } else { None };
         // What a proxy counts for one arm tells of scrapes that the other's series were in as well.
-        let beats = told.unwrap_or_else(|| Beats::of(series.iter().chain(theirs.iter().flatten()), is_up));
+        let beats = told
+            .unwrap_or_else(|| Beats::of([series.as_slice(), theirs.as_deref().unwrap_or_default()], scrape, is_up));
         let stable = match theirs {
-            Some(series) if self.preset.is_of_pods() => Some(Counted { series, beats: Beats::of(&next()?, is_up) }),
+            Some(series) if self.preset.is_of_pods() => {
+                Some(Counted { series, beats: Beats::of([next()?.as_slice()], scrape, is_up) })
+            }
             theirs => theirs.map(|series| Counted { series, beats: beats.clone() }),
         };
         let canary = Counted { series, beats };
@@ -182,29 +195,57 @@ impl Look<'_> {
             // A past that cannot be told is not known, which is no reason not to judge.
             Kind::Errors(bad) if wants_past(self.preset, self.metric, self.subject) => {
                 let series = answer::series(replies.last()).ok();
+                let series = series.map(|series| self.counted(series));
                 Some(series.and_then(|series| self.stables_past(bad, &series).ok()).unwrap_or_default())
             }
             _ => None,
         };
         let past = past.or(self.subject.past);
-        let bursts = self.subject.bursts.or(past.map(|past| past.bursts)).unwrap_or_default();
         let judged = match self.preset.kind {
-            Kind::Errors(bad) => self.errors(bad, &canary, stable.as_ref(), bursts),
+            Kind::Errors(bad) => self.errors(bad, &canary, stable.as_ref(), past),
             Kind::Latency(unit) => latency::judge(self, unit, &canary, stable.as_ref()),
+            Kind::Ratio(ratio) => {
+                return ratio::judge(self, &ratio, &canary, stable.as_ref()).map_err(Trouble::Unusable);
+            }
         };
         let seen = self.seen(judged.map_err(Trouble::Unusable)?, stable.as_ref());
         Ok(Seen { past, ..seen })
+    }
+
+    /// The series of an answer that count, each once: a histogram that is there in both forms counts in its classic one.
+    /// What is no histogram's by its name is none; where a plain counter is wanted, a native histogram becomes one.
+    fn counted(&self, mut all: Vec<Series>) -> Vec<Series> {
+        let is_named =
+            |series: &Series| series.labels.get("__name__").is_some_and(|name| self.preset.is_histogram(name));
+        all.retain(|series| !series.histograms.is_empty() || !is_named(series));
+        if all.iter().all(|series| series.histograms.is_empty()) {
+            return all;
+        }
+        let key = |series: &Series| {
+            let labels = series.labels.iter().filter(|(label, _)| !["__name__", "le"].contains(&label.as_str()));
+            labels.map(|(label, value)| (label.clone(), value.clone())).collect::<BTreeMap<_, _>>()
+        };
+        let (native, mut classic): (Vec<_>, Vec<_>) = all.into_iter().partition(|series| !series.histograms.is_empty());
+        let known: BTreeSet<_> = classic.iter().map(key).collect();
+        for series in native.into_iter().filter(|series| !known.contains(&key(series))) {
+            match self.preset.kind {
+                Kind::Latency(_) => classic.push(series),
+                Kind::Errors(_) | Kind::Ratio(_) => classic.extend(self.preset.counters_of(&series)),
+            }
+        }
+        classic
     }
 
     /// What stable did in the hour before this canary.
     fn stables_past(&self, bad: Bad, series: &[Series]) -> Result<Past, String> {
         let start = self.times.start - PAST_MS;
         let grid = self.past(PAST_MS);
+        let looked = Beats::unknown(block_ms(&self.times));
         let mut pods: BTreeMap<&str, [Vec<u64>; 2]> = BTreeMap::new();
         for series in series {
             let pod = series.labels.get(self.pods.label).map_or("", String::as_str);
             // What a series had when it was first seen belongs to no interval.
-            let gained = counters::increases(series, &Beats::default(), &Pods::unknown(self.pods.label), start)?;
+            let gained = counters::increases(series, &looked, &Pods::unknown(self.pods.label), start)?;
             let sums = grid.sums(&gained);
             let into = pods.entry(pod).or_insert_with(|| [vec![0; sums.len()], vec![0; sums.len()]]);
             let (counts, is_bad) = bad.sorts(&series.labels);
@@ -296,10 +337,19 @@ impl Look<'_> {
                 Some(format!("preset: {} has no label {labels} here; use a query with a limit", self.preset.series))
             }
             Kind::Latency(unit) => latency::complaint(self, unit, counted),
+            Kind::Ratio(_) => None,
         }
     }
 
-    fn errors(&self, bad: Bad, canary: &Counted, stable: Option<&Counted>, bursts: Bursts) -> Result<Judged, String> {
+    fn errors(
+        &self,
+        bad: Bad,
+        canary: &Counted,
+        stable: Option<&Counted>,
+        past: Option<Past>,
+    ) -> Result<Judged, String> {
+        let bursts = self.subject.bursts.or(past.map(|past| past.bursts)).unwrap_or_default();
+        let traffic = past.and_then(|past| past.traffic);
         let gains = |arm: &Counted| {
             let (mut all, mut wrong) = (Vec::new(), Vec::new());
             for series in &arm.series {
@@ -324,7 +374,9 @@ impl Look<'_> {
                 let sums = |gained: &[Increase]| counters::merge(&grid.sums(gained), &pairs);
                 let intervals = intervals([sums(&requests), sums(&wrong), sums(&stable_all), sums(&stable_bad)]);
                 let rules = Rules { margins: self.subject.margins, bursts, block: self.block() };
-                Some(compare::errors(&intervals, &rules))
+                let mut judged = compare::errors(&intervals, &rules);
+                judged.why.extend(self.expected(&judged, &rules, traffic));
+                Some(judged)
             }
         };
         let windows = self.windows();
@@ -347,6 +399,19 @@ impl Look<'_> {
         })
     }
 
+    /// When a proof is to be expected, of what has proven nothing yet.
+    fn expected(&self, judged: &Judgement, rules: &Rules, traffic: Option<Traffic>) -> Option<String> {
+        let traffic = traffic.filter(|_| judged.verdict == Verdict::Continue)?;
+        let both = judged.canary.n.saturating_add(judged.stable.n);
+        let share = Counts::new(both, judged.canary.n).share()?;
+        let whole = traffic.seconds_to_pass(share, rules.margins, rules.bursts);
+        let over = duration::Duration::millis(u64::try_from(self.times.settled - self.times.start).unwrap_or(0));
+        (whole < 1e6).then(|| {
+            let over = length(over.as_secs_f64());
+            format!("; one as good as stable passes after about {} at this share, and {over} are over", length(whole))
+        })
+    }
+
     /// The intervals of the comparison.
     pub fn grid(&self) -> Grid {
         Grid::new(self.times.start, step_ms(&self.times), self.times.settled)
@@ -357,7 +422,7 @@ impl Look<'_> {
         Grid::new(self.times.start, self.window_ms(), self.times.settled)
     }
 
-    fn window_ms(&self) -> i64 {
+    pub fn window_ms(&self) -> i64 {
         let interval = i64::try_from(self.metric.interval.as_millis()).unwrap_or(i64::MAX);
         interval.max(2 * self.times.scrape)
     }
@@ -382,10 +447,15 @@ impl Look<'_> {
         (kept, why)
     }
 
+    /// What was counted after this moment, in milliseconds, was counted of late.
+    pub fn late(&self) -> i64 {
+        let interval = i64::try_from(self.metric.interval.as_millis()).unwrap_or(i64::MAX);
+        self.times.now.saturating_sub(interval.max(RECENT_MS))
+    }
+
     fn seen(&self, judged: Judged, stable: Option<&Counted>) -> Seen {
         let Judged { compared, limited, canary, stable: stable_shown, requests, samples } = judged;
-        let interval = i64::try_from(self.metric.interval.as_millis()).unwrap_or(i64::MAX);
-        let recent = counters::since(&requests, self.times.now - interval.max(RECENT_MS));
+        let recent = counters::since(&requests, self.late());
         let wanted = self.metric.compares();
         let alone = wanted && compared.is_none();
         let verdict = together(

@@ -10,7 +10,7 @@ use crate::judge::threshold::{self, Allowed, Kept, Point};
 pub(super) struct Held {
     /// How they were counted.
     pub kept: Kept,
-    /// Whether the newest one could be judged.
+    /// Whether the newest one could be judged, or none has to be any more.
     pub is_judged: bool,
     /// The reason in plain words.
     pub why: String,
@@ -94,5 +94,7 @@ pub(super) fn judge(metric: &Metric, noun: Noun, numbers: impl IntoIterator<Item
         }
     };
     let unit = rules.max.or(rules.min).map_or(Unit::Plain, |bound| bound.unit);
-    Held { kept, is_judged: said.last().is_some_and(Option::is_some), why, unit }
+    let why = if kept.finished { format!("{why}; it is finished, for count is {}", kept.judged) } else { why };
+    let is_judged = kept.finished || said.last().is_some_and(Option::is_some);
+    Held { kept, is_judged, why, unit }
 }

@@ -1,8 +1,9 @@
-//! Latency from the buckets of classic histograms: a request is slower than an edge, or it is not.
+//! Latency from the buckets of histograms: a request is slower than an edge, or it is not.
 use super::{
     answer::Series,
     counters::{self, Increase},
     evidence::{self, Counted, HISTORY_MS, Judged, Look},
+    native::{self, Gain},
     presets::Unit,
 };
 use crate::judge::{Bursts, Counts, Edge, compare, percent, thousands};
@@ -17,6 +18,72 @@ const NEAR: [f64; 4] = [0.5, 0.1, 0.05, 0.01];
 /// The most edges that are watched when none was chosen.
 const MOST_EDGES: usize = 32;
 
+/// Where edges of a grid are looked at, in seconds.
+const GRID: std::ops::RangeInclusive<f64> = 0.000_9..=66.0;
+/// So far from an edge of a grid, in seconds, a limit is taken to be on it: limits are written in whole milliseconds, and
+/// most edges of a grid are not.
+const WRITTEN: f64 = 0.000_5;
+
+/// Where an arm's histograms have their edges.
+struct Known {
+    unit: Unit,
+    /// The finite edges in seconds that every classic histogram has, if there are any; ascending.
+    classic: Option<Vec<f64>>,
+    /// What is known of the native ones, if there are any.
+    native: Option<native::Edges>,
+}
+
+impl Known {
+    fn of(series: &[Series], unit: Unit) -> Self {
+        let (native, classic): (Vec<_>, Vec<_>) = series.iter().partition(|series| !series.histograms.is_empty());
+        Self {
+            unit,
+            classic: (!classic.is_empty()).then(|| edges(&classic, unit)),
+            native: (!native.is_empty()).then(|| native::Edges::of(native)),
+        }
+    }
+
+    /// Whether all histograms tell which requests were slower than this, in seconds.
+    fn tell(&self, seconds: f64) -> bool {
+        let classic = self.classic.as_ref().is_none_or(|edges| edges.iter().any(|edge| is_on(*edge, seconds)));
+        classic && self.native.as_ref().is_none_or(|edges| edges.tell(self.unit.edge(seconds)))
+    }
+
+    /// The edges worth a look, in seconds, ascending.
+    fn all(&self) -> Vec<f64> {
+        let mut all = match (&self.classic, &self.native) {
+            (Some(edges), _) => edges.clone(),
+            (None, Some(native)) => {
+                let [low, high] = [*GRID.start(), *GRID.end()].map(|seconds| self.unit.edge(seconds));
+                native.between(low, high).into_iter().map(|edge| self.unit.seconds(edge)).collect()
+            }
+            (None, None) => Vec::new(),
+        };
+        all.retain(|edge| self.tell(*edge));
+        all
+    }
+
+    /// The edge that a limit is on, in seconds.
+    fn on(&self, max: f64) -> Option<f64> {
+        if self.tell(max) {
+            return Some(max);
+        }
+        let edges = self.near(max).filter(|_| self.classic.is_none())?;
+        edges.into_iter().find(|edge| (edge - max).abs() <= WRITTEN)
+    }
+
+    /// The edges of native histograms around a limit, in seconds, nearest first.
+    fn near(&self, max: f64) -> Option<Vec<f64>> {
+        let edges = self.native.as_ref()?.near(self.unit.edge(max));
+        Some(edges.into_iter().map(|edge| self.unit.seconds(edge)).collect())
+    }
+
+    /// Whether edges may come to be known that have not been seen yet.
+    fn are_custom(&self) -> bool {
+        self.classic.is_none() && self.native.as_ref().is_some_and(native::Edges::are_custom)
+    }
+}
+
 /// What an arm's histograms gained, added up.
 struct Histogram {
     /// Requests.
@@ -27,32 +94,51 @@ struct Histogram {
 
 /// Says of a limit that is on no edge of the histograms which edges there are.
 pub(super) fn complaint(look: &Look<'_>, unit: Unit, counted: &Counted) -> Option<String> {
-    let max = look.metric.limit.as_ref()?.max().ok()??;
-    let edges = edges(&counted.series, unit);
-    if edges.is_empty() {
-        return Some(format!("preset: {} has no finite buckets here", look.preset.series));
-    }
-    if edges.iter().any(|edge| is_on(*edge, max.value)) {
+    let max = look.metric.limit.as_ref()?.max().ok()??.value;
+    let (known, name) = (Known::of(&counted.series, unit), look.preset.series);
+    if known.on(max).is_some() {
         return None;
     }
-    let known = edges.iter().take(MOST_EDGES).map(|edge| compare::seconds(*edge)).collect::<Vec<_>>().join(", ");
-    let max = compare::seconds(max.value);
-    Some(format!("limit.max: {max} is no edge of {}; choose one of {known}", look.preset.series))
+    let shown = compare::seconds(max);
+    if known.classic.as_ref().is_some_and(Vec::is_empty) {
+        return Some(format!("preset: {name} has no finite buckets here"));
+    }
+    let listed = |edges: &[f64]| edges.iter().map(|edge| compare::seconds(*edge)).collect::<Vec<_>>().join(", ");
+    match known.near(max).filter(|_| known.classic.is_none()) {
+        Some(near) if !known.are_custom() => {
+            let mut near: Vec<_> = near.iter().map(|edge| (edge * 1_000.0).round() / 1_000.0).collect();
+            near.retain(|edge| *edge > 0.0);
+            near.sort_by(f64::total_cmp);
+            near.dedup();
+            let name = name.trim_end_matches("_bucket");
+            Some(format!(
+                "limit.max: {shown} is no edge of the native histogram {name}; the nearest are {}",
+                listed(&near)
+            ))
+        }
+        _ => {
+            let edges: Vec<_> = known.all().into_iter().take(MOST_EDGES).collect();
+            Some(format!("limit.max: {shown} is no edge of {name}; choose one of {}", listed(&edges)))
+        }
+    }
 }
 
 pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Option<&Counted>) -> Result<Judged, String> {
     let start = look.times.start;
-    let seen = histogram(look, unit, canary, &edges(&canary.series, unit), start)?;
+    let known = Known::of(&canary.series, unit);
+    let limit = look.metric.limit.as_ref().and_then(|limit| Some((limit.max().ok()??.value, limit.quantile?)));
+    let limit = limit.and_then(|(max, quantile)| Some((known.on(max)?, quantile)));
     let mut compared = None;
     let mut shown = None;
-    if let Some(stable) = stable.filter(|stable| !stable.series.is_empty()) {
-        let theirs = edges(&stable.series, unit);
-        let both: Vec<_> =
-            seen.fast.iter().map(|(edge, _)| *edge).filter(|edge| theirs.iter().any(|e| is_on(*e, *edge))).collect();
-        let before = histogram(look, unit, stable, &both, start - HISTORY_MS)?;
-        let chosen = chosen(&before, start);
-        let watched = if chosen.is_empty() { thinned(both) } else { chosen.clone() };
-        let other = histogram(look, unit, stable, &watched, start)?;
+    let mut watched = Vec::new();
+    let stable = stable.filter(|stable| !stable.series.is_empty());
+    let before = stable.map(|stable| before(look, &known, stable)).transpose()?;
+    if let Some(before) = &before {
+        watched.clone_from(&before.watched);
+    }
+    let seen = histogram(look, unit, canary, &with(watched, limit.map(|(edge, _)| edge)), start)?;
+    if let (Some(stable), Some(Before { history, watched, certify, among })) = (stable, &before) {
+        let other = histogram(look, unit, stable, watched, start)?;
         let grid = look.grid();
         let pairs = grid.pairs(&canary.beats, &stable.beats);
         let sums = |gained: &[Increase]| counters::merge(&grid.sums(gained), &pairs);
@@ -64,20 +150,19 @@ pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Optio
                 let fast = seen.fast.iter().find(|(seconds, _)| is_on(*seconds, *edge))?;
                 let (slow, other_slow) = (slower(&all, &sums(&fast.1)), slower(&other_all, &sums(other_fast)));
                 let intervals = evidence::intervals([all.clone(), slow, other_all.clone(), other_slow]);
-                let bursts = look.subject.bursts.unwrap_or_else(|| bursts(look, &before, *edge));
-                Some(Edge { seconds: *edge, certifies: !chosen.is_empty(), bursts, intervals })
+                let bursts = look.subject.bursts.unwrap_or_else(|| bursts(look, history, *edge));
+                Some(Edge { seconds: *edge, certifies: *certify, bursts, intervals })
             })
             .collect();
         if tests.is_empty() {
             return Err("the histograms of the two arms have no edge in common".into());
         }
-        let judged = compare::latency(&tests, look.subject.margins, look.block());
+        let judged = compare::latency_among(&tests, *among, look.subject.margins, look.block());
         shown = Some((judged.canary, judged.stable, judged.edge));
         compared = Some(judged);
     }
     let windows = look.windows();
     let all = windows.sums(&seen.all);
-    let limit = look.metric.limit.as_ref().and_then(|limit| Some((limit.max().ok()??.value, limit.quantile?)));
     let mut limited = None;
     let mut kept = None;
     if let Some((max, quantile)) = limit
@@ -102,6 +187,43 @@ pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Optio
         _ => ("no request judged yet".into(), None, 0),
     };
     Ok(Judged { compared, limited, canary, stable, requests: seen.all, samples })
+}
+
+/// What stable did before the evidence, and at which edges the arms are compared.
+struct Before {
+    history: Histogram,
+    watched: Vec<f64>,
+    /// Whether they were chosen by stable's history, so that a Pass may rest on them.
+    certify: bool,
+    /// Of so many edges they are some.
+    among: usize,
+}
+
+fn before(look: &Look<'_>, canarys: &Known, stable: &Counted) -> Result<Before, String> {
+    let (unit, start) = (canarys.unit, look.times.start);
+    let stables = Known::of(&stable.series, unit);
+    let is_custom = canarys.are_custom() || stables.are_custom();
+    let mut both = canarys.all();
+    // What has had no request yet has shown no edge.
+    if is_custom || both.is_empty() {
+        both.extend(stables.all());
+        both.sort_by(f64::total_cmp);
+        both.dedup_by(|one, other| is_on(*one, *other));
+    }
+    both.retain(|edge| canarys.tell(*edge) && stables.tell(*edge));
+    let history = histogram(look, unit, stable, &both, start - HISTORY_MS)?;
+    let chosen = chosen(&history, start);
+    let certify = !chosen.is_empty();
+    let watched = if certify { chosen } else { thinned(both) };
+    let among = if is_custom && !certify { MOST_EDGES.max(watched.len()) } else { watched.len() };
+    Ok(Before { history, watched, certify, among })
+}
+
+/// Edges with one more among them.
+fn with(mut edges: Vec<f64>, more: Option<f64>) -> Vec<f64> {
+    edges.extend(more.filter(|more| !edges.iter().any(|edge| is_on(*edge, *more))));
+    edges.sort_by(f64::total_cmp);
+    edges
 }
 
 /// How much requests slower than an edge came in bursts before the evidence.
@@ -146,7 +268,7 @@ fn slower(all: &[u64], fast: &[u64]) -> Vec<u64> {
 }
 
 /// The finite edges that every histogram of an arm has, ascending. One that some lack would make fast requests slow.
-fn edges(series: &[Series], unit: Unit) -> Vec<f64> {
+fn edges(series: &[&Series], unit: Unit) -> Vec<f64> {
     let mut groups: BTreeMap<Vec<(&str, &str)>, Vec<f64>> = BTreeMap::new();
     for series in series {
         let Some(edge) = edge(series, unit) else { continue };
@@ -168,7 +290,17 @@ fn edges(series: &[Series], unit: Unit) -> Vec<f64> {
 
 fn histogram(look: &Look<'_>, unit: Unit, arm: &Counted, edges: &[f64], start: i64) -> Result<Histogram, String> {
     let mut histogram = Histogram { all: Vec::new(), fast: edges.iter().map(|edge| (*edge, Vec::new())).collect() };
+    let own: Vec<_> = edges.iter().map(|edge| unit.edge(*edge)).collect();
     for series in &arm.series {
+        if !series.histograms.is_empty() {
+            for Gain { at, all, until } in native::gains(series, &own, &arm.beats, &look.pods, start)? {
+                histogram.all.push(Increase { at, by: all });
+                for ((_, fast), by) in histogram.fast.iter_mut().zip(until) {
+                    fast.extend((by > 0).then_some(Increase { at, by }));
+                }
+            }
+            continue;
+        }
         let Some(edge) = edge(series, unit) else { continue };
         let into = if edge == f64::INFINITY {
             Some(&mut histogram.all)

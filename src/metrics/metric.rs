@@ -19,15 +19,17 @@ use serde::{Deserialize, Serialize};
 #[x_kube(validation = Rule::new("!(has(self.query) || has(self.web)) || has(self.limit) || has(self.when)").message("query and web need a limit: {max: ...} or {min: ...}, or when: {fail: ...}"))]
 #[x_kube(validation = Rule::new("!has(self.compare) || has(self.preset)").message("compare is for presets: query and web are held against their limit, and scores are always compared"))]
 #[x_kube(validation = Rule::new("!(has(self.preset) || has(self.web)) || !(has(self.arm) || has(self.shared))").message("arm and shared are for queries: a preset states its own, and web has placeholders"))]
-#[x_kube(validation = Rule::new("!has(self.when) || ((has(self.query) || has(self.web)) && (has(self.when.fail) || has(self.when.pass)))").message("when is for query and web, and has fail, pass or both"))]
+#[x_kube(validation = Rule::new("!has(self.when) || ((has(self.query) || has(self.web) || (has(self.preset) && self.preset.contains('/mean-'))) && (has(self.when.fail) || has(self.when.pass)))").message("when is for query, web and presets of ratios, and has fail, pass or both"))]
+#[x_kube(validation = Rule::new("!has(self.preset) || !self.preset.contains('/mean-') || ((has(self.limit) || has(self.when)) && !has(self.compare))").message("a preset of a ratio is not compared, for no test says how far two ratios differ by chance: write limit: {max: ...} or {min: ...}, or when: {fail: ...}"))]
 #[x_kube(validation = Rule::new("!has(self.scores) || !(has(self.limit) || has(self.shared))").message("limit and shared are not for scores: write scores.tolerated and scores.excluded"))]
-#[x_kube(validation = Rule::new("!has(self.limit) || !has(self.limit.quantile) || (has(self.preset) && !self.preset.endsWith('error-rate'))").message("limit.quantile is for presets of latency"))]
+#[x_kube(validation = Rule::new("!has(self.limit) || !has(self.limit.quantile) || (has(self.preset) && !self.preset.endsWith('error-rate') && !self.preset.contains('/mean-'))").message("limit.quantile is for presets of latency"))]
 #[x_kube(validation = Rule::new("!has(self.compare) || self.compare != 'None' || has(self.limit)").message("a preset that is not compared needs a limit: {max: ...}"))]
 pub struct Metric {
     /// A name, unique among the metrics of this Rollout.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// A ready-made metric. It counts single requests of both arms, exactly, and compares the canary with stable.
+    /// A ready-made metric. It counts single requests of both arms, exactly, and compares the canary with stable; one of a
+    /// ratio, such as tokens a second, is held against `limit` or `when` instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = presets::names()))]
     pub preset: Option<String>,
@@ -49,7 +51,8 @@ pub struct Metric {
     /// canary is not held against it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
-    /// Conditions in CEL on the numbers of both arms that a query or a web endpoint yields, beside or instead of `limit`.
+    /// Conditions in CEL on the numbers of both arms that a query, a web endpoint or a preset of a ratio yields, beside or
+    /// instead of `limit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<When>,
     /// What a preset's numbers are compared with: Stable, which is the default, or None.
@@ -71,10 +74,11 @@ pub struct Metric {
     #[serde(default)]
     #[schemars(range(max = 1000), extend("format" = "int32"))]
     pub inconclusive_limit: u32,
-    /// So many intervals have to be judged before the canary keeps its limit. Default 1.
-    #[serde(default = "once")]
+    /// So many intervals are judged; then the metric is finished, and what it said stays. Without it one is enough for the
+    /// canary to keep its limit, and all that follow are judged as well. A comparison with stable goes on nevertheless.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000), extend("format" = "int32"))]
-    pub count: u32,
+    pub count: Option<u32>,
     /// Evidence of this metric begins so much later, at most 24h: until caches are warm. Default 0s.
     #[serde(default)]
     pub initial_delay: Duration,
@@ -182,7 +186,9 @@ pub enum Complaint {
 impl Metric {
     /// Whether the canary is compared with stable, so that there is something to be proven.
     pub fn compares(&self) -> bool {
-        self.scores.is_some() || (self.preset.is_some() && self.compare.unwrap_or_default() == Compare::Stable)
+        let is_ratio = || self.preset.as_deref().and_then(presets::find).is_some_and(presets::Preset::is_ratio);
+        let of_preset = self.preset.is_some() && self.compare.unwrap_or_default() == Compare::Stable;
+        self.scores.is_some() || (of_preset && !is_ratio())
     }
 
     /// Whether its numbers come from the pods themselves, which also see requests whose answers reach nobody.
@@ -205,7 +211,7 @@ impl Metric {
             failures: self.failure_limit,
             in_a_row: self.consecutive_failures,
             open: self.inconclusive_limit,
-            least: self.count,
+            most: self.count,
         }
     }
 
@@ -230,7 +236,10 @@ impl Metric {
         if self.failure_limit > 1_000 {
             return value("failureLimit", "write 0 to 1000");
         }
-        if self.consecutive_failures > 1_000 || self.inconclusive_limit > 1_000 || !(1..=1_000).contains(&self.count) {
+        if self.consecutive_failures > 1_000
+            || self.inconclusive_limit > 1_000
+            || !(1..=1_000).contains(&self.count.unwrap_or(1))
+        {
             return value(
                 "consecutiveFailures, inconclusiveLimit, count",
                 "write numbers up to 1000, and of count at least 1",
@@ -239,8 +248,9 @@ impl Metric {
         if self.initial_delay > Duration::seconds(86_400) {
             return value("initialDelay", "write at most 24h");
         }
-        if self.when.is_some() && self.query.is_none() && self.web.is_none() {
-            return Err(Complaint::Misplaced { field: "when", with: "query or web" });
+        let is_ratio = self.preset.as_deref().and_then(presets::find).is_some_and(presets::Preset::is_ratio);
+        if self.when.is_some() && self.query.is_none() && self.web.is_none() && !is_ratio {
+            return Err(Complaint::Misplaced { field: "when", with: "query, a web or a preset of a ratio" });
         }
         if self.shared.len() > 16 || self.shared.iter().any(|name| name.len() > 200) {
             return value("shared", "write at most 16 names of at most 200 characters");
@@ -276,6 +286,9 @@ impl Metric {
             if is_there {
                 return Err(Complaint::Misplaced { field, with: "query" });
             }
+        }
+        if preset.is_ratio() {
+            return self.check_rules();
         }
         let wrong = |field, cure| Err(Complaint::Limit { field, cure });
         let Some(limit) = &self.limit else {
@@ -321,7 +334,7 @@ impl Metric {
     /// What numbers are held against, where they are not compared.
     fn check_rules(&self) -> Result<(), Complaint> {
         if self.compare.is_some() {
-            return Err(Complaint::Misplaced { field: "compare", with: "preset" });
+            return Err(Complaint::Misplaced { field: "compare", with: "preset of errors or latency" });
         }
         let conditions = self.conditions()?;
         let limit = self.limit.clone().unwrap_or_default();
@@ -337,10 +350,6 @@ impl Metric {
             _ => Ok(()),
         }
     }
-}
-
-fn once() -> u32 {
-    1
 }
 
 fn ten_seconds() -> Duration {

@@ -4,8 +4,6 @@
 //! into what was [`Seen`]. Everything is computed again from the history that the provider keeps, so a restarted operator
 //! sees what it saw before. What does not change, and what a provider without a history has said, the caller hands back
 //! with the next look.
-//!
-//! Deliberately absent so far: native histograms.
 use crate::{duration::Duration, judge::Margins, vocab::Verdict};
 use jiff::Timestamp;
 use kube::KubeSchema;
@@ -20,9 +18,11 @@ mod latency;
 mod limit;
 mod looks;
 mod metric;
+mod native;
 mod points;
 pub mod presets;
 mod promql;
+mod ratio;
 mod reach;
 mod scores;
 mod template;

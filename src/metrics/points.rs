@@ -40,7 +40,9 @@ impl Row {
         if past < step {
             return Some(Self { first: end, last: end, step, window: past });
         }
-        let last = times.start.saturating_add(past / step * step);
+        // A metric that is finished after some intervals has its first ones judged, whatever follows.
+        let intervals = if metric.count.is_some() { (past / step).min(MOST_POINTS) } else { past / step };
+        let last = times.start.saturating_add(intervals * step);
         let first = times.start.saturating_add(step).max(last.saturating_sub((MOST_POINTS - 1) * step));
         Some(Self { first, last, step, window: step })
     }
@@ -87,7 +89,7 @@ fn judge(metric: &Metric, row: Row, replies: &[Reply]) -> Result<Seen, Trouble> 
     let numbers = points.iter().map(|(at, value)| (*value, stable.get(at).copied()));
     let Held { kept, is_judged, why, unit } = held::judge(metric, INTERVALS, numbers);
     let newest = points.last().filter(|(at, _)| *at >= row.last);
-    let usable = newest.is_some() && is_judged;
+    let usable = kept.finished || (newest.is_some() && is_judged);
     let shown = points.iter().rev().find(|(_, value)| value.is_finite()).map(|(_, value)| unit.show(*value));
     if !usable && kept.verdict != Verdict::Fail {
         let why = match newest {
@@ -113,6 +115,11 @@ fn one_series(reply: Option<&Reply>) -> Result<Vec<(i64, f64)>, Trouble> {
     let mut series = answer::series(reply)?;
     match (series.pop(), series.len()) {
         (None, _) => Ok(Vec::new()),
+        (Some(only), 0) if !only.histograms.is_empty() => {
+            let why =
+                "the query yields native histograms where a number is wanted; wrap it in histogram_quantile(0.99, ...)";
+            Err(Trouble::Unusable(why.into()))
+        }
         (Some(only), 0) => Ok(only.samples),
         (Some(_), more) => {
             let why = format!("the query yields {} series where one is wanted; wrap it in sum(...)", more + 1);
@@ -206,7 +213,7 @@ mod tests {
         assert_eq!(judged(when.clone(), |metric| metric.failure_limit = 1, CANARY, STABLE).verdict, Verdict::Pass);
         let row = |metric: &mut Metric| (metric.failure_limit, metric.consecutive_failures) = (9, 1);
         assert_eq!(judged(when.clone(), row, CANARY, STABLE).verdict, Verdict::Fail);
-        assert_eq!(judged(when, |metric| metric.count = 9, CANARY, CANARY).verdict, Verdict::Continue, "too few");
+        assert_eq!(judged(when, |metric| metric.count = Some(9), CANARY, CANARY).verdict, Verdict::Continue, "too few");
     }
 
     #[test]

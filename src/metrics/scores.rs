@@ -6,7 +6,7 @@ use super::{
     Ask, Complaint, Metric, Outcome, Prometheus, Reply, Seen, Subject,
     answer::{self, Series, Trouble},
     arms::Told,
-    counters::Grid,
+    counters::{self, Fall, Grid},
     prometheus::Times,
     promql::Query,
 };
@@ -227,7 +227,7 @@ impl Look<'_> {
         for (at, all) in selected.iter().enumerate() {
             for series in all {
                 newest = newest.max(series.samples.last().map(|(at, _)| *at));
-                for (time, by) in increases(series, self.times.start, from_0)? {
+                for (time, by) in increases(series, self.times.start, self.times.scrape, from_0)? {
                     recent += if at == 0 && time > late { by } else { 0.0 };
                     let Some(scores) = grid.index(time).and_then(|index| intervals.get_mut(index)) else { continue };
                     match at {
@@ -255,23 +255,26 @@ impl Look<'_> {
 }
 
 /// What a counter of fractions gained after `start`.
-fn increases(series: &Series, start: i64, from_0: bool) -> Result<Vec<(i64, f64)>, Trouble> {
+fn increases(series: &Series, start: i64, scrape: i64, from_0: bool) -> Result<Vec<(i64, f64)>, Trouble> {
     let mut gained = Vec::new();
-    let mut last: Option<f64> = None;
+    let mut last: Option<(i64, f64)> = None;
     for &(at, value) in &series.samples {
         if !(value >= 0.0 && value.is_finite()) {
             return Err(Trouble::Unusable(format!("a counter has the value {value}")));
         }
         let by = match last {
-            Some(before) if value >= before => value - before,
-            Some(_) => value,
+            Some((seen, before)) => match Fall::of(before, value) {
+                Fall::No => value - before,
+                Fall::Slight if counters::is_step_back(at - seen, scrape) => continue,
+                Fall::Slight | Fall::Deep => value,
+            },
             None if from_0 => value,
             None => 0.0,
         };
         if at > start && by > 0.0 {
             gained.push((at, by));
         }
-        last = Some(value);
+        last = Some((at, value));
     }
     Ok(gained)
 }

@@ -2,6 +2,12 @@
 use super::*;
 use crate::judge::Sensitivity;
 
+macro_rules! recorded {
+    ($($file:literal),+) => { [$(Ok((200, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/metrics/fixtures/", $file, ".json")).to_vec()))),+] };
+}
+
+mod histograms;
+mod replicas;
 mod sources;
 
 /// When the tests' evidence begins, in milliseconds since 1970.
@@ -117,10 +123,6 @@ fn errors_of(metric: &Metric, canary: Reply, stable: Reply, seconds: u32) -> See
 fn story(until: i64) -> Subject {
     let moment = |millis| Timestamp::from_millisecond(millis).unwrap();
     Subject { evidence_since: moment(1_795_246_587_500), now: moment(until), ..subject() }
-}
-
-macro_rules! recorded {
-    ($($file:literal),+) => { [$(Ok((200, include_bytes!(concat!("fixtures/", $file, ".json")).to_vec()))),+] };
 }
 
 #[test]
@@ -446,7 +448,7 @@ fn every_complaint_names_the_field_and_the_cure() {
         ),
         (
             json!({"query": query, "limit": {"max": "1"}, "compare": "Stable"}),
-            "compare: only for a preset; leave it out",
+            "compare: only for a preset of errors or latency; leave it out",
         ),
         (
             json!({"query": "sum(x)", "limit": {"max": "1"}}),
@@ -457,7 +459,7 @@ fn every_complaint_names_the_field_and_the_cure() {
         (json!({"query": query, "when": {}}), "limit: without a comparison there must be one"),
         (
             json!({"preset": "app/latency", "when": {"fail": "canary > 1"}}),
-            "when: only for a query or web; leave it out",
+            "when: only for a query, a web or a preset of a ratio; leave it out",
         ),
         (json!({"preset": "app/latency", "initialDelay": "25h"}), "initialDelay: write at most 24h"),
         (json!({"preset": "app/latency", "count": 0}), "consecutiveFailures, inconclusiveLimit, count: write numbers"),
@@ -594,7 +596,7 @@ proptest::proptest! {
         let replies = [0; 4].map(|_| body(&[(labels.clone(), samples.clone()), (labels.clone(), samples.clone())]));
         for name in presets::names() {
             let mut metric = preset(name);
-            let quantile = name.ends_with("latency").then_some(0.9);
+            let quantile = (!name.ends_with("error-rate") && !name.contains("/mean-")).then_some(0.9);
             metric.limit = Some(Limit { max: Some("1".into()), min: None, quantile });
             let seen = read(&metric, &provider(1), &subject_at(60), &replies);
             proptest::prop_assert!(seen.outcome == Outcome::Measured || seen.verdict == Verdict::Unknown, "{:?}", seen);

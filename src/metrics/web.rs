@@ -185,14 +185,13 @@ impl Web {
 
     fn look(&self, of: &WebOf, metric: &Metric, subject: &Subject, replies: &[Reply]) -> Result<Seen, Trouble> {
         let mut looks = self.looks(of, metric, subject);
-        if looks.is_due(subject.now, metric.interval) {
+        if looks.is_due(subject.now, metric.interval) && !is_finished(metric, &looks) {
             let of_arm = |arm: &str, reply| number(reply, &of.result).map_err(|trouble| said_of(arm, trouble));
             let canary = of_arm("the canary", replies.first())?;
             let stable = metric.names_stable().then(|| of_arm("stable", replies.get(1))).transpose()?;
             looks.push(Look { at: subject.now, canary, stable });
         }
-        let numbers = looks.all().iter().map(|look| (look.canary, look.stable));
-        let Held { kept, is_judged, why, unit } = held::judge(metric, LOOKS, numbers);
+        let Held { kept, is_judged, why, unit } = judged(metric, &looks);
         let last = looks.all().last().copied();
         let canary = last.map(|last| unit.show(last.canary));
         let stable = last.and_then(|last| last.stable).map(|stable| unit.show(stable));
@@ -204,6 +203,15 @@ impl Web {
         };
         Ok(Seen { canary, stable, failures: kept.failures, points: Some(looks), ..seen })
     }
+}
+
+/// Whether nothing more is to be asked.
+fn is_finished(metric: &Metric, looks: &Looks) -> bool {
+    metric.count.is_some() && judged(metric, looks).kept.finished
+}
+
+fn judged(metric: &Metric, looks: &Looks) -> Held {
+    held::judge(metric, LOOKS, looks.all().iter().map(|look| (look.canary, look.stable)))
 }
 
 fn said_of(arm: &str, trouble: Trouble) -> Trouble {
@@ -267,7 +275,8 @@ impl Source for Web {
 
     fn asks(&self, metric: &Metric, subject: &Subject) -> Vec<Ask> {
         let Some(of) = metric.web.as_ref().filter(|_| subject.now >= since(subject)) else { return Vec::new() };
-        if !self.looks(of, metric, subject).is_due(subject.now, metric.interval) {
+        let looks = self.looks(of, metric, subject);
+        if !looks.is_due(subject.now, metric.interval) || is_finished(metric, &looks) {
             return Vec::new();
         }
         self.requests(of, metric, subject).unwrap_or_default()

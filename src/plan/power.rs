@@ -3,7 +3,7 @@ use super::turn::Turn;
 use crate::{
     api::Step,
     duration::Duration,
-    judge::percent,
+    judge::{length, percent},
     metrics::{Past, Traffic},
 };
 
@@ -49,7 +49,7 @@ impl Turn<'_> {
 
 fn words(name: &str, traffic: Traffic, all: f64, longest: f64) -> String {
     let takes = if longest.is_finite() && longest < 1e6 {
-        format!("takes about {}", seconds(longest))
+        format!("takes about {}", length(longest))
     } else {
         "takes longer than a week".to_owned()
     };
@@ -59,15 +59,6 @@ fn words(name: &str, traffic: Traffic, all: f64, longest: f64) -> String {
          or set a limit",
         traffic.rate,
         percent(traffic.bad),
-        seconds(all)
+        length(all)
     )
-}
-
-/// A length of time in the unit that people would use.
-fn seconds(length: f64) -> String {
-    match length {
-        length if length < 120.0 => format!("{length:.0} s"),
-        length if length < 7_200.0 => format!("{:.0} min", length / 60.0),
-        length => format!("{:.0} h", length / 3_600.0),
-    }
 }

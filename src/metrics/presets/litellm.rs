@@ -1,5 +1,5 @@
 //! `LiteLLM`'s proxy, with its callback prometheus.
-use super::{Kind, Place, Preset, Unit};
+use super::{Kind, Place, Preset, Ratio, Unit};
 
 /// Its presets.
 pub(super) const ALL: &[Preset] = &[
@@ -27,6 +27,24 @@ pub(super) const ALL: &[Preset] = &[
         kind: Kind::Latency(Unit::Seconds),
         place: Place::Pods,
         series: "litellm_llm_api_time_to_first_token_metric_bucket",
+        only: &[],
+    },
+    Preset {
+        name: "litellm/mean-cost-per-1000-tokens",
+        about: "What a thousand tokens cost, those of questions and of answers. From litellm_spend_metric_total and \
+                litellm_total_tokens_metric_total.",
+        kind: Kind::Ratio(Ratio { per: "litellm_total_tokens_metric_total", times: 1_000.0 }),
+        place: Place::Pods,
+        series: "litellm_spend_metric_total",
+        only: &[],
+    },
+    Preset {
+        name: "litellm/mean-tokens-per-second",
+        about: "How many tokens of answers the models gave a second of their time. From \
+                litellm_output_tokens_metric_total and litellm_llm_api_latency_metric.",
+        kind: Kind::Ratio(Ratio { per: "litellm_llm_api_latency_metric_sum", times: 1.0 }),
+        place: Place::Pods,
+        series: "litellm_output_tokens_metric_total",
         only: &[],
     },
 ];

@@ -1,5 +1,8 @@
 //! Ready-made metrics: one file for each product, and one line here.
-use super::arms::{Of, Told, equal, pattern, unlike};
+use super::{
+    answer::Series,
+    arms::{Of, Told, equal, pattern, unlike},
+};
 use promql_parser::label::{MatchOp, Matcher};
 
 mod app;
@@ -61,12 +64,24 @@ pub struct Preset {
 }
 
 /// What a preset counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// Requests, and those of them that went wrong.
     Errors(Bad),
     /// Requests by how long they took, in the buckets of a histogram.
     Latency(Unit),
+    /// So much of one thing for each of another.
+    Ratio(Ratio),
+}
+
+/// What one counter gained, for each that another gained. No test says how far two such numbers may differ by chance, for
+/// nobody knows how much single requests add to them: they are held against limits and conditions, and not compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ratio {
+    /// The counter that is divided by.
+    pub per: &'static str,
+    /// The result is so many times what was divided.
+    pub times: f64,
 }
 
 /// Which requests went wrong.
@@ -168,18 +183,61 @@ impl Preset {
         }
     }
 
-    /// The names of the series that it counts by.
-    fn names(&self) -> impl Iterator<Item = &'static str> {
+    /// Whether it is a ratio, which is not compared.
+    pub fn is_ratio(&self) -> bool {
+        matches!(self.kind, Kind::Ratio(_))
+    }
+
+    /// The names of the series that it counts by, those of native histograms among them.
+    fn names(&self) -> Vec<&'static str> {
         let second = match self.kind {
             Kind::Errors(Bad::Beside(other) | Bad::Among(other)) => Some(other),
+            Kind::Ratio(Ratio { per, .. }) => Some(per),
             _ => None,
         };
-        std::iter::once(self.series).chain(second)
+        let mut names: Vec<_> = std::iter::once(self.series).chain(second).collect();
+        for name in self.histograms() {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The names of the histograms that its counters belong to: a native one has no other name.
+    fn histograms(&self) -> impl Iterator<Item = &'static str> {
+        let (first, second) = match self.kind {
+            // What fails has a series of its own: these are plain counters.
+            Kind::Errors(Bad::Beside(_) | Bad::Among(_)) => (None, None),
+            Kind::Errors(_) | Kind::Latency(_) => (base(self.series), None),
+            Kind::Ratio(Ratio { per, .. }) => (base(self.series), base(per)),
+        };
+        first.into_iter().chain(second)
+    }
+
+    /// Whether a native histogram may be called so.
+    pub(super) fn is_histogram(&self, name: &str) -> bool {
+        self.histograms().any(|histogram| histogram == name)
+    }
+
+    /// The plain counters of this preset that a series of native histograms stands for.
+    pub(super) fn counters_of(&self, series: &Series) -> Vec<Series> {
+        let name = series.labels.get("__name__").map(String::as_str);
+        let wanted = self.names().into_iter().filter_map(|counter| Some((counter, base(counter)?)));
+        let plain = |(counter, _): (&'static str, _)| {
+            let mut labels = series.labels.clone();
+            labels.insert("__name__".to_owned(), counter.to_owned());
+            let number =
+                |sample: &super::native::Native| if counter.ends_with("_sum") { sample.sum } else { sample.count };
+            let samples = series.histograms.iter().map(|(at, sample)| (*at, number(sample))).collect();
+            Series { labels, samples, ..Series::default() }
+        };
+        wanted.filter(|(_, histogram)| name.is_none_or(|name| name == *histogram)).map(plain).collect()
     }
 
     /// A selector's name, where there is one series, and what it asks for beside the arm.
     pub(super) fn selected(&self) -> (Option<String>, Vec<Matcher>) {
-        let names: Vec<_> = self.names().collect();
+        let names = self.names();
         let mut matchers: Vec<_> = self.only.iter().map(Only::matcher).collect();
         match names.as_slice() {
             [only] => (Some((*only).to_owned()), matchers),
@@ -189,6 +247,11 @@ impl Preset {
             }
         }
     }
+}
+
+/// The histogram that a counter is a part of.
+fn base(counter: &'static str) -> Option<&'static str> {
+    ["_bucket", "_sum", "_count"].into_iter().find_map(|end| counter.strip_suffix(end))
 }
 
 impl Only {
@@ -234,6 +297,14 @@ impl Unit {
         match self {
             Self::Seconds => edge,
             Self::Milliseconds => edge / 1_000.0,
+        }
+    }
+
+    /// So many seconds as an edge.
+    pub(super) fn edge(self, seconds: f64) -> f64 {
+        match self {
+            Self::Seconds => seconds,
+            Self::Milliseconds => seconds * 1_000.0,
         }
     }
 }

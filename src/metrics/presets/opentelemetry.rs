@@ -1,5 +1,5 @@
 //! OpenTelemetry's conventions for servers, as Prometheus stores their names.
-use super::{Bad, Kind, Only, Place, Preset, Unit};
+use super::{Bad, Kind, Only, Place, Preset, Ratio, Unit};
 
 /// A server that broke off before it had a status has an error type alone.
 const HTTP: Bad = Bad::Labelled { labels: &["http_response_status_code"], begin: &["5"] };
@@ -8,6 +8,11 @@ const RPC: Bad = Bad::Labelled {
     labels: &["rpc_response_status_code", "grpc_status"],
     begin: &["UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNIMPLEMENTED"],
 };
+const HTTP_OLD: Bad = Bad::Labelled { labels: &["http_status_code"], begin: &["5"] };
+/// The same as numbers: none of the others begins with these.
+const RPC_OLD: Bad = Bad::Labelled { labels: &["rpc_grpc_status_code"], begin: &["2", "4", "12", "13", "14", "15"] };
+/// Tokens of questions are not given by anybody; durations have no such label.
+const ANSWERS: &[Only] = &[Only::Like("gen_ai_token_type", "output|completion|")];
 /// A model that answered without an error has no error type.
 const GENAI: Bad = Bad::Marked("error_type");
 /// Probes and scrapes are no requests of users.
@@ -95,6 +100,44 @@ pub(super) const ALL: &[Preset] = &[
         kind: Kind::Latency(Unit::Seconds),
         place: Place::Pods,
         series: "gen_ai_server_time_per_output_token_seconds_bucket",
+        only: &[],
+    },
+    Preset {
+        name: "opentelemetry-genai/mean-tokens-per-second",
+        about: "How many tokens a model answered a second, as the application that asks it sees it. From \
+                gen_ai_client_token_usage with the type output, and gen_ai_client_operation_duration_seconds.",
+        kind: Kind::Ratio(Ratio { per: "gen_ai_client_operation_duration_seconds_sum", times: 1.0 }),
+        place: Place::Pods,
+        series: "gen_ai_client_token_usage_sum",
+        only: ANSWERS,
+    },
+    Preset {
+        name: "opentelemetry-http-old/error-rate",
+        about: "The share of requests that the pods answered with a status of 500 or above, by \
+                OpenTelemetry's HTTP convention before 1.23. From http_server_duration_milliseconds_count with \
+                the label http_status_code.",
+        kind: Kind::Errors(HTTP_OLD),
+        place: Place::Pods,
+        series: "http_server_duration_milliseconds_count",
+        only: &[],
+    },
+    Preset {
+        name: "opentelemetry-rpc-old/error-rate",
+        about: "The share of calls that ended with a status that is the server's fault, by OpenTelemetry's RPC \
+                convention before it was stable. From rpc_server_duration_milliseconds_count with the label \
+                rpc_grpc_status_code.",
+        kind: Kind::Errors(RPC_OLD),
+        place: Place::Pods,
+        series: "rpc_server_duration_milliseconds_count",
+        only: &[],
+    },
+    Preset {
+        name: "opentelemetry-rpc-old/latency",
+        about: "How long the pods took to answer a call, by the same convention. From the histogram \
+                rpc_server_duration_milliseconds.",
+        kind: Kind::Latency(Unit::Milliseconds),
+        place: Place::Pods,
+        series: "rpc_server_duration_milliseconds_bucket",
         only: &[],
     },
 ];

@@ -1,4 +1,4 @@
-//! Django and Flask, by their usual exporters.
+//! Django, Flask and Starlette, by their usual exporters.
 use super::{Kind, Place, Preset, Unit};
 
 /// Its presets.
@@ -36,6 +36,23 @@ pub(super) const ALL: &[Preset] = &[
         kind: Kind::Latency(Unit::Seconds),
         place: Place::Pods,
         series: "flask_http_request_duration_seconds_bucket",
+        only: &[],
+    },
+    Preset {
+        name: "starlette/error-rate",
+        about: "The share of requests that the pods answered with a status of 500 or above. From \
+                starlette_requests_total: starlette_exporter.",
+        kind: Kind::Errors(super::BY_STATUS),
+        place: Place::Pods,
+        series: "starlette_requests_total",
+        only: &[],
+    },
+    Preset {
+        name: "starlette/latency",
+        about: "How long the pods took to answer. From starlette_request_duration_seconds.",
+        kind: Kind::Latency(Unit::Seconds),
+        place: Place::Pods,
+        series: "starlette_request_duration_seconds_bucket",
         only: &[],
     },
 ];

@@ -1,5 +1,5 @@
 //! `SGLang`, with --enable-metrics.
-use super::{Kind, Place, Preset, Unit};
+use super::{Kind, Place, Preset, Ratio, Unit};
 
 /// Its presets.
 pub(super) const ALL: &[Preset] = &[
@@ -43,6 +43,15 @@ pub(super) const ALL: &[Preset] = &[
         kind: Kind::Latency(Unit::Seconds),
         place: Place::Pods,
         series: "sglang:queue_time_seconds_bucket",
+        only: &[],
+    },
+    Preset {
+        name: "sglang/mean-tokens-per-second",
+        about: "How many tokens a request was given a second, from its arrival on. From sglang:generation_tokens_total \
+                and sglang:e2e_request_latency_seconds.",
+        kind: Kind::Ratio(Ratio { per: "sglang:e2e_request_latency_seconds_sum", times: 1.0 }),
+        place: Place::Pods,
+        series: "sglang:generation_tokens_total",
         only: &[],
     },
 ];

@@ -213,6 +213,37 @@ const SERIES: &[(&str, &str)] = &[
     ),
     ("5", r#"litellm_request_total_latency_metric_bucket{le="5.0",model="llama"}"#),
     ("0.5", r#"litellm_llm_api_time_to_first_token_metric_bucket{le="0.5",model="llama"}"#),
+    ("over", r#"vllm:request_generation_tokens_sum{engine="0",model_name="llama"}"#),
+    ("under", r#"vllm:request_decode_time_seconds_sum{engine="0",model_name="llama"}"#),
+    ("over", r#"sglang:generation_tokens_total{model_name="qwen"}"#),
+    ("under", r#"sglang:e2e_request_latency_seconds_sum{model_name="qwen"}"#),
+    ("over", r"tgi_request_generated_tokens_sum{}"),
+    ("under", r#"tgi_request_inference_duration_sum{method="generate"}"#),
+    ("over", r#"nv_inference_request_duration_us{model="ranker",version="1"}"#),
+    ("over", r#"nv_inference_queue_duration_us{model="ranker",version="1"}"#),
+    ("over", r#"ts_inference_latency_microseconds{model_name="ranker",model_version="1.0",hostname="ts"}"#),
+    ("over", r#"ts_queue_latency_microseconds{model_name="ranker",model_version="1.0",hostname="ts"}"#),
+    ("under", r#"ts_inference_requests_total{model_name="ranker",model_version="1.0",hostname="ts"}"#),
+    ("over", r#"litellm_spend_metric_total{model="llama",team="search"}"#),
+    ("under", r#"litellm_total_tokens_metric_total{model="llama",team="search"}"#),
+    ("over", r#"litellm_output_tokens_metric_total{model="llama",team="search"}"#),
+    ("under", r#"litellm_llm_api_latency_metric_sum{model="llama"}"#),
+    ("over", r#"gen_ai_client_token_usage_sum{gen_ai_operation_name="chat",gen_ai_token_type="output"}"#),
+    ("not", r#"gen_ai_client_token_usage_sum{gen_ai_operation_name="chat",gen_ai_token_type="input"}"#),
+    ("under", r#"gen_ai_client_operation_duration_seconds_sum{gen_ai_operation_name="chat"}"#),
+    ("good", r#"http_server_duration_milliseconds_count{http_method="GET",http_status_code="200"}"#),
+    ("bad", r#"http_server_duration_milliseconds_count{http_method="GET",http_status_code="503"}"#),
+    ("good", r#"rpc_server_duration_milliseconds_count{rpc_grpc_status_code="5",rpc_service="shop.Checkout"}"#),
+    ("bad", r#"rpc_server_duration_milliseconds_count{rpc_grpc_status_code="13",rpc_service="shop.Checkout"}"#),
+    ("0.1", r#"rpc_server_duration_milliseconds_bucket{rpc_service="shop.Checkout",le="100"}"#),
+    ("good", r#"starlette_requests_total{app_name="shop",method="GET",path="/pay",status_code="200"}"#),
+    ("bad", r#"starlette_requests_total{app_name="shop",method="GET",path="/pay",status_code="500"}"#),
+    ("0.1", r#"starlette_request_duration_seconds_bucket{app_name="shop",path="/pay",status_code="200",le="0.1"}"#),
+    ("good", r#"axum_http_requests_total{method="GET",endpoint="/pay",status="200"}"#),
+    ("bad", r#"axum_http_requests_total{method="GET",endpoint="/pay",status="500"}"#),
+    ("0.1", r#"axum_http_requests_duration_seconds_bucket{method="GET",endpoint="/pay",status="200",le="0.1"}"#),
+    ("bad", r#"http_server_requests_total{code="500",method="get",path="/pay"}"#),
+    ("0.1", r#"http_server_request_duration_seconds_bucket{method="get",path="/pay",le="0.1"}"#),
 ];
 
 #[test]
@@ -220,8 +251,9 @@ fn names_are_unique_and_found() {
     for preset in all() {
         assert_eq!(find(preset.name).map(|found| found.about), Some(preset.about));
         assert!(preset.about.ends_with('.'), "{}", preset.name);
-        // Rules of the definition tell the two kinds apart by their names.
+        // Rules of the definition tell the kinds apart by their names.
         assert_eq!(preset.name.ends_with("error-rate"), matches!(preset.kind, Kind::Errors(_)), "{}", preset.name);
+        assert_eq!(preset.name.contains("/mean-"), preset.is_ratio(), "{}", preset.name);
         assert_eq!(preset.series.ends_with("_bucket"), matches!(preset.kind, Kind::Latency(_)), "{}", preset.name);
     }
     assert!(find("traefik/errors").is_none());
@@ -239,6 +271,10 @@ fn every_preset_finds_its_series_and_tells_good_ones_from_bad_ones() {
                     let edge = unit.seconds(labels["le"].parse().unwrap());
                     assert!((edge - is.parse::<f64>().unwrap()).abs() < 1e-12, "{} {text}", preset.name);
                 }
+                Kind::Ratio(Ratio { per, .. }) => {
+                    assert!(*is != "not", "{} counts {text}", preset.name);
+                    assert_eq!(labels["__name__"] != per, *is == "over", "{} {text}", preset.name);
+                }
                 Kind::Errors(bad) => {
                     let expected = match *is {
                         "good" => (true, false),
@@ -254,7 +290,11 @@ fn every_preset_finds_its_series_and_tells_good_ones_from_bad_ones() {
     }
     for preset in all() {
         let found = seen.get(preset.name).map_or(&[][..], Vec::as_slice);
-        let wanted = if matches!(preset.kind, Kind::Latency(_)) { "" } else { "bad" };
+        let wanted = match preset.kind {
+            Kind::Latency(_) => "",
+            Kind::Ratio(_) => "over",
+            Kind::Errors(_) => "bad",
+        };
         assert!(found.iter().any(|is| is.contains(wanted)), "{} found {found:?}", preset.name);
     }
 }

@@ -1,5 +1,5 @@
 //! Hugging Face's Text Generation Inference.
-use super::{Bad, Kind, Only, Place, Preset, Unit};
+use super::{Bad, Kind, Only, Place, Preset, Ratio, Unit};
 
 /// What was refused as malformed, or given up by a client, is no failure of the server's.
 const SERVED: &[Only] = &[Only::Unlike("err", "validation|dropped")];
@@ -39,6 +39,15 @@ pub(super) const ALL: &[Preset] = &[
         kind: Kind::Latency(Unit::Seconds),
         place: Place::Pods,
         series: "tgi_request_mean_time_per_token_duration_bucket",
+        only: &[],
+    },
+    Preset {
+        name: "tgi/mean-tokens-per-second",
+        about: "How many tokens a request was given a second while it was worked on. From \
+                tgi_request_generated_tokens and tgi_request_inference_duration.",
+        kind: Kind::Ratio(Ratio { per: "tgi_request_inference_duration_sum", times: 1.0 }),
+        place: Place::Pods,
+        series: "tgi_request_generated_tokens_sum",
         only: &[],
     },
 ];

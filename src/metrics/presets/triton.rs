@@ -1,5 +1,5 @@
 //! NVIDIA Triton.
-use super::{Bad, Kind, Only, Place, Preset, Unit};
+use super::{Bad, Kind, Only, Place, Preset, Ratio, Unit};
 
 /// What a client cancelled is no failure of the server's.
 const SERVED: &[Only] = &[Only::IsNot("reason", "CANCELED")];
@@ -23,6 +23,24 @@ pub(super) const ALL: &[Preset] = &[
         kind: Kind::Latency(Unit::Milliseconds),
         place: Place::Pods,
         series: "nv_inference_first_response_histogram_ms_bucket",
+        only: &[],
+    },
+    Preset {
+        name: "triton/mean-latency",
+        about: "How long a request took in the mean. From nv_inference_request_duration_us and \
+                nv_inference_request_success, which are there without any setting.",
+        kind: Kind::Ratio(Ratio { per: "nv_inference_request_success", times: 1e-6 }),
+        place: Place::Pods,
+        series: "nv_inference_request_duration_us",
+        only: &[],
+    },
+    Preset {
+        name: "triton/mean-queue-time",
+        about: "How long a request waited in the mean before it was worked on. From nv_inference_queue_duration_us \
+                and nv_inference_request_success.",
+        kind: Kind::Ratio(Ratio { per: "nv_inference_request_success", times: 1e-6 }),
+        place: Place::Pods,
+        series: "nv_inference_queue_duration_us",
         only: &[],
     },
 ];

@@ -1,5 +1,5 @@
 //! vLLM, with its engine of version 1.
-use super::{Bad, Kind, Only, Place, Preset, Unit};
+use super::{Bad, Kind, Only, Place, Preset, Ratio, Unit};
 
 /// An abort is the client's; what the engine could not do is an error.
 const FAILED: Bad = Bad::Labelled { labels: &["finished_reason"], begin: &["error"] };
@@ -58,6 +58,15 @@ pub(super) const ALL: &[Preset] = &[
         kind: Kind::Latency(Unit::Seconds),
         place: Place::Pods,
         series: "vllm:request_queue_time_seconds_bucket",
+        only: &[],
+    },
+    Preset {
+        name: "vllm/mean-tokens-per-second",
+        about: "How many tokens a request was given a second once it had its first. From \
+                vllm:request_generation_tokens and vllm:request_decode_time_seconds.",
+        kind: Kind::Ratio(Ratio { per: "vllm:request_decode_time_seconds_sum", times: 1.0 }),
+        place: Place::Pods,
+        series: "vllm:request_generation_tokens_sum",
         only: &[],
     },
 ];

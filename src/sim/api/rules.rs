@@ -13,6 +13,7 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
         let items = items(member);
         items.iter().all(|one| items.iter().filter(|other| other["name"] == one["name"]).count() == 1)
     };
+    let is_ratio = || has("preset") && new.text("preset").contains("/mean-");
     let routes = new["traffic"]["routes"].as_array().map_or(0, Vec::len);
     match rule {
         "self == oldSelf" => old.is_none_or(|old| old == new),
@@ -58,9 +59,13 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
         "[has(self.preset), has(self.query), has(self.scores), has(self.web)].exists_one(one, one)" => {
             ["preset", "query", "scores", "web"].into_iter().filter(|source| has(source)).count() == 1
         }
-        "!has(self.when) || ((has(self.query) || has(self.web)) && (has(self.when.fail) || has(self.when.pass)))" => {
+        "!has(self.when) || ((has(self.query) || has(self.web) || (has(self.preset) && self.preset.contains('/mean-'))) && (has(self.when.fail) || has(self.when.pass)))" =>
+        {
             let said = ["fail", "pass"].into_iter().any(|condition| new["when"].get(condition).is_some());
-            !has("when") || ((has("query") || has("web")) && said)
+            !has("when") || ((has("query") || has("web") || is_ratio()) && said)
+        }
+        "!has(self.preset) || !self.preset.contains('/mean-') || ((has(self.limit) || has(self.when)) && !has(self.compare))" => {
+            !is_ratio() || ((has("limit") || has("when")) && !has("compare"))
         }
         "!has(self.scores) || !(has(self.limit) || has(self.shared))" => {
             !has("scores") || !(has("limit") || has("shared"))
@@ -72,8 +77,10 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
         "!(has(self.preset) || has(self.web)) || !(has(self.arm) || has(self.shared))" => {
             !(has("preset") || has("web")) || !(has("arm") || has("shared"))
         }
-        "!has(self.limit) || !has(self.limit.quantile) || (has(self.preset) && !self.preset.endsWith('error-rate'))" => {
-            new["limit"].get("quantile").is_none() || (has("preset") && !new.text("preset").ends_with("error-rate"))
+        "!has(self.limit) || !has(self.limit.quantile) || (has(self.preset) && !self.preset.endsWith('error-rate') && !self.preset.contains('/mean-'))" =>
+        {
+            let is_latency = || has("preset") && !new.text("preset").ends_with("error-rate") && !is_ratio();
+            new["limit"].get("quantile").is_none() || is_latency()
         }
         "!has(self.compare) || self.compare != 'None' || has(self.limit)" => new["compare"] != "None" || has("limit"),
         "!has(self.then) || self.then != 'AdvanceAfter' || has(self.after)" => {
