@@ -6,7 +6,7 @@ use super::{
     weighted::{describe, list},
 };
 use crate::{duration::Duration, vocab::Pair};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Ingresses of an Application Load Balancer.
 ///
@@ -54,7 +54,7 @@ fn lists(route: &Value) -> Result<Vec<Listed>, Unsteerable> {
             name: backend.place,
         })
         .collect();
-    let annotations = route["metadata"]["annotations"].as_object().into_iter().flat_map(|all| all.keys());
+    let annotations = route["metadata"]["annotations"].as_object().into_iter().flat_map(Map::keys);
     for name in annotations.filter(|name| name.starts_with(ACTIONS) && !referring.is_empty()) {
         let text = annotation(route, name).as_str().unwrap_or_default();
         let action: Value = serde_json::from_str(text).map_err(|_| Unsteerable::Malformed {

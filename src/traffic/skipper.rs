@@ -90,6 +90,7 @@ fn of_ingress(route: &Value) -> Result<Vec<Listed>, Unsteerable> {
     Ok(groups)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the signature is the router's")]
 fn of_group(route: &Value) -> Result<Vec<Listed>, Unsteerable> {
     let spec = &route["spec"];
     let named = |name: &str| list(&spec["backends"]).iter().find(|backend| backend["name"] == name);
