@@ -1,6 +1,7 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod duration;
+pub mod formula;
 pub mod signature;
 pub mod vocab;
 

@@ -11,11 +11,12 @@ use std::{
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("vocab", &[]),
     ("duration", &[]),
+    ("formula", &[]),
     ("signature", &[]),
     ("judge", &["vocab", "duration"]),
-    ("traffic", &["vocab", "duration"]),
+    ("traffic", &["formula", "vocab", "duration"]),
     // What metrics read is what the judge takes.
-    ("metrics", &["judge", "signature", "vocab", "duration"]),
+    ("metrics", &["judge", "formula", "signature", "vocab", "duration"]),
     ("notify", &["signature", "vocab", "duration"]),
     ("outbound", &["vocab", "duration"]),
     ("api", &["traffic", "metrics", "notify", "judge", "vocab", "duration"]),
@@ -280,6 +281,10 @@ fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
             );
         }
     }
+    text.push_str(
+        "\nObjects of any other kind carry weights as `custom` of the route says. They are not watched but looked at by time, and the \
+         chart's value `customRoutes` lets the operator write them: [examples/custom.yaml](examples/custom.yaml).\n",
+    );
     in_step(&root().join("crds/README.md"), &text);
 }
 

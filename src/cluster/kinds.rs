@@ -128,6 +128,10 @@ pub fn resource_named(known: &Resource) -> ApiResource {
 
 /// The kind of a route, where some router steers it.
 pub fn resource_of(route: &RouteRef) -> Option<ApiResource> {
+    if let Some(custom) = &route.custom {
+        let (group, version) = route.api_version.rsplit_once('/')?;
+        return Some(resource(group, version, &route.kind, &custom.plural));
+    }
     let steered = |known: &&Resource| known.kind == route.kind && known.api_version() == route.api_version;
     crate::traffic::resources().find(steered).map(resource_named)
 }

@@ -1,7 +1,7 @@
 //! What a spec must say beyond its schema, in words that name the field and the cure.
 use super::capacity::percent;
 use crate::{
-    api::{RolloutSpec, Step},
+    api::{GROUP, RolloutSpec, Step},
     duration::Duration,
     metrics,
     traffic::{self, Capability, Ownership},
@@ -102,6 +102,24 @@ fn routes(spec: &RolloutSpec) -> Result<(), Complaint> {
         if let Err(why) = route.router() {
             return Err(Complaint::new(field, why.to_string()));
         }
+        if let Some(custom) = &route.custom {
+            if let Err((below, why)) = custom.check() {
+                return Err(Complaint::new(format!("{field}.custom.{below}"), why));
+            }
+            let group = route.api_version.split('/').next().unwrap_or_default();
+            if !group.contains('.') || group == GROUP {
+                return Err(Complaint::new(
+                    format!("{field}.apiVersion"),
+                    "custom is for kinds of resource definitions of others, whose group has a dot, like mesh.example.com/v1",
+                ));
+            }
+            if route.ownership == Ownership::Operator {
+                return Err(Complaint::new(
+                    format!("{field}.ownership"),
+                    "a custom route is the user's: take ownership and template out",
+                ));
+            }
+        }
         if (route.ownership == Ownership::Operator) != route.template.is_some() {
             return Err(Complaint::new(
                 field,
@@ -126,8 +144,8 @@ fn apart(spec: &RolloutSpec) -> Result<(), Complaint> {
         let Some((name, ..)) = asked.first() else { continue };
         let field = format!("spec.steps[{index}].{name}");
         let routes = spec.routes();
-        let routers = routes.iter().filter_map(|route| Some((route, route.router().ok()?)));
-        for (route, router) in routers {
+        let steered = routes.iter().filter_map(|route| Some((route, route.router().ok()?)));
+        for (route, router) in steered {
             if let Some((name, ..)) = asked.iter().find(|(.., what)| !router.can(*what)) {
                 return Err(Complaint::new(
                     format!("spec.steps[{index}].{name}"),

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 /// Where a look stopped.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a look makes one")]
 pub enum Stop {
     /// At something to do.
     Do(Effect),

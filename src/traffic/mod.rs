@@ -4,6 +4,7 @@
 mod alb;
 #[cfg(test)]
 mod conformance;
+mod custom;
 mod gateway_api;
 mod gathered;
 mod in_text;
@@ -21,6 +22,7 @@ use crate::{
     duration::Duration,
     vocab::{Pair, Weight},
 };
+pub use custom::{Custom, CustomWeight, Form};
 pub use reference::{Ownership, RouteRef, RouteTemplate};
 use serde_json::Value;
 pub use split::{Apart, Comparison, Cookie, Mirror, NamedValue, PathComparison, PathMatch, RequestMatch, Split};

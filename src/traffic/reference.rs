@@ -1,5 +1,5 @@
 //! How a rollout names the routes that carry its weights.
-use super::{ROUTERS, Resource, Router, Unsteerable, resources, routers_for};
+use super::{Custom, ROUTERS, Router, Unsteerable, resources, routers_for};
 use crate::duration::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -9,19 +9,13 @@ use std::collections::BTreeMap;
 /// A route that carries the rollout's weights, in the rollout's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "(has(self.ownership) && self.ownership == 'Operator') == has(self.template)",
-    "message": "ownership: Operator needs a template, and only that has one",
-}, {
-    "rule": "self.kind != 'Ingress' || has(self.router)",
-    "message": "an Ingress is steered in several ways: say which in router",
-}]))]
+#[schemars(extend("x-kubernetes-validations" = rules()))]
 pub struct RouteRef {
     /// Group and version of the route.
-    #[schemars(schema_with = "api_versions")]
+    #[schemars(length(max = 128), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?/v[a-z0-9]+$"))]
     pub api_version: String,
     /// Kind of the route.
-    #[schemars(schema_with = "kinds")]
+    #[schemars(length(max = 63), regex(pattern = "^[A-Z][A-Za-z0-9]*$"))]
     pub kind: String,
     /// Name of the route.
     #[schemars(length(min = 1, max = 253))]
@@ -37,6 +31,10 @@ pub struct RouteRef {
     /// The route to write when ownership is Operator. Its weights are placeholders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<RouteTemplate>,
+    /// How a route of a kind that no router steers carries the weights. It is the user's, and not watched but looked at by
+    /// time; the chart's value `customRoutes` lets the operator write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom: Option<Box<Custom>>,
     /// How long the data plane is given after it accepted a change, such as 5s. Default: what the router needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settle: Option<Duration>,
@@ -44,10 +42,17 @@ pub struct RouteRef {
 
 impl RouteRef {
     /// The router that steers this route.
-    pub fn router(&self) -> Result<&'static dyn Router, Unsteerable> {
+    pub fn router(&self) -> Result<&dyn Router, Unsteerable> {
         let route = self.to_string();
         let all: Vec<_> = routers_for(&self.api_version, &self.kind).collect();
         let known = || all.iter().map(|router| router.name()).collect::<Vec<_>>().join(", ");
+        if let Some(custom) = &self.custom {
+            return if all.is_empty() {
+                Ok(custom.as_ref())
+            } else {
+                Err(Unsteerable::NotCustom { route, known: known() })
+            };
+        }
         match (all.as_slice(), &self.router) {
             ([], _) => {
                 Err(Unsteerable::UnknownKind { route, api_version: self.api_version.clone(), known: known_kinds() })
@@ -102,12 +107,19 @@ fn known_kinds() -> String {
     names.join(", ")
 }
 
-fn api_versions(_: &mut SchemaGenerator) -> Schema {
-    one_of(resources().map(Resource::api_version).collect())
-}
-
-fn kinds(_: &mut SchemaGenerator) -> Schema {
-    one_of(resources().map(|resource| resource.kind.to_owned()).collect())
+/// What a schema cannot say.
+fn rules() -> Value {
+    let known: Vec<_> = resources().map(|known| format!("'{} {}'", known.api_version(), known.kind)).collect();
+    json!([{
+        "rule": "(has(self.ownership) && self.ownership == 'Operator') == has(self.template)",
+        "message": "ownership: Operator needs a template, and only that has one",
+    }, {
+        "rule": "self.kind != 'Ingress' || has(self.router)",
+        "message": "an Ingress is steered in several ways: say which in router",
+    }, {
+        "rule": format!("has(self.custom) != (self.apiVersion + ' ' + self.kind in [{}])", known.join(", ")),
+        "message": format!("say in custom how a route of this kind carries weights, or name one of {}; those need no custom", known_kinds()),
+    }])
 }
 
 fn routers(_: &mut SchemaGenerator) -> Schema {
@@ -168,11 +180,9 @@ mod tests {
     #[test]
     fn the_schema_offers_only_what_is_steered() {
         let schema = schemars::schema_for!(RouteRef).to_value();
-        let properties = &schema["properties"];
-        let offers = |field: &str, name: &str| properties[field]["enum"].as_array().unwrap().contains(&json!(name));
-        assert!(offers("apiVersion", "gateway.networking.k8s.io/v1") && !offers("apiVersion", "v1"));
-        assert!(offers("kind", "GRPCRoute") && offers("kind", "HTTPRoute") && !offers("kind", "TCPRoute"));
-        assert!(schema["x-kubernetes-validations"][0]["rule"].is_string());
+        let rule = schema["x-kubernetes-validations"][2]["rule"].as_str().unwrap();
+        assert!(rule.contains("'gateway.networking.k8s.io/v1 HTTPRoute'") && !rule.contains("TCPRoute'], "), "{rule}");
+        assert!(rule.contains("'networking.k8s.io/v1 Ingress'"), "{rule}");
         assert_eq!(
             schema["$defs"]["RouteTemplate"]["properties"]["spec"]["x-kubernetes-preserve-unknown-fields"],
             true
@@ -193,6 +203,16 @@ mod tests {
         assert_eq!(category, "WrongRouter");
         assert!(words.contains("router traefik does not steer"), "{words}");
         assert_eq!(entry(&json!({"router": "nginx"})).router().err().unwrap().category(), "WrongRouter");
+    }
+
+    #[test]
+    fn a_kind_that_nobody_steers_is_steered_by_its_own_settings() {
+        let custom = json!({"plural": "splits", "weights": [{"path": "/spec/share", "value": "canary"}]});
+        let route = entry(&json!({"apiVersion": "mesh.example.com/v1", "kind": "Split", "custom": custom}));
+        let router = route.router().unwrap();
+        assert_eq!((router.name(), route.settle_with(router)), ("custom", Duration::seconds(5)));
+        let known = entry(&json!({"custom": custom}));
+        assert_eq!(known.router().err().unwrap().category(), "NotCustom");
     }
 
     #[test]

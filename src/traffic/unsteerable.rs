@@ -31,6 +31,14 @@ pub enum Unsteerable {
         /// Who steers it.
         known: String,
     },
+    /// A router steers this kind, and the settings of another way do not count.
+    #[error("{route}: routes of this kind are steered by {known}; take custom out")]
+    NotCustom {
+        /// Kind and name of the route.
+        route: String,
+        /// Who steers it.
+        known: String,
+    },
     /// The object is not what its kind says.
     #[error("{route}: {field} is not {expected}")]
     Malformed {
@@ -186,6 +194,7 @@ impl Unsteerable {
             Self::UnknownKind { .. } => "UnknownKind",
             Self::WhichRouter { .. } => "WhichRouter",
             Self::WrongRouter { .. } => "WrongRouter",
+            Self::NotCustom { .. } => "NotCustom",
             Self::Malformed { .. } => "RouteMalformed",
             Self::NotPrepared { .. } | Self::Unready { .. } => "RouteNotPrepared",
             Self::Duplicate { .. } => "DuplicateBackend",

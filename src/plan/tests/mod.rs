@@ -404,6 +404,32 @@ fn a_route_that_somebody_else_keeps_writing_is_left_at_stable() {
     assert_eq!(world.status().waiting_for[0].reason, Reason::RouteContested);
 }
 
+#[test]
+fn custom_settings_are_checked_with_the_rollout() {
+    let said = |change: Value| {
+        let mut route = json!({
+            "apiVersion": "mesh.example.com/v1", "kind": "Split", "name": "shop",
+            "custom": {"plural": "splits", "weights": [{"path": "/spec/share", "value": "canary"}]},
+        });
+        for (name, value) in change.as_object().unwrap() {
+            route[name] = value.clone();
+        }
+        let rollout = rollout(|value| value["spec"]["traffic"]["routes"] = json!([route]));
+        check(&rollout.spec).map_err(|complaint| complaint.field)
+    };
+    let at = |field: &str| Err(format!("spec.traffic.routes[0].{field}"));
+    assert_eq!(said(json!({})), Ok(()));
+    assert_eq!(said(json!({"apiVersion": "apps/v1", "kind": "Deployment"})), at("apiVersion"));
+    assert_eq!(said(json!({"apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout"})), at("apiVersion"));
+    assert_eq!(said(json!({"ownership": "Operator", "template": {"spec": {}}})), at("ownership"));
+    let bad = json!({"plural": "splits", "weights": [{"path": "/spec/share", "value": "canary > 1"}]});
+    assert_eq!(said(json!({"custom": bad})), at("custom.weights[0].value"));
+    assert_eq!(
+        said(json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress"})),
+        Err("spec.traffic.routes[0]".to_owned())
+    );
+}
+
 /// How long a raise takes to count, with the routes named, and the world in that moment.
 fn raised(routes: Value) -> (i64, World) {
     let mut world = adopted(rollout(|value| value["spec"]["traffic"]["routes"] = routes));

@@ -90,6 +90,12 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
         "(has(self.ownership) && self.ownership == 'Operator') == has(self.template)" => {
             (new["ownership"] == "Operator") == has("template")
         }
+        // The list follows from the registry of routers.
+        known if known.starts_with("has(self.custom) != (self.apiVersion + ' ' + self.kind in [") => {
+            let steered = crate::traffic::resources()
+                .any(|known| new["kind"] == known.kind && new["apiVersion"] == known.api_version());
+            has("custom") != steered
+        }
         "self.kind != 'Ingress' || has(self.router)" => new["kind"] != "Ingress" || has("router"),
         "self.metadata.name.size() <= 63" => new.name().len() <= 63,
         "self.stable != self.canary" => new["stable"] != new["canary"],
