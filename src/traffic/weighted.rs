@@ -199,7 +199,8 @@ impl Shape {
         let mut found = Vec::new();
         for (path, rule) in self.rules_of(route) {
             let name = rule_name(rule, &path);
-            for (filter, _) in (self.elsewhere)(route, rule).into_iter().filter(|(_, to)| *to == pair.canary) {
+            let past = (self.elsewhere)(route, rule).into_iter().find(|(_, to)| *to == pair.canary);
+            if let Some((filter, _)) = past {
                 let (route, canary) = (describe(route), pair.canary.clone());
                 return Err(Unsteerable::CanaryFiltered { route, rule: name, filter, canary });
             }
@@ -371,7 +372,7 @@ fn rule_name(rule: &Value, path: &str) -> String {
     let mut name = String::new();
     for part in path.split('/').skip(2) {
         if part.bytes().all(|byte| byte.is_ascii_digit()) {
-            name.push_str(&format!("[{part}]"));
+            name.extend(["[", part, "]"]);
         } else {
             name.push_str(if name.is_empty() { "" } else { "." });
             name.push_str(part);
