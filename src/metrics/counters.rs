@@ -67,9 +67,14 @@ impl Beats {
     }
 
     /// Whether the target was scraped before this scraped sample of one of its series, which then was not there yet. An
-    /// answer that does not have this very scrape is of another replica, whose past is another.
+    /// answer that does not have this very scrape is of another replica, whose past is another; and of one that mixes what
+    /// several have scraped nobody can tell whose scrapes those before were.
     fn before(&self, target: &Target, at: i64) -> bool {
-        self.told(target).any(|times| times.binary_search(&at).is_ok_and(|index| index > 0))
+        let is_mixed = |times: &[i64]| {
+            let close = times.windows(2).filter(|two| is_step_back(two[1] - two[0], self.scrape)).count();
+            4 * close >= times.len()
+        };
+        self.told(target).any(|times| times.binary_search(&at).is_ok_and(|index| index > 0) && !is_mixed(times))
     }
 
     /// Whether the target was scraped between two scraped samples of one of its series, which then had been gone. Samples

@@ -233,7 +233,7 @@ mod tests {
         assert!(one.tell(0.25 * 2_f64.powf(0.875)) && !one.tell(0.3));
         let both = Edges::of([&series(&[(1, fine), (2, coarse)])]);
         assert!(both.tell(0.25) && !both.tell(0.25 * 2_f64.powf(0.125)) && !both.are_custom());
-        assert_eq!(both.between(0.2, 2.0), [0.25, 0.5, 1.0]);
+        assert_eq!(both.between(0.2, 2.0), [0.25, 0.5, 1.0, 2.0]);
         assert_eq!(both.near(0.3), [0.25, 0.5]);
     }
 

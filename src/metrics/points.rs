@@ -273,7 +273,10 @@ mod tests {
     #[test]
     fn nothing_is_empty_and_two_series_are_unusable() {
         assert_eq!(seen(0, &[]).outcome, Outcome::Empty);
-        let two = seen(0, &[&[(90_000, "1")], &[(90_000, "1")]]);
+        let one = |pod: &str| (format!(r#"{{"pod":"{pod}"}}"#), vec![(90_000, "1")]);
+        let (a, b) = (one("a"), one("b"));
+        let body = matrix(&[(a.0.as_str(), a.1), (b.0.as_str(), b.1)]);
+        let two = crate::metrics::read(&metric(0), &provider(15), &subject_at(130), &[Ok((200, body))]);
         assert_eq!(two.outcome, Outcome::Unusable);
         assert!(two.why.contains("2 series where one is wanted"));
     }

@@ -8,13 +8,11 @@ use serde_json::Value;
 /// When the rule is not known here: whoever writes a new one into a definition writes it down here too.
 pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
     let has = |member: &str| new.get(member).is_some();
-    let items = |member: &str| new[member].as_array().map_or(&[][..], Vec::as_slice);
-    let names_differ = |member: &str| {
-        let items = items(member);
-        items.iter().all(|one| items.iter().filter(|other| other["name"] == one["name"]).count() == 1)
-    };
-    let is_ratio = || has("preset") && new.text("preset").contains("/mean-");
+    let items = |member: &str| items(new, member);
     let routes = new["traffic"]["routes"].as_array().map_or(0, Vec::len);
+    if let Some(holds) = of_analysis(rule, new) {
+        return holds;
+    }
     match rule {
         "self == oldSelf" => old.is_none_or(|old| old == new),
         "duration(self) >= duration('1s') && duration(self) <= duration('30s')" => {
@@ -46,7 +44,36 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
             let some = |member: &str| !items(member).is_empty();
             some("headers") || some("cookies") || some("query") || has("method") || has("path")
         }
-        "self.steps.all(s, self.steps.exists_one(t, t.name == s.name))" => names_differ("steps"),
+        "self.steps.all(s, self.steps.exists_one(t, t.name == s.name))" => names_differ(new, "steps"),
+        "!has(self.then) || self.then != 'AdvanceAfter' || has(self.after)" => {
+            new["then"] != "AdvanceAfter" || has("after")
+        }
+        "has(self.observe) || has(self.approval)" => has("observe") || has("approval"),
+        "(has(self.ownership) && self.ownership == 'Operator') == has(self.template)" => {
+            (new["ownership"] == "Operator") == has("template")
+        }
+        // The list follows from the registry of routers.
+        known if known.starts_with("has(self.custom) != (self.apiVersion + ' ' + self.kind in [") => {
+            let steered = crate::traffic::resources()
+                .any(|known| new["kind"] == known.kind && new["apiVersion"] == known.api_version());
+            has("custom") != steered
+        }
+        "self.kind != 'Ingress' || has(self.router)" => new["kind"] != "Ingress" || has("router"),
+        "self.metadata.name.size() <= 63" => new.name().len() <= 63,
+        "self.stable != self.canary" => new["stable"] != new["canary"],
+        "self.apiVersion == 'apps/v1' && self.kind == 'Deployment'" => {
+            new["apiVersion"] == "apps/v1" && new["kind"] == "Deployment"
+        }
+        unknown => panic!("a definition has a rule that sim/api/rules.rs does not know: {unknown}"),
+    }
+}
+
+/// Whether a rule about what is measured holds; nothing if it is about something else.
+fn of_analysis(rule: &str, new: &Value) -> Option<bool> {
+    let has = |member: &str| new.get(member).is_some();
+    let items = |member: &str| items(new, member);
+    let is_ratio = || has("preset") && new.text("preset").contains("/mean-");
+    Some(match rule {
         "has(self.mode) && self.mode == 'None' ? (!has(self.metrics) || self.metrics.size() == 0) && (!has(self.templates) || self.templates.size() == 0) : ((has(self.metrics) && self.metrics.size() > 0 || has(self.templates) && self.templates.size() > 0) && has(self.provider))" =>
         {
             let judged = !items("metrics").is_empty() || !items("templates").is_empty();
@@ -54,7 +81,7 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
         }
         "has(self.value) != has(self.valueFrom)" => has("value") != has("valueFrom"),
         "!has(self.metrics) || self.metrics.all(m, self.metrics.exists_one(n, n.name == m.name))" => {
-            names_differ("metrics")
+            names_differ(new, "metrics")
         }
         "[has(self.preset), has(self.query), has(self.scores), has(self.web)].exists_one(one, one)" => {
             ["preset", "query", "scores", "web"].into_iter().filter(|source| has(source)).count() == 1
@@ -83,25 +110,15 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
             new["limit"].get("quantile").is_none() || is_latency()
         }
         "!has(self.compare) || self.compare != 'None' || has(self.limit)" => new["compare"] != "None" || has("limit"),
-        "!has(self.then) || self.then != 'AdvanceAfter' || has(self.after)" => {
-            new["then"] != "AdvanceAfter" || has("after")
-        }
-        "has(self.observe) || has(self.approval)" => has("observe") || has("approval"),
-        "(has(self.ownership) && self.ownership == 'Operator') == has(self.template)" => {
-            (new["ownership"] == "Operator") == has("template")
-        }
-        // The list follows from the registry of routers.
-        known if known.starts_with("has(self.custom) != (self.apiVersion + ' ' + self.kind in [") => {
-            let steered = crate::traffic::resources()
-                .any(|known| new["kind"] == known.kind && new["apiVersion"] == known.api_version());
-            has("custom") != steered
-        }
-        "self.kind != 'Ingress' || has(self.router)" => new["kind"] != "Ingress" || has("router"),
-        "self.metadata.name.size() <= 63" => new.name().len() <= 63,
-        "self.stable != self.canary" => new["stable"] != new["canary"],
-        "self.apiVersion == 'apps/v1' && self.kind == 'Deployment'" => {
-            new["apiVersion"] == "apps/v1" && new["kind"] == "Deployment"
-        }
-        unknown => panic!("a definition has a rule that sim/api/rules.rs does not know: {unknown}"),
-    }
+        _ => return None,
+    })
+}
+
+fn items<'a>(value: &'a Value, member: &str) -> &'a [Value] {
+    value[member].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn names_differ(value: &Value, member: &str) -> bool {
+    let items = items(value, member);
+    items.iter().all(|one| items.iter().filter(|other| other["name"] == one["name"]).count() == 1)
 }
