@@ -2,8 +2,13 @@
 //!
 //! The checks know the API server's objects as they were at each commit, what the gateway acts on, and nothing of how the
 //! operator came to its decisions.
+mod answers;
+mod evidence;
+mod looks;
+mod restored;
+
 use super::{
-    api::{Commit, Verb},
+    api::{Commit, RESTORER, Verb},
     deeds::RIVAL,
     json::{Read, canary_of, digest, seek, size, weights_of},
     stage::NAME,
@@ -13,6 +18,9 @@ use super::{
         pods,
     },
 };
+use answers::Answers;
+use evidence::Evidence;
+use looks::Unseen;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -71,6 +79,15 @@ pub struct Checks {
     commands: BTreeSet<String>,
     /// Alerts that stood in the status, by delivery id.
     pub promised: BTreeMap<String, String>,
+    /// Those of them that a backup took away, so that they may arrive or not.
+    pub undone: BTreeSet<String>,
+    answers: Answers,
+    evidence: Evidence,
+    unseen: Unseen,
+    /// Two operators share the story, each with a Lease of its own.
+    pub sharded: bool,
+    /// The operator's clock is, or was, not the story's.
+    pub skewed: bool,
     /// How often the operator created, updated and deleted objects of each kind.
     pub written: BTreeMap<(String, Verb), usize>,
     /// When the operator wrote, within the last minute.
@@ -122,13 +139,20 @@ impl Checks {
             Some(object) => drop(self.objects.insert(key, object.clone())),
             None => drop(self.objects.remove(&key)),
         }
+        if commit.user == RESTORER {
+            return self.put_back(commit, at);
+        }
+        self.called_for(commit, at);
         if commit.user == OPERATOR {
             self.tell(commit, at);
             self.chatter(commit, at);
             self.operator_wrote(commit, plane, at);
         }
         match kind.as_str() {
-            "rollouts" => self.rollout(commit, at),
+            "rollouts" => {
+                self.answered(commit, at);
+                self.rollout(commit, at);
+            }
             "replicasets" => {
                 self.ownership(at);
             }
@@ -151,10 +175,11 @@ impl Checks {
                 self.wanted.retain(|(time, _)| at.saturating_sub(*time) <= 30_000);
                 self.ownership(at);
             }
-            "rolloutactions" if commit.before.is_none() => {
-                if let Some(action) = &commit.after {
+            "rolloutactions" => {
+                if let Some(action) = commit.after.as_ref().filter(|_| commit.before.is_none()) {
                     self.commands.insert(action.text("/spec/action").to_owned());
                 }
+                self.replied(commit, at);
             }
             _ => {}
         }
@@ -434,7 +459,7 @@ impl Checks {
         let weight = plane.weight(&commit.name);
         // To put back what somebody else changed is no move.
         let restored = self.selectors.insert(commit.name.clone(), to.clone()).is_some_and(|last| last == *to);
-        if weight > 0 && !lost.is_empty() && !restored && !self.out_of_reach {
+        if weight > 0 && !lost.is_empty() && !restored && !self.out_of_reach && !self.unguarded {
             self.wrong(
                 "S16 a selector moves only at weight 0",
                 at,
@@ -546,7 +571,7 @@ impl Checks {
         let old = &before["status"];
         self.bounded(commit, status, at);
         let epoch = status.number("/intent/epoch");
-        if commit.user == OPERATOR && epoch != 0 {
+        if commit.user == OPERATOR && epoch != 0 && !self.sharded {
             if epoch < self.epoch {
                 self.wrong("S11 no write of a former leader", at, format!("epoch {epoch} after {}", self.epoch));
             }

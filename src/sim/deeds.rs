@@ -2,7 +2,7 @@
 use super::{
     json::Read,
     stage::{NAME, Stage},
-    world::{NAMESPACE, OPERATOR, prometheus::Mood},
+    world::{MARKET, NAMESPACE, OPERATOR, prometheus::Mood},
 };
 use serde_json::json;
 use std::time::Duration;
@@ -10,6 +10,10 @@ use tokio::time::Instant;
 
 /// The name of a second Rollout of the same Deployment.
 pub const RIVAL: &str = "rival";
+
+/// Rollouts of the market: one about which nobody answers, and one that somebody does not stop to write on.
+const SILENT: &str = "silent";
+const BUSY: &str = "busy";
 
 /// Something that somebody does, or that happens.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +24,8 @@ pub enum Deed {
     Scale(i64),
     /// A command, as `SetStep half` with the step it is about; the second says whether it expects what it saw.
     Act(&'static str, bool),
+    /// A command that comes late: it expects the revision that serves, and not the one on trial.
+    Late(&'static str),
     /// An abort in the moment in which the ReplicaSets change hands, if that comes within a minute.
     AbortInSwap,
     /// The Rollout is deleted, with this propagation.
@@ -105,6 +111,12 @@ pub enum Deed {
     Poison,
     /// A second Rollout that names the same Deployment, Services and route.
     Rival,
+    /// For so long there are Rollouts in another namespace that take their time, and one that is never let alone.
+    Crowd(u64),
+    /// The cluster is put back to what it was so many milliseconds ago; Prometheus is not.
+    Restore(u64),
+    /// The Rollout's label changes, and with it whose it is where there are several operators.
+    Relabel(&'static str),
 }
 
 impl Stage {
@@ -130,29 +142,16 @@ impl Stage {
             }
             Deed::AbortInSwap => self.doing(&Deed::Act("Abort", false)),
             Deed::Act(action, expects) => {
-                let rollout = get("rollouts", NAME);
-                let (action, to) = action.split_once(' ').map_or((*action, None), |(action, to)| (action, Some(to)));
-                let mut spec = json!({"rollout": NAME, "action": action});
-                if let Some(to) = to {
-                    spec["to"] = json!(to);
-                }
-                if let Some(rollout) = rollout.filter(|_| *expects) {
-                    let revision = match rollout.text("/status/flight/revision") {
-                        "" => rollout.text("/status/latch/revision"),
-                        revision => revision,
-                    };
-                    if !revision.is_empty() {
-                        spec["expect"] = json!({"revision": revision});
-                    }
-                }
-                let command = json!({
-                    "apiVersion": "bellwether.dev/v1alpha1", "kind": "RolloutAction",
-                    "metadata": {"generateName": "action-"}, "spec": spec,
-                });
-                // People click twice.
-                for _ in 0..2 {
-                    let _ = self.jane.create("rolloutactions", NAMESPACE, command.clone());
-                }
+                let rollout = get("rollouts", NAME).filter(|_| *expects).unwrap_or_default();
+                let revision = match rollout.text("/status/flight/revision") {
+                    "" => rollout.text("/status/latch/revision"),
+                    revision => revision,
+                };
+                self.command(action, revision);
+            }
+            Deed::Late(action) => {
+                let rollout = get("rollouts", NAME).unwrap_or_default();
+                self.command(action, rollout.text("/status/stable/revision"));
             }
             Deed::DeleteRollout(propagation) => {
                 if let Some(rollout) = get("rollouts", NAME) {
@@ -280,7 +279,17 @@ impl Stage {
             }
             Deed::Allow(verb, plural) => server.allow(OPERATOR, verb, plural),
             Deed::WatchLag(at, lag) => replica(*at).trouble(|trouble| trouble.watch_lag = *lag),
-            Deed::Skew(at, by) => replica(*at).skew(*by),
+            Deed::Skew(at, by) => {
+                self.world.checks.skewed = true;
+                replica(*at).skew(*by);
+            }
+            Deed::Crowd(time) => self.crowd(*time),
+            Deed::Restore(back) => self.restore(*back),
+            Deed::Relabel(team) => {
+                if let Some(rollout) = get("rollouts", NAME) {
+                    let _ = self.git.merge("rollouts", &rollout, json!({"metadata": {"labels": {"team": team}}}));
+                }
+            }
             Deed::UpgradeServer => server.set_extra_defaults(json!({"spec": {"brandNew": true}})),
             Deed::ResumeDeployment => {
                 if let Some(deployment) = get("deployments", NAME) {
@@ -326,6 +335,52 @@ impl Stage {
         for poison in [nobody, rival, no_name] {
             let _ = self.jane.create("rollouts", NAMESPACE, poison);
         }
+    }
+
+    /// A command, as `SetStep half`, that expects this revision, if any.
+    fn command(&self, action: &str, revision: &str) {
+        let (action, to) = action.split_once(' ').map_or((action, None), |(action, to)| (action, Some(to)));
+        let mut spec = json!({"rollout": NAME, "action": action});
+        if let Some(to) = to {
+            spec["to"] = json!(to);
+        }
+        if !revision.is_empty() {
+            spec["expect"] = json!({"revision": revision});
+        }
+        let command = json!({
+            "apiVersion": "bellwether.dev/v1alpha1", "kind": "RolloutAction",
+            "metadata": {"generateName": "action-"}, "spec": spec,
+        });
+        // People click twice.
+        for _ in 0..2 {
+            let _ = self.jane.create("rolloutactions", NAMESPACE, command.clone());
+        }
+    }
+
+    /// Rollouts in another namespace: nobody answers about one of them, and somebody writes on another all the time.
+    fn crowd(&mut self, time: u64) {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": MARKET}});
+        let _ = self.jane.create("namespaces", "", namespace);
+        for name in [SILENT, BUSY] {
+            let mut rollout = self.rollout();
+            rollout["metadata"] = json!({"name": name, "namespace": MARKET, "labels": {"team": "web"}});
+            rollout["spec"]["workloadRef"]["name"] = json!(name);
+            let _ = self.jane.create("rollouts", MARKET, rollout);
+        }
+        for replica in &self.replicas {
+            replica.trouble(|trouble| trouble.silent = Some(SILENT));
+        }
+        self.world.pester(BUSY, time);
+    }
+
+    /// The cluster is as it was; no further back than to where the story began.
+    fn restore(&mut self, back: u64) {
+        let then = self.world.now().saturating_sub(back).max(self.begun);
+        let before = i64::try_from(self.world.now() - then).unwrap_or(0);
+        let moment = self.world.clock() - jiff::SignedDuration::from_millis(before);
+        let server = &self.world.server;
+        server.restore(server.version_at(moment));
+        self.outside().prometheus.asked.clear();
     }
 
     /// What is outside, as it is now.

@@ -3,6 +3,7 @@ use super::{
     checks::Violation,
     deeds::{Deed, RIVAL},
     json::Read,
+    operator::Way,
     stage::{NAME, Policy, Stage, template},
     story::Ending,
     world::{NAMESPACE, deployments, plane::Cause, pods},
@@ -13,6 +14,8 @@ use serde_json::Value;
 const LONGEST_WITHOUT_LEADER: u64 = 14_000;
 /// From an abort's being noted to its being on the way.
 const LONGEST_ABORT: u64 = 5_000;
+/// From a change to a look at it, whatever ails other Rollouts.
+const LONGEST_UNSEEN: u64 = 5_000;
 
 impl Stage {
     /// What serves at the end, and what is left beside it.
@@ -56,6 +59,7 @@ impl Stage {
         }
         self.alerts_at_the_end(&mut wrong, script);
         self.in_time(&mut wrong, script);
+        self.bounded(&mut wrong);
         let Some(deployment) = server.get("deployments", NAMESPACE, NAME) else { return };
         if let Some(rival) = server.get("rollouts", NAMESPACE, RIVAL)
             && !did(|deed| matches!(deed, Deed::DeleteRollout(_) | Deed::DropFinalizer | Deed::DeleteDeployment))
@@ -226,6 +230,8 @@ impl Stage {
                     | Deed::Deny(..)
                     | Deed::Refuse(..)
                     | Deed::Skew(..)
+                    | Deed::Restore(_)
+                    | Deed::Relabel(_)
                     | Deed::DeleteRoute
                     | Deed::DeleteNamespace
             )
@@ -233,7 +239,7 @@ impl Stage {
         if script.iter().any(|(_, deed)| hampers(deed)) {
             return;
         }
-        if checks.longest_lease > LONGEST_WITHOUT_LEADER {
+        if checks.longest_lease > LONGEST_WITHOUT_LEADER && !checks.sharded {
             wrong("L06 another replica takes over", format!("nobody led for {} ms", checks.longest_lease));
         }
         let ends = |deed: &Deed| matches!(deed, Deed::Kill(_) | Deed::Tell(_));
@@ -242,6 +248,31 @@ impl Stage {
             && checks.longest_abort > LONGEST_ABORT
         {
             wrong("L02 an abort is fast", format!("the route had weight for {} ms after it", checks.longest_abort));
+        }
+        let unseen = checks.longest_unseen(self.world.now());
+        let late = |deed: &Deed| matches!(deed, Deed::WatchLag(..) | Deed::Blur(..));
+        if self.replicas[0].crashed() == 0
+            && !script.iter().any(|(_, deed)| ends(deed) || late(deed))
+            && self.setting.way == Way::Http
+            && unseen > LONGEST_UNSEEN
+        {
+            wrong("L04 nobody waits behind another", format!("a change was not looked at for {unseen} ms"));
+        }
+    }
+
+    /// However much was released, no more is kept of it than the Deployment says, and what is on trial or was given up.
+    fn bounded(&self, wrong: &mut impl FnMut(&'static str, String)) {
+        let server = &self.world.server;
+        let of_shop = |plural: &str| {
+            let all = server.list(plural, NAMESPACE);
+            all.iter().filter(|object| object.name().starts_with(NAME) && !object.is_ending()).count()
+        };
+        let most = usize::try_from(self.setting.history).unwrap_or(0) + 3;
+        for (plural, most) in [("replicasets", most), ("controllerrevisions", 2)] {
+            let count = of_shop(plural);
+            if count > most {
+                wrong("F32 what is kept is bounded", format!("{count} {plural}, and at most {most} are of use"));
+            }
         }
     }
 
@@ -265,6 +296,9 @@ impl Stage {
             return;
         }
         for (id, event) in promised.iter().filter(|(id, _)| !arrived.iter().any(|(known, _)| known == *id)) {
+            if self.world.checks.undone.contains(id) {
+                continue;
+            }
             wrong("no alert is lost", format!("{event} {id} never arrived"));
         }
     }

@@ -1,6 +1,6 @@
 //! What goes wrong between an operator and the API server.
 use super::{
-    api::{Call, EventFate, Fate, Hooks, Kind, Server, Status},
+    api::{Call, EventFate, Fate, Hooks, Kind, Method, Server, Status},
     dice::Dice,
 };
 use bytes::Bytes;
@@ -48,6 +48,10 @@ pub struct Trouble {
     pub stalled: Option<Instant>,
     /// Reads are answered from so many versions ago, by a replica that lags.
     pub behind: u64,
+    /// Nobody answers what is asked about the Rollout of this name.
+    pub silent: Option<&'static str>,
+    /// The mistake with which everything is sent.
+    pub bent: Option<fn(&mut Call)>,
 }
 
 /// A line between one process and the API server.
@@ -144,6 +148,12 @@ impl Hooks for Line {
             return Fate::Hang;
         }
         let trouble = state.trouble.clone();
+        if call.method == Method::Get
+            && call.plural == "rollouts"
+            && trouble.silent.is_some_and(|silent| call.name.as_deref() == Some(silent))
+        {
+            return Fate::Hang;
+        }
         let now = Instant::now();
         let latency = state.dice.range(0, trouble.latency.max(1));
         let mut delay = Duration::from_millis(latency);
@@ -198,6 +208,13 @@ impl Hooks for Line {
         }
     }
 
+    fn bend(&self, call: &mut Call) {
+        let bent = self.state().trouble.bent;
+        if let Some(bend) = bent {
+            bend(call);
+        }
+    }
+
     fn after(&self, _call: &Call, _answer: &Result<Bytes, Status>) -> Duration {
         let mut state = self.state();
         let latency = state.trouble.latency;
@@ -235,6 +252,7 @@ impl Hooks for Line {
         let newest = state.server.version();
         let behind = state.trouble.behind;
         let by = state.dice.range(0, behind);
-        Some(newest.saturating_sub(by))
+        // A server that was made from a backup knows nothing from before.
+        Some(newest.saturating_sub(by).max(state.server.restored()))
     }
 }

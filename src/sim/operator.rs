@@ -8,7 +8,7 @@ use super::{
     world::{NAMESPACE, OPERATOR, Outside},
 };
 use crate::{
-    cluster::{Clock, Cluster, Key, Settings, Shard, Tamper, lease::Terms},
+    cluster::{Clock, Cluster, Key, Settings, Tamper, lease::Terms},
     controller::{self, Care},
     outbound::{Answer, Failure, Request, Transport},
     telemetry::Telemetry,
@@ -39,10 +39,28 @@ pub enum Way {
     Straight,
 }
 
+/// What a replica is told to do.
+#[derive(Clone, Copy)]
+pub struct Duty {
+    pub way: Way,
+    /// The Lease by which it leads.
+    pub lease: &'static str,
+    /// Which Rollouts are its own.
+    pub selector: &'static str,
+    /// So many Rollouts it looks at side by side.
+    pub side_by_side: u16,
+}
+
+impl Default for Duty {
+    fn default() -> Self {
+        Self { way: Way::Http, lease: "bellwether", selector: "", side_by_side: Care::default().side_by_side }
+    }
+}
+
 /// A replica, started again whenever its process ends.
 pub struct Replica {
     name: String,
-    way: Way,
+    duty: Duty,
     server: Server,
     outside: Arc<Mutex<Outside>>,
     clock: super::api::Clock,
@@ -69,7 +87,7 @@ impl Replica {
     /// A replica of this name.
     pub fn new(
         name: &str,
-        way: Way,
+        duty: Duty,
         server: Server,
         outside: Arc<Mutex<Outside>>,
         clock: super::api::Clock,
@@ -79,7 +97,7 @@ impl Replica {
         let line = Line::new(server.clone(), dice.clone(), None, Trouble::default());
         Arc::new(Self {
             name: name.to_owned(),
-            way,
+            duty,
             server,
             outside,
             clock,
@@ -180,28 +198,34 @@ impl Replica {
             namespace: HOME.to_owned(),
             identity: self.name.clone(),
             belt: "bellwether-belt".to_owned(),
-            shard: Shard::default(),
+            shard: self.duty.selector.parse().unwrap(),
             clock,
             tamper: self.tamper.clone(),
         };
         let (wake, wakes) = mpsc::unbounded();
-        let outbound = World { outside: self.outside.clone(), line: line.clone(), clock: self.clock.clone() };
+        let outbound = World {
+            outside: self.outside.clone(),
+            server: self.server.clone(),
+            line: line.clone(),
+            clock: self.clock.clone(),
+        };
         let cluster = Cluster::new(client, settings, Telemetry::default(), outbound, move |key| {
             let _ = wake.unbounded_send(key);
         });
-        if self.way == Way::Straight {
+        if self.duty.way == Way::Straight {
             let cluster = cluster.straight(Arc::new(wire));
             cluster.lead(i32::try_from(starts).unwrap_or(i32::MAX));
             return looks(cluster, wakes, self.server.clone(), line, self.told.notified()).boxed();
         }
+        let care = Care { side_by_side: self.duty.side_by_side, ..Care::default() };
         let terms = Terms {
             namespace: HOME.to_owned(),
-            name: "bellwether".to_owned(),
+            name: self.duty.lease.to_owned(),
             identity: format!("{}_{starts}", self.name),
             duration: LEASE,
             renew: Duration::from_secs(2),
         };
-        controller::lead(cluster, terms, Care::default(), wakes, || {}, self.told.notified()).boxed()
+        controller::lead(cluster, terms, care, wakes, || {}, self.told.notified()).boxed()
     }
 }
 
@@ -273,6 +297,7 @@ async fn looks(
 /// What the operator's own requests reach.
 struct World {
     outside: Arc<Mutex<Outside>>,
+    server: Server,
     line: Arc<Line>,
     clock: super::api::Clock,
 }
@@ -288,7 +313,7 @@ impl Transport for World {
             let answer = {
                 let mut outside = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
                 if request.url.contains("prometheus") {
-                    outside.asked(&request, (self.clock)())
+                    outside.asked(&request, (self.clock)(), &self.server)
                 } else {
                     Some(outside.told(&request))
                 }
@@ -304,10 +329,17 @@ impl Transport for World {
 }
 
 impl Outside {
-    fn asked(&mut self, request: &Request, now: jiff::Timestamp) -> Option<(u16, serde_json::Value)> {
+    fn asked(&mut self, request: &Request, now: jiff::Timestamp, server: &Server) -> Option<(u16, serde_json::Value)> {
         let crate::outbound::Body::Form(form) = &request.body else { return Some((400, serde_json::Value::Null)) };
         let field = |name: &str| form.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
         let at = field("time").replace('.', "").parse().unwrap_or(now.as_millisecond());
+        if self.prometheus.is_new(at) && !field("time").is_empty() {
+            let pods = server.list("pods", NAMESPACE);
+            let started = pods
+                .iter()
+                .filter_map(|pod| Some((pod.name().to_owned(), pod.text("/status/startTime").parse().ok()?)));
+            self.prometheus.remember(at, started.collect(), now.as_millisecond());
+        }
         self.prometheus.answer(field("query"), at)
     }
 

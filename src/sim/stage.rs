@@ -1,9 +1,9 @@
 //! Where stories begin: a shop that serves, an operator in two replicas, and a Rollout that has taken the shop over.
 use super::{
-    api::{Policies, Server},
+    api::{Call, Policies, Server},
     dice::Dice,
     json::Read,
-    operator::{HOME, Replica, Way},
+    operator::{Duty, HOME, Replica, Way},
     world::{self, NAMESPACE, OPERATOR, Weather, World, hand::Hand},
 };
 use crate::cluster::Tamper;
@@ -46,6 +46,14 @@ pub struct Setting {
     pub deadline: &'static str,
     /// How long a comparison that proves nothing is waited for.
     pub inconclusive: &'static str,
+    /// So many former ReplicaSets the Deployment keeps.
+    pub history: i64,
+    /// Whether the replicas are two operators, each with Rollouts of its own.
+    pub sharded: bool,
+    /// So many Rollouts are looked at side by side.
+    pub side_by_side: u16,
+    /// The mistake with which the operator sends its requests.
+    pub bent: Option<fn(&mut Call)>,
 }
 
 /// Which admission policies are there.
@@ -82,6 +90,10 @@ impl Default for Setting {
             held: false,
             deadline: "30s",
             inconclusive: "20s",
+            history: 10,
+            sharded: false,
+            side_by_side: 16,
+            bent: None,
         }
     }
 }
@@ -108,6 +120,7 @@ impl Setting {
             judged: self.judged,
             routed: self.routed,
             owned: self.owned,
+            history: self.history,
             weather: if self.routed { Weather::default() } else { self.weather.clone() },
             way: Way::Straight,
             replicas_of_operator: 1,
@@ -121,6 +134,8 @@ pub struct Stage {
     pub world: World,
     pub replicas: Vec<Arc<Replica>>,
     pub setting: Setting,
+    /// When what is told began, in milliseconds.
+    pub begun: u64,
     pub jane: Hand,
     pub git: Hand,
 }
@@ -156,11 +171,20 @@ impl Stage {
             let dice = Dice::of(seed, &format!("replica {index}"));
             let name = format!("bellwether-{index}");
             let (server, outside) = (server.clone(), world.outside.clone());
-            Replica::new(&name, setting.way, server, outside, clock.clone(), dice, tamper.cloned())
+            let shard = match (setting.sharded, index) {
+                (false, _) => Duty::default(),
+                (true, 0) => Duty { lease: "bellwether-pay", selector: "team!=web", ..Duty::default() },
+                (true, _) => Duty { lease: "bellwether-web", selector: "team=web", ..Duty::default() },
+            };
+            let duty = Duty { way: setting.way, side_by_side: setting.side_by_side, ..shard };
+            Replica::new(&name, duty, server, outside, clock.clone(), dice, tamper.cloned())
         };
-        let replicas = (0..setting.replicas_of_operator).map(replica).collect();
+        let replicas: Vec<Arc<Replica>> = (0..setting.replicas_of_operator).map(replica).collect();
+        for replica in &replicas {
+            replica.trouble(|trouble| trouble.bent = setting.bent);
+        }
         let (jane, git) = (world.hand(USER), world.hand(GIT));
-        Self { world, replicas, setting, jane, git }
+        Self { world, replicas, setting, begun: 0, jane, git }
     }
 
     /// A stage on which the Deployment is held already. Its past is told once for all stories of such a shop; chances, weather
@@ -262,7 +286,7 @@ impl Stage {
     pub fn deployment(&self, image: &str) -> Value {
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": NAME, "namespace": NAMESPACE},
-            "spec": {"replicas": self.setting.replicas, "selector": {"matchLabels": {"app": NAME}}, "template": template(image)},
+            "spec": {"replicas": self.setting.replicas, "revisionHistoryLimit": self.setting.history, "selector": {"matchLabels": {"app": NAME}}, "template": template(image)},
         })
     }
 

@@ -82,6 +82,8 @@ impl Story {
         };
         let adopted = phase(&stage.world).0 == "Stable";
         let begin = stage.world.now();
+        stage.begun = begin;
+        stage.world.checks.sharded = self.setting.sharded;
         let mut script = self.script.clone();
         script.sort_by_key(|(at, _)| *at);
         // Without policies, a write that drops `paused` lets the Deployment roll: nobody can hold what nobody guards.
@@ -116,7 +118,9 @@ impl Story {
                 what: format!("it was not taken over: {phase} {message}"),
             });
         }
-        let flaps = script.iter().any(|(_, deed)| matches!(deed, Deed::Image(image) if image.contains("flaps")));
+        // What ends again and again is never at rest.
+        let restless = |image: &str| image.contains("flaps") || image.contains("crash-after");
+        let flaps = script.iter().any(|(_, deed)| matches!(deed, Deed::Image(image) if restless(image)));
         if !settled && !flaps {
             let words =
                 ending.told.iter().rev().take(3).map(|(_, words)| words.clone()).collect::<Vec<_>>().join(" <- ");
@@ -152,7 +156,7 @@ impl Stage {
             // What was noted ahead of time is waited for until its time has come.
             self.setting.quiet += replica.set_right();
             replica.trouble(|trouble| {
-                *trouble = super::faults::Trouble { latency: trouble.latency, ..Default::default() }
+                *trouble = super::faults::Trouble { latency: trouble.latency, bent: trouble.bent, ..Default::default() }
             });
         }
         let server = &self.world.server;

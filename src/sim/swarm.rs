@@ -13,7 +13,7 @@ use serde_json::json;
 /// What a story is about, before anything goes wrong.
 pub const PLOTS: &[&str] = &[
     "good", "bad", "newer", "commands", "deleted", "scaled", "git", "revert", "broken", "idle", "rivals", "returns",
-    "swap", "apart",
+    "swap", "apart", "steps",
 ];
 
 /// The faults, by name: each can be had alone, and stories mix them.
@@ -48,8 +48,14 @@ pub const FAULTS: &[&str] = &[
     "F28 poison-object",
     "F29 promotion-fails",
     "F30 upgrade-mid-step",
+    "F31 etcd-restore",
+    "F32 slow-leak",
     "F33 hands-on",
+    "F34 another-shard",
 ];
+
+/// Releases one after the other, more than a Deployment keeps.
+const RELEASES: &[&str] = &["app:v11", "app:v12", "app:v13", "app:v14", "app:v15", "app:v16", "app:v17", "app:v18"];
 
 /// What people say.
 const COMMANDS: &[&str] =
@@ -81,7 +87,7 @@ pub fn short(seed: u64) -> Story {
     story.name.push_str(", short");
     let setting = &mut story.setting;
     setting.way = Way::Straight;
-    setting.replicas_of_operator = 1;
+    (setting.replicas_of_operator, setting.sharded) = (1, false);
     setting.replicas = i64::try_from(dice.range(1, 3)).unwrap_or(2);
     let steps = dice
         .pick(&[
@@ -105,6 +111,8 @@ pub fn short(seed: u64) -> Story {
             | Deed::Freeze(_, time)
             | Deed::StallWatches(_, time)
             | Deed::WatchLag(_, time)
+            | Deed::Crowd(time)
+            | Deed::Restore(time)
             | Deed::Refuse(.., time) => *time /= SHORTER,
             // A short flight has to be longer than what is to be seen in it.
             Deed::Image(image) if image.contains("crash-after") => *image = "app:v2-crash-after2",
@@ -241,6 +249,18 @@ fn script(plot: &str, dice: &mut Dice) -> Vec<(u64, Deed)> {
             (1, Deed::AbortInSwap),
             (at(60_000, 100_000), Deed::Image(["app:v3", "app:v1", "app:v2"][usize::try_from(at(0, 2)).unwrap_or(0)])),
         ],
+        "steps" => {
+            let mut script = vec![(0, Deed::Image("app:v2"))];
+            for _ in 0..at(2, 4) {
+                let to = ["SetStep half", "SetStep warm", "SetStep some", "SetStep nowhere"];
+                let to = to[usize::try_from(at(0, 3)).unwrap_or(0)];
+                script.push((at(2_000, 40_000), Deed::Act(to, at(0, 1) == 1)));
+            }
+            let edited = at(4_000, 30_000);
+            script.push((edited, Deed::EditSteps));
+            script.push((edited + at(10, 9_000), Deed::Act("AdoptSteps", at(0, 1) == 1)));
+            script
+        }
         "idle" => Vec::new(),
         _ => vec![(0, Deed::Image("app:v2"))],
     }
@@ -282,7 +302,7 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
             push(at, Deed::Refuse(0, plural, code, long));
             push(at, Deed::Refuse(1, plural, code, long));
         }
-        "F28" => push(at, Deed::Poison),
+        "F28" => push(at, if dice.permille(500) { Deed::Poison } else { Deed::Crowd(long) }),
         "F29" => {
             let image: &&'static str = dice.pick(&["app:v4-only1", "app:v4-only2"]);
             push(at, Deed::Image(image));
@@ -366,6 +386,15 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
                 let action = *dice.pick(COMMANDS);
                 push(at + dice.range(0, 2_000), Deed::Act(action, dice.permille(500)));
             }
+            push(at + dice.range(0, 2_000), Deed::Late(*dice.pick(COMMANDS)));
+            if dice.permille(250) {
+                // Nobody is answered, however many ask.
+                push(at, Deed::Deny("patch", "rolloutactions/status"));
+                for _ in 0..9 {
+                    push(at + dice.range(0, 9_000), Deed::Act(["Pause", "Resume"][which], true));
+                }
+                push(at + long, Deed::Allow("patch", "rolloutactions/status"));
+            }
             push(at + 30_000, Deed::Act("Resume", true));
         }
         "F25" => {
@@ -387,6 +416,34 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
             push(at, Deed::Tell(0));
             push(at + 500, Deed::UpgradeServer);
             push(at + long, Deed::Tell(1));
+        }
+        "F31" => {
+            for replica in 0..2 {
+                push(at, Deed::Outage(replica, 3_000));
+            }
+            push(at + 1_500, Deed::Restore(dice.range(500, 90_000)));
+        }
+        "F32" => {
+            let setting = &mut story.setting;
+            (setting.history, setting.judged, setting.owned) = (dice.range(1, 3).cast_signed(), false, false);
+            (setting.scale_down_delay, setting.weather) =
+                ("0s", Weather { end: setting.weather.end, ..Weather::default() });
+            setting.steps = json!([{"name": "half", "weight": 50, "observe": "1s"}]);
+            for (round, image) in (1..).zip(RELEASES) {
+                let time = round * 35_000 + dice.range(0, 5_000);
+                story.script.push((time, Deed::Image(image)));
+                if dice.permille(300) {
+                    story.script.push((time + dice.range(500, 20_000), Deed::Act(*dice.pick(COMMANDS), true)));
+                }
+            }
+            story.script.push((350_000, Deed::Act("Resume", true)));
+        }
+        "F34" => {
+            push(at, Deed::Relabel("web"));
+            if dice.permille(500) {
+                push(at + long, Deed::Relabel("pay"));
+            }
+            story.setting.sharded = true;
         }
         "F33" => {
             let deed = match dice.range(0, 4) {

@@ -155,7 +155,7 @@ impl Call {
         }
     }
 
-    pub(super) fn part(&self) -> &str {
+    pub fn part(&self) -> &str {
         self.subresource.as_deref().unwrap_or_default()
     }
 

@@ -13,6 +13,7 @@ mod delete;
 mod fields;
 pub mod kind;
 mod patch;
+mod restore;
 mod rules;
 mod schema;
 mod select;
@@ -33,6 +34,7 @@ mod tests;
 pub use admission::Policies;
 pub use call::{Call, Method, Options, PatchType};
 pub use kind::Kind;
+pub use restore::RESTORER;
 pub use status::Status;
 pub use store::{Commit, Meta, Verb};
 pub use wire::{Calm, EventFate, Fate, Hooks, Wire};
@@ -194,6 +196,11 @@ impl Server {
     /// How much was asked over wires, beside watches.
     pub fn asked(&self) -> usize {
         self.state().asked
+    }
+
+    /// The Rollouts that were read by name over wires since the last time that somebody asked, and when.
+    pub fn take_looks(&self) -> Vec<(String, jiff::Timestamp)> {
+        std::mem::take(&mut self.state().looks)
     }
 
     /// The newest version.

@@ -124,8 +124,18 @@ impl State {
 
     /// One request, counted.
     pub(super) fn counted(&mut self, user: &str, call: &Call, version: Option<u64>) -> Result<Arc<Value>, Status> {
-        self.asked += 1;
+        self.count(call);
         self.answer(user, call, version)
+    }
+
+    fn count(&mut self, call: &Call) {
+        self.asked += 1;
+        if call.method == Method::Get
+            && call.plural == "rollouts"
+            && let Some(name) = &call.name
+        {
+            self.looks.push((name.clone(), self.now()));
+        }
     }
 
     /// The objects of a list.
@@ -137,7 +147,7 @@ impl State {
 
     /// One request, answered as it is sent.
     pub(super) fn page(&mut self, user: &str, call: &Call, version: Option<u64>) -> Result<Bytes, Status> {
-        self.asked += 1;
+        self.count(call);
         match call.method {
             Method::List => {
                 let ask = self.ask(user, call, version)?;

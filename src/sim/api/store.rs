@@ -154,6 +154,10 @@ pub(super) struct State {
     pub(super) texts: Texts,
     /// How much was asked over wires.
     pub(super) asked: usize,
+    /// Rollouts that were read by name, and when.
+    pub(super) looks: Vec<(String, Timestamp)>,
+    /// The version at which a backup was put back last; watches from before have ended.
+    pub(super) restored: u64,
 }
 
 /// What is counted instead of drawn.
@@ -185,6 +189,8 @@ impl State {
             managed: None,
             texts: Texts::default(),
             asked: 0,
+            looks: Vec::new(),
+            restored: 0,
         }
     }
 
@@ -215,6 +221,8 @@ impl State {
             managed: self.managed.clone(),
             texts: Texts::default(),
             asked: 0,
+            looks: Vec::new(),
+            restored: self.restored,
         }
     }
 
@@ -328,11 +336,24 @@ impl State {
         before: Option<Arc<Value>>,
         after: Option<Value>,
     ) -> Option<Arc<Value>> {
-        self.rv += 1;
+        let version = self.rv + 1;
         let after = after.map(|mut after| {
-            after["metadata"]["resourceVersion"] = json!(self.rv.to_string());
+            after["metadata"]["resourceVersion"] = json!(version.to_string());
             Arc::new(after)
         });
+        self.put(user, subresource, table, before, after)
+    }
+
+    /// The same with an object that keeps the version it has.
+    pub(super) fn put(
+        &mut self,
+        user: &str,
+        subresource: Option<&'static str>,
+        table: usize,
+        before: Option<Arc<Value>>,
+        after: Option<Arc<Value>>,
+    ) -> Option<Arc<Value>> {
+        self.rv += 1;
         let object = after.as_ref().or(before.as_ref())?;
         let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
         let place = (table, namespace.clone(), name.clone());

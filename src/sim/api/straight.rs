@@ -45,7 +45,8 @@ fn call_of(kind: &ApiResource, namespace: &str, name: &str, ask: Ask) -> Call {
 }
 
 impl Wire {
-    async fn go<T>(&self, call: Call, answer: impl FnOnce(&Self, &Call) -> Result<T, Status>) -> Result<T, Error> {
+    async fn go<T>(&self, mut call: Call, answer: impl FnOnce(&Self, &Call) -> Result<T, Status>) -> Result<T, Error> {
+        self.hooks().bend(&mut call);
         let (delay, lost) = match self.hooks().before(&call) {
             Fate::Pass { delay } => (delay, false),
             Fate::Lose { delay } => (delay, true),

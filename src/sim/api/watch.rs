@@ -33,6 +33,8 @@ pub(super) struct Feed {
     news: watch::Receiver<usize>,
     deadline: Instant,
     bookmark: Instant,
+    /// The backup that had been put back last when it began.
+    restored: u64,
     over: bool,
 }
 
@@ -85,6 +87,7 @@ impl Feed {
             news: state.tables[ask.table].news.subscribe(),
             deadline: now + lasts,
             bookmark: now + BOOKMARK,
+            restored: state.restored,
             over: false,
         };
         let begins = options.initial_events.unwrap_or(asked == 0);
@@ -156,6 +159,11 @@ impl Feed {
         self.news.borrow_and_update();
         let server = self.server.clone();
         let mut state = server.state();
+        if state.restored != self.restored {
+            // The server that served it is no more.
+            self.over = true;
+            return;
+        }
         let commits: Vec<_> = state.commits_after(self.table, self.seen).cloned().collect();
         for commit in commits {
             if let Some(text) = self.read(&commit, &mut state.texts) {
@@ -176,7 +184,7 @@ impl Feed {
                 return None;
             }
             self.look();
-            if !self.lines.is_empty() {
+            if self.over || !self.lines.is_empty() {
                 continue;
             }
             let now = Instant::now();

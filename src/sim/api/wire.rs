@@ -76,6 +76,8 @@ pub trait Hooks: Send + Sync {
     fn after(&self, call: &Call, answer: &Result<Bytes, Status>) -> Duration;
     /// What becomes of an event of a watch.
     fn event(&self, kind: &Kind, rv: u64) -> EventFate;
+    /// What the request becomes that was meant, where whoever sends it makes a mistake.
+    fn bend(&self, _call: &mut Call) {}
     /// The older version from which a read is answered, or a watch begun, as by a replica that lags behind.
     fn read_version(&self, call: &Call) -> Option<u64>;
 }
@@ -124,10 +126,11 @@ impl Wire {
     async fn carry(self, request: Request<Body>) -> Result<Response<Page>, BoxError> {
         let (parts, body) = request.into_parts();
         let body = body.collect_bytes().await?;
-        let call = match Call::read(&parts, &body) {
+        let mut call = match Call::read(&parts, &body) {
             Ok(call) => call,
             Err(status) => return Ok(refused(&status)),
         };
+        self.hooks.bend(&mut call);
         let (delay, lost) = match self.hooks.before(&call) {
             Fate::Pass { delay } => (delay, false),
             Fate::Lose { delay } => (delay, true),

@@ -7,10 +7,11 @@ pub mod hand;
 pub mod plane;
 pub mod pods;
 pub mod prometheus;
+mod restored;
 mod tests;
 
 use super::{
-    api::{COLLECTOR, Commit, Server},
+    api::{COLLECTOR, Commit, RESTORER, Server},
     checks::Checks,
     dice::Dice,
     json::{Read, seek},
@@ -35,6 +36,10 @@ const GATEWAY: &str = "system:serviceaccount:traefik:traefik";
 const HASH: &str = "pod-template-hash";
 /// How often pods are scraped, in milliseconds.
 const SCRAPE: u64 = 2_000;
+/// How often somebody who does not stop writes, in milliseconds.
+const EDIT: u64 = 150;
+/// The namespace of Rollouts that are nobody's concern in a story.
+pub const MARKET: &str = "market";
 
 /// How fast things are, in milliseconds.
 #[derive(Clone, Debug)]
@@ -87,6 +92,8 @@ enum Event {
     PodEnds(String),
     Collect,
     Scrape,
+    /// Somebody writes a note on a Rollout, again and again until then.
+    Edit(String, u64),
 }
 
 /// What the operator's requests to the outside reach.
@@ -267,8 +274,21 @@ impl World {
                 self.plane.advance(self.now());
                 let now = self.now();
                 self.checks.commit(&commit, &self.plane, now);
+                if commit.user == OPERATOR && commit.kind.plural == "rollouts" {
+                    let mut outside = self.outside.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    self.checks.evidence(&commit, &mut outside.prometheus, now);
+                }
                 self.react(&commit);
             }
+            self.looked();
+        }
+    }
+
+    /// Tells the checks when the Rollout was looked at.
+    fn looked(&mut self) {
+        for (name, at) in self.server.take_looks() {
+            let at = u64::try_from(at.duration_since(self.base).as_millis()).unwrap_or(0);
+            self.checks.looked(&name, at);
         }
     }
 
@@ -276,6 +296,9 @@ impl World {
         let name = commit.name.clone();
         let weather = self.weather.clone();
         let Some(object) = commit.after.as_ref().or(commit.before.as_ref()).cloned() else { return };
+        if commit.user == RESTORER {
+            self.put_back(commit);
+        }
         match commit.kind.plural.as_str() {
             "deployments" => self.soon(weather.controller, Event::Deployment(name)),
             "replicasets" => {
@@ -432,12 +455,19 @@ impl World {
             Event::PodCrashes(name) => self.pod_crashes(&name),
             Event::PodEnds(name) => {
                 let now = self.now();
+                let pod = self.server.get("pods", NAMESPACE, &name);
+                if pod.as_ref().is_some_and(|pod| !pod.is_ending()) {
+                    // A backup says that it lives, so its kubelet starts it again.
+                    self.fails(&name);
+                    let range = self.weather.start;
+                    return self.soon(range, Event::PodStarts(name));
+                }
                 let cause = self.checks.cause_of(&name);
                 if let Some(process) = self.plane.processes.get_mut(&name) {
                     process.dead = process.dead.or(Some(cause));
                     process.died = Some((now, cause));
                 }
-                if let Some(pod) = self.server.get("pods", NAMESPACE, &name) {
+                if let Some(pod) = pod {
                     let _ = self.hands.kubelet.delete_now("pods", &pod);
                 }
             }
@@ -451,7 +481,21 @@ impl World {
                 self.scrape();
                 self.after(SCRAPE, Event::Scrape);
             }
+            Event::Edit(name, until) => {
+                if let Some(rollout) = self.server.get("rollouts", MARKET, &name) {
+                    let note = json!({"metadata": {"annotations": {"note": self.now().to_string()}}});
+                    let _ = self.hand("busy").merge("rollouts", &rollout, note);
+                }
+                if self.now() < until {
+                    self.after(EDIT, Event::Edit(name, until));
+                }
+            }
         }
+    }
+
+    /// Somebody writes on this Rollout of the market for so long, and does not stop.
+    pub fn pester(&mut self, name: &str, time: u64) {
+        self.after(EDIT, Event::Edit(name.to_owned(), self.now() + time));
     }
 
     /// A gateway hears of one object's changes in their order.

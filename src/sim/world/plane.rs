@@ -59,6 +59,8 @@ pub struct Plane {
     pub bereft: BTreeMap<String, Cause>,
     pub losses: Vec<Loss>,
     at: u64,
+    /// Until then whatever is lost is lost by others' doing.
+    excused: u64,
     dice: Dice,
 }
 
@@ -74,6 +76,7 @@ impl Plane {
             bereft: BTreeMap::new(),
             losses: Vec::new(),
             at: 0,
+            excused: 0,
             dice,
         }
     }
@@ -81,6 +84,11 @@ impl Plane {
     /// From now on these dice are thrown.
     pub fn deal(&mut self, dice: Dice) {
         self.dice = dice;
+    }
+
+    /// Until then whatever is lost is lost by others' doing.
+    pub fn excuse_until(&mut self, end: u64) {
+        self.excused = end;
     }
 
     /// From now on this rule has these backends; none removes it.
@@ -185,7 +193,10 @@ impl Plane {
     }
 
     fn lose(&mut self, from: u64, to: u64, requests: f64, cause: Cause, what: String) {
-        if let Some(last) = self.losses.last_mut().filter(|last| last.what == what && last.to == from) {
+        let cause = if from < self.excused { Cause::Others } else { cause };
+        if let Some(last) =
+            self.losses.last_mut().filter(|last| last.what == what && last.to == from && last.cause == cause)
+        {
             last.to = to;
             last.requests += requests;
             return;

@@ -2,7 +2,7 @@
 use promql_parser::parser::{self, Expr, VectorSelector};
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -44,14 +44,33 @@ struct Series {
     samples: Vec<(i64, f64)>,
 }
 
+/// A moment for which somebody asked.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// In milliseconds since 1970.
+    pub at: i64,
+    pub mood: Mood,
+    /// The pods that there were, and when they were started.
+    pub pods: Vec<(String, jiff::Timestamp)>,
+    /// Whether nobody can have the same answers again: it was in the future, or the mood changed between two questions.
+    pub once: bool,
+}
+
 /// What was scraped.
 #[derive(Clone, Default)]
 pub struct Prometheus {
     pub mood: Mood,
     series: Vec<Series>,
-    /// So many queries were answered.
-    pub asked: u64,
+    /// The last moments for which somebody asked, oldest first.
+    pub asked: VecDeque<Asked>,
+    /// The ReplicaSets whose pods an answer was about, of each answer since somebody looked.
+    pub told_of: Vec<BTreeSet<String>>,
+    /// Whether it was ever not as it should be.
+    pub unwell: bool,
 }
+
+/// So many moments are remembered.
+const REMEMBERED: usize = 4;
 
 impl Prometheus {
     /// A series of this name and these labels, to add samples to.
@@ -71,24 +90,73 @@ impl Prometheus {
     /// All history is lost.
     pub fn forget(&mut self) {
         self.series.iter_mut().for_each(|series| series.samples.clear());
+        self.asked.clear();
+        self.unwell = true;
+    }
+
+    /// Whether this is the first question about a moment.
+    pub fn is_new(&self, at: i64) -> bool {
+        self.asked.back().is_none_or(|last| last.at != at)
+    }
+
+    /// Remembers a moment for which somebody asks.
+    pub fn remember(&mut self, at: i64, pods: Vec<(String, jiff::Timestamp)>, now: i64) {
+        self.unwell |= self.mood != Mood::Well;
+        self.asked.push_back(Asked { at, mood: self.mood, pods, once: at > now });
+        if self.asked.len() > REMEMBERED {
+            self.asked.pop_front();
+        }
+    }
+
+    /// How much the series of a ReplicaSet's pods have counted after a moment, a process that begins anew from 0 on.
+    pub fn counted(&self, set: &str, from: i64) -> f64 {
+        let of_set = |series: &&Series| {
+            series.name == "http_requests_total" && series.labels.get("pod").and_then(|pod| set_of(pod)) == Some(set)
+        };
+        let mut sum = 0.0;
+        for Series { samples, .. } in self.series.iter().filter(of_set) {
+            let mut last = 0.0;
+            for (at, value) in samples {
+                if *at > from {
+                    sum += if *value >= last { value - last } else { *value };
+                }
+                last = *value;
+            }
+        }
+        sum
     }
 
     /// The answer to an instant query at this time, by status and body. `None` never comes.
     pub fn answer(&mut self, query: &str, at: i64) -> Option<(u16, Value)> {
-        self.asked += 1;
+        if let Some(last) = self.asked.back_mut() {
+            last.once |= last.at == at && last.mood != self.mood;
+        }
+        let (answer, sets) = self.answer_in(self.mood, query, at)?;
+        self.told_of.push(sets);
+        Some(answer)
+    }
+
+    /// The answer that it gives in this mood, and the ReplicaSets whose pods it is about.
+    pub fn answer_in(&self, mood: Mood, query: &str, at: i64) -> Option<((u16, Value), BTreeSet<String>)> {
+        let mut sets = BTreeSet::new();
+        let answer = self.answer_about(mood, query, at, &mut sets)?;
+        Some((answer, sets))
+    }
+
+    fn answer_about(&self, mood: Mood, query: &str, at: i64, sets: &mut BTreeSet<String>) -> Option<(u16, Value)> {
         let success = |result: Value| json!({"status": "success", "data": result});
         let matrix = |series: Vec<Value>| success(json!({"resultType": "matrix", "result": series}));
-        match self.mood {
+        match mood {
             Mood::Down | Mood::Hangs => None,
             Mood::Unavailable => Some((503, json!("upstream connect error"))),
             Mood::Empty => Some((200, matrix(Vec::new()))),
             Mood::Garbage => Some((200, json!(["not", "an", "answer"]))),
             Mood::Scalar => Some((200, success(json!({"resultType": "scalar", "result": [0, "1"]})))),
-            mood => Some((200, matrix(self.select(query, at, mood)))),
+            mood => Some((200, matrix(self.select(query, at, mood, sets)))),
         }
     }
 
-    fn select(&self, query: &str, at: i64, mood: Mood) -> Vec<Value> {
+    fn select(&self, query: &str, at: i64, mood: Mood, sets: &mut BTreeSet<String>) -> Vec<Value> {
         let Some((selector, range)) = read(query) else { return Vec::new() };
         let from = at - i64::try_from(range.as_millis()).unwrap_or(i64::MAX);
         let to = if let Mood::Late(by) = mood { at - i64::try_from(by).unwrap_or(0) } else { at };
@@ -117,12 +185,22 @@ impl Prometheus {
             if values.is_empty() {
                 continue;
             }
+            if let Some(set) = set_of(value("pod"))
+                && !sets.contains(set)
+            {
+                sets.insert(set.to_owned());
+            }
             let mut metric = labels.clone();
             metric.insert("__name__".to_owned(), name.clone());
             found.push(json!({"metric": metric, "values": values}));
         }
         found
     }
+}
+
+/// The ReplicaSet of a pod, by its name.
+fn set_of(pod: &str) -> Option<&str> {
+    pod.rsplit_once('-').map(|(set, _)| set)
 }
 
 /// A range selector: what it selects, which is read once for all stories, and how far it reaches back.

@@ -1,0 +1,48 @@
+//! What the checks remember, after a backup was put back: of what was undone only that it had failed.
+use super::{Checks, Commit, Read, Value, given_up};
+
+impl Checks {
+    /// One object is as it was.
+    pub(super) fn put_back(&mut self, commit: &Commit, at: u64) {
+        match commit.kind.plural.as_str() {
+            "pods" => self.remember_ready(commit, at),
+            "services" => {
+                let selector = commit.after.as_ref().map(|service| service["spec"]["selector"].clone());
+                self.selectors.insert(commit.name.clone(), selector.unwrap_or_default());
+            }
+            "deployments" => {
+                let wanted = commit.after.as_ref().map_or(0, |it| it.maybe("/spec/replicas").unwrap_or(1));
+                self.wanted.push((at, wanted));
+            }
+            "rollouts" => {
+                let rollout = commit.after.clone().unwrap_or_default();
+                self.rollout_put_back(&rollout);
+            }
+            _ => {}
+        }
+    }
+
+    fn rollout_put_back(&mut self, rollout: &Value) {
+        let status = &rollout["status"];
+        // An abort that was undone is not late.
+        self.latched = None;
+        self.epoch = status.number("/intent/epoch");
+        let stands: Vec<_> = status.list("/alerts").iter().map(|alert| alert.text("/id")).collect();
+        let gone = self.promised.keys().filter(|id| !stands.contains(&id.as_str()));
+        self.undone.extend(gone.cloned());
+        self.answers_put_back(status);
+        let now = format!("{} {}", status.text("/flight/revision"), status.text("/flight/startedAt"));
+        let key = (rollout.uid().to_owned(), now, status.number("/attempt"));
+        let step = status.maybe("/step/index").unwrap_or(0);
+        let failed: Vec<_> = self.trials.iter().filter_map(|(_, trial)| trial.failed.clone()).collect();
+        self.trials.retain(|known, _| known.0 != key.0 || *known == key);
+        if let Some(trial) = self.trials.get_mut(&key) {
+            trial.step = step;
+            trial.started.retain(|index, _| *index <= step);
+            trial.entered.retain(|index, _| *index <= step);
+            trial.aborted = given_up(status);
+            // Prometheus still knows what failed.
+            trial.failed = trial.failed.take().or_else(|| failed.first().cloned());
+        }
+    }
+}
