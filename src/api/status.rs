@@ -72,7 +72,7 @@ pub struct RolloutStatus {
     /// How often the current candidate has been tried.
     #[serde(default)]
     pub attempt: u32,
-    /// The answers to the last actions, by uid; at most 20.
+    /// The answers to the last actions, by uid; at most 20, and 60 while they cannot be written to the actions themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub handled: Vec<Handled>,
     /// Alerts that are not delivered yet; at most 32.

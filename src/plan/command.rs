@@ -10,6 +10,11 @@ use crate::api::{Action, ActionOutcome, Handled, Reason, RolloutSpec, StepStatus
 pub const STEPS_EDITED: &str =
     "the spec's steps were edited; this release goes on with those it began with; AdoptSteps takes the new ones";
 
+/// So many answers stand in the status.
+const ANSWERS: usize = 20;
+/// So many stand there when they cannot be written to their actions.
+const MOST_ANSWERS: usize = 60;
+
 impl<'a> Turn<'a> {
     /// The oldest action is taken or refused. What was decided is in the status before the action itself is answered, and
     /// the answer is written beside the looks: one that cannot be written holds up nothing.
@@ -26,8 +31,10 @@ impl<'a> Turn<'a> {
     }
 
     fn unanswered(&self) -> Option<&'a PendingAction> {
-        let known = |action: &&PendingAction| self.status.handled.iter().any(|handled| handled.uid == action.uid);
-        self.seen.actions.iter().find(|action| !known(action))
+        let known = |action: &PendingAction| self.status.handled.iter().any(|handled| handled.uid == action.uid);
+        // What could not be remembered would be taken again; only an abort may be.
+        let full = self.status.handled.len() >= MOST_ANSWERS;
+        self.seen.actions.iter().find(|action| !known(action) && (!full || action.action == Action::Abort))
     }
 
     fn decided(&mut self, action: &PendingAction, result: Result<String, String>) -> Stop {
@@ -42,7 +49,14 @@ impl<'a> Turn<'a> {
         let why = action.reason.as_deref().map_or_else(String::new, |why| format!(" ({why})"));
         self.note(reason, format!("{:?}: {message}{why}", action.action), action.by.clone());
         self.status.handled.push(Handled { uid: action.uid.clone(), outcome, message });
-        let surplus = self.status.handled.len().saturating_sub(20);
+        // An action whose answer is not written yet is taken again by whoever forgets that it was taken.
+        let open = |handled: &Handled| self.seen.actions.iter().any(|action| action.uid == handled.uid);
+        while self.status.handled.len() > ANSWERS
+            && let Some(oldest) = self.status.handled.iter().position(|handled| !open(handled))
+        {
+            self.status.handled.remove(oldest);
+        }
+        let surplus = self.status.handled.len().saturating_sub(MOST_ANSWERS);
         self.status.handled.drain(..surplus);
         Stop::Again
     }

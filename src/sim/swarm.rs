@@ -458,3 +458,50 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// The names of everything that can be done.
+    fn deeds() -> BTreeSet<&'static str> {
+        let text = include_str!("deeds.rs");
+        let (_, of_enum) = text.split_once("pub enum Deed {").unwrap();
+        let (of_enum, _) = of_enum.split_once("\n}").unwrap();
+        let lines = of_enum.lines().filter(|line| line.starts_with("    ") && !line.starts_with("     "));
+        let names = lines.map(|line| line.trim().split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default());
+        names.filter(|name| !name.is_empty()).collect()
+    }
+
+    #[test]
+    fn everything_that_can_be_done_is_done_in_some_story() {
+        let mut seen = BTreeSet::new();
+        let mut words = BTreeSet::new();
+        for seed in 1..4_000 {
+            for (_, deed) in story(seed).script {
+                let text = format!("{deed:?}");
+                seen.insert(text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned());
+                words.insert(text);
+            }
+        }
+        let unseen: Vec<_> = deeds().into_iter().filter(|deed| !seen.contains(*deed)).collect();
+        assert_eq!(unseen, Vec::<&str>::new());
+        for command in COMMANDS {
+            assert!(words.iter().any(|word| word.contains(&format!("\"{command}\""))), "{command}");
+        }
+    }
+
+    #[test]
+    fn every_setting_is_that_of_some_story() {
+        let settings: Vec<_> = (1..2_000).map(|seed| story(seed).setting).collect();
+        let some = |is: fn(&Setting) -> bool| settings.iter().any(is) && settings.iter().any(|setting| !is(setting));
+        assert!(some(|it| it.sharded) && some(|it| it.templated) && some(|it| it.owned) && some(|it| it.routed));
+        assert!(some(|it| it.held) && some(|it| it.judged) && some(|it| it.history < 10));
+        assert!(
+            [Policy::All, Policy::Validating, Policy::None]
+                .iter()
+                .all(|policy| settings.iter().any(|it| it.policies == *policy))
+        );
+    }
+}

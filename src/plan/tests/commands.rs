@@ -293,3 +293,24 @@ fn who_holds_a_deployment_keeps_it_whoever_is_older() {
     world.until(200, |world| world.has(Reason::Promoted));
     world.rests(Phase::Stable);
 }
+
+#[test]
+fn however_many_answers_cannot_be_written_no_command_is_obeyed_twice() {
+    let mut world = at_twenty(|_| {});
+    for round in 0..70 {
+        world.command(if round % 2 == 0 { Action::Pause } else { Action::Resume }, None);
+    }
+    let uids: Vec<_> = world.seen.actions.iter().map(|action| action.uid.clone()).collect();
+    let mut taken: Vec<String> = Vec::new();
+    let mut listed: Vec<String> = Vec::new();
+    for _ in 0..200 {
+        world.look();
+        let now: Vec<String> = world.status().handled.iter().map(|handled| handled.uid.clone()).collect();
+        taken.extend(now.iter().filter(|uid| !listed.contains(uid)).cloned());
+        listed = now;
+    }
+    assert_eq!(taken, uids[..60], "each once, and no more than can be remembered");
+    world.command(Action::Abort, None);
+    world.look();
+    assert!(world.status().latch.is_some(), "an abort is taken all the same");
+}
