@@ -88,16 +88,20 @@ pub async fn run(
         .watches_stream_with(scope.dynamic(&cluster::actions(), false), by_spec, cluster::actions())
         .reconcile_on(wakes.map(|key| ObjectRef::<Root>::new(&key.name).within(&key.namespace.unwrap_or_default())))
         .graceful_shutdown_on(stop);
+    let mut unserved = Vec::new();
     for known in crate::traffic::resources() {
         let kind = cluster::resource_named(known);
         if scope.is_served(&kind.api_version, &kind.kind).await {
             controller = controller.watches_stream_with(scope.dynamic(&kind, true), by_label_of, kind);
         } else {
-            tracing::info!(
-                kind = kind.kind,
-                "not served here, so not watched; routes of this kind are looked at by time"
-            );
+            unserved.push(known.kind);
         }
+    }
+    if !unserved.is_empty() {
+        tracing::info!(
+            kinds = unserved.join(", "),
+            "not served here, so not watched; routes of a kind that is installed later are looked at by time, until a restart"
+        );
     }
     let context = Arc::new(Context { cluster, backoff: Backoff::default(), longest_look });
     controller
