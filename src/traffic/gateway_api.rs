@@ -3,11 +3,11 @@
 //! `spec.rules` is an atomic list, so no field manager can own a weight alone: the route is taken as it was read,
 //! the weights of our two backends are rewritten where they stand, and the whole object goes back.
 mod apart;
-mod parents;
+pub(super) mod parents;
 
 use super::{
     Capability, Resource,
-    weighted::{Shape, Weighted, list},
+    weighted::{Shape, Weighted, all_fit, list},
 };
 use crate::{duration::Duration, vocab::Pair};
 use serde_json::Value;
@@ -46,16 +46,17 @@ pub(super) static ROUTER: Weighted = Weighted {
     apart: apart::added,
 };
 
-const GROUP: &str = "gateway.networking.k8s.io";
+pub(super) const GROUP: &str = "gateway.networking.k8s.io";
 
 /// Where the weights of a route of the Gateway API stand.
-const SHAPE: Shape = Shape {
+pub(super) const SHAPE: Shape = Shape {
     rules: &["/spec/rules/*"],
     backends: "backendRefs",
     port: "/port",
     unset: 1,
     heaviest: 1_000_000,
     service: named_service,
+    unfit: all_fit,
     elsewhere: filters,
     lines,
 };

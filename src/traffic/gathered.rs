@@ -4,7 +4,7 @@
 //! A kind says what lists there are and where each weight stands; from then on they are lists as all others are.
 use super::{
     Acceptance, Apart, Capability, Resource, RouteSeen, Router, Unsteerable, in_text,
-    weighted::{Shape, describe, untold, weights_only},
+    weighted::{Shape, all_fit, describe, untold, weights_only},
 };
 use crate::{
     duration::Duration,
@@ -66,6 +66,7 @@ pub(super) const fn shape(backends: &'static str, heaviest: u64, lines: fn(&Pair
         unset: 0,
         heaviest,
         service: |_, backend| backend["service"].as_str().map(str::to_owned),
+        unfit: all_fit,
         elsewhere: |_, _| Vec::new(),
         lines,
     }

@@ -4,11 +4,14 @@
 mod alb;
 #[cfg(test)]
 mod conformance;
+mod contour;
 mod custom;
 mod gateway_api;
+mod gateway_api_l4;
 mod gathered;
 mod in_text;
 mod ingress;
+mod istio;
 mod nginx;
 mod reference;
 mod skipper;
@@ -33,6 +36,9 @@ pub use whole::{MANAGED_BY, SPLIT, TEMPLATE_FINGERPRINT, read_whole, renew};
 /// Every router of this build, one line each.
 pub static ROUTERS: &[&dyn Router] = &[
     &gateway_api::ROUTER,
+    &gateway_api_l4::ROUTER,
+    &istio::ROUTER,
+    &contour::ROUTER,
     &traefik::ROUTE,
     &traefik::TCP,
     &traefik::SERVICE,

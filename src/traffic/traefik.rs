@@ -5,7 +5,7 @@ mod rule;
 
 use super::{
     Capability, Resource,
-    weighted::{Shape, Weighted, list, untold, weights_only},
+    weighted::{Shape, Weighted, all_fit, list, untold, weights_only},
 };
 use crate::{duration::Duration, vocab::Pair};
 use serde_json::Value;
@@ -87,6 +87,7 @@ const ROUTES: Shape = Shape {
     unset: 1,
     heaviest: HEAVIEST,
     service: named_service,
+    unfit: all_fit,
     elsewhere: |_, _| Vec::new(),
     lines,
 };

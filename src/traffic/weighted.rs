@@ -75,6 +75,11 @@ pub(super) fn untold(_: &Value) -> Acceptance {
     Acceptance::Yes
 }
 
+/// Of kinds whose every backend that names a Service can carry a weight.
+pub(super) fn all_fit(_: &Value) -> Option<(&'static str, &'static str)> {
+    None
+}
+
 /// Of kinds that nothing beside weights is written into.
 pub(super) fn weights_only(route: Value, _: &Pair, apart: &Apart) -> Result<Value, Unsteerable> {
     if apart.is_empty() {
@@ -98,6 +103,8 @@ pub(super) struct Shape {
     pub heaviest: u64,
     /// The name of the Service of the route's own namespace that a backend names, if it names one.
     pub service: fn(&Value, &Value) -> Option<String>,
+    /// What of a backend that names one of ours keeps it from carrying a weight, and what should stand there.
+    pub unfit: fn(&Value) -> Option<(&'static str, &'static str)>,
     /// What else in a rule sends requests somewhere: what it is, and the Service's name.
     pub elsewhere: fn(&Value, &Value) -> Vec<(String, String)>,
     /// What to write into a rule, in one line of YAML.
@@ -121,6 +128,8 @@ pub(super) struct Managed {
     pub canary: Backend,
     /// Whether no other backend stands beside the two.
     pub alone: bool,
+    /// Whether all backends are served alike, because none of them weighs anything.
+    pub alike: bool,
 }
 
 /// One of our two entries among a rule's backends.
@@ -226,6 +235,7 @@ impl Shape {
                 stable: self.backend(route, pair, &name, stable)?,
                 canary: self.backend(route, pair, &name, canary)?,
                 alone: list(&rule[self.backends]).len() == 2,
+                alike: self.unset == 0 && list(&rule[self.backends]).iter().all(weighs_nothing),
                 name,
                 position: path.rsplit('/').next().and_then(|last| last.parse().ok()).unwrap_or(0),
                 path,
@@ -256,6 +266,10 @@ impl Shape {
     /// One of our entries, its port and weight checked.
     fn backend(&self, route: &Value, pair: &Pair, rule: &str, entry: (usize, &Value)) -> Result<Backend, Unsteerable> {
         let (position, reference) = entry;
+        if let Some((field, expected)) = (self.unfit)(reference) {
+            let field = format!("{rule}: {}[{position}].{field}", self.backends);
+            return Err(Unsteerable::Malformed { route: describe(route), field, expected });
+        }
         let port = reference.pointer(self.port).unwrap_or(&Value::Null);
         // A port by name is the Service's own affair: both have the same ports.
         if port.is_number() && port.as_u64() != Some(pair.port.into()) {
@@ -331,8 +345,14 @@ impl Shape {
 
 impl Managed {
     fn share(&self) -> Share {
-        Share { rule: self.name.clone(), stable: self.stable.weight, canary: self.canary.weight }
+        let (stable, canary) = if self.alike { (1, 1) } else { (self.stable.weight, self.canary.weight) };
+        Share { rule: self.name.clone(), stable, canary }
     }
+}
+
+/// Whether no weight is written for a backend, or 0.
+fn weighs_nothing(backend: &Value) -> bool {
+    backend["weight"].as_u64().unwrap_or(0) == 0
 }
 
 /// What stands below a value: all entries of a list, or one member.

@@ -166,7 +166,12 @@ impl State {
                 }
                 holds_it
             }
-            ("gateway.networking.k8s.io", "httproutes" | "grpcroutes", Operation::Update, Some(old)) => {
+            (
+                "gateway.networking.k8s.io",
+                "httproutes" | "grpcroutes" | "tlsroutes" | "tcproutes",
+                Operation::Update,
+                Some(old),
+            ) => {
                 let claim = old["metadata"]["labels"].text(crate::api::ROLLOUT_UID_LABEL);
                 if by_operator || claim.is_empty() || !self.is_armed(MUTATING, "bellwether-route-weights") {
                     return false;

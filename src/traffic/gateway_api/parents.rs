@@ -13,7 +13,7 @@ const LONGEST: usize = 256;
 /// Whether all parents of the route's spec have accepted its present generation.
 ///
 /// A refusal goes before a missing answer. Answers of parents that the spec no longer names do not count.
-pub(super) fn accepted(route: &Value) -> Acceptance {
+pub(in crate::traffic) fn accepted(route: &Value) -> Acceptance {
     let (spec, status) = (list(&route["spec"]["parentRefs"]), list(&route["status"]["parents"]));
     let answers: Vec<_> = status.iter().filter(|answer| !list(&answer["conditions"]).is_empty()).collect();
     if spec.is_empty() {
