@@ -386,7 +386,7 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
                 let action = *dice.pick(COMMANDS);
                 push(at + dice.range(0, 2_000), Deed::Act(action, dice.permille(500)));
             }
-            push(at + dice.range(0, 2_000), Deed::Late(*dice.pick(COMMANDS)));
+            push(at + dice.range(0, 2_000), Deed::Late(dice.pick::<&str>(COMMANDS)));
             if dice.permille(250) {
                 // Nobody is answered, however many ask.
                 push(at, Deed::Deny("patch", "rolloutactions/status"));
@@ -433,7 +433,7 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
                 let time = round * 35_000 + dice.range(0, 5_000);
                 story.script.push((time, Deed::Image(image)));
                 if dice.permille(300) {
-                    story.script.push((time + dice.range(500, 20_000), Deed::Act(*dice.pick(COMMANDS), true)));
+                    story.script.push((time + dice.range(500, 20_000), Deed::Act(dice.pick::<&str>(COMMANDS), true)));
                 }
             }
             story.script.push((350_000, Deed::Act("Resume", true)));

@@ -34,7 +34,7 @@ impl Checks {
         let now = format!("{} {}", status.text("/flight/revision"), status.text("/flight/startedAt"));
         let key = (rollout.uid().to_owned(), now, status.number("/attempt"));
         let step = status.maybe("/step/index").unwrap_or(0);
-        let failed: Vec<_> = self.trials.iter().filter_map(|(_, trial)| trial.failed.clone()).collect();
+        let failed: Vec<_> = self.trials.values().filter_map(|trial| trial.failed.clone()).collect();
         self.trials.retain(|known, _| known.0 != key.0 || *known == key);
         if let Some(trial) = self.trials.get_mut(&key) {
             trial.step = step;
