@@ -230,7 +230,7 @@ def every_kind_of_route_is_covered(sets):
     kinds = re.findall(r"'\S+ (\w+)'", known)
     assert "HTTPRoute" in kinds, known
     # as the policy of rollout rights makes them
-    plurals = {re.sub("ys$", "ies", re.sub("ss$", "sses", kind.lower() + "s")) for kind in kinds}
+    plurals = {re.sub("ys$", "ies", re.sub("sss$", "sses", kind.lower() + "s")) for kind in kinds}
     steered = {(group, resource) for _, rule in rules(objects) if "update" in rule["verbs"]
                for group in rule["apiGroups"] for resource in rule["resources"] if resource in plurals}
     assert {resource for _, resource in steered} == plurals, steered
