@@ -112,7 +112,7 @@ fn mistakes_that_a_schema_sees_are_refused_at_apply_and_nothing_moves() {
             (
                 "an unknown router",
                 with(|spec| spec["traffic"]["routes"][0]["kind"] = json!("Ingress")),
-                &["routes[0].kind", "HTTPRoute"],
+                &["traffic.routes[0]", "HTTPRoute", "custom"],
             ),
             ("misspelt steps", with(|spec| misspell(spec, "steps", "stepz")), &["spec.steps", "equired"]),
             ("misspelt analysis", with(|spec| misspell(spec, "analysis", "analisys")), &["spec.analysis", "equired"]),
