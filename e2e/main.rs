@@ -47,6 +47,7 @@ mod story_idle;
 mod story_judged;
 mod story_operator;
 mod story_outage;
+mod story_pods;
 mod story_prometheus;
 mod story_recipes;
 mod story_routes;

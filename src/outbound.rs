@@ -76,10 +76,26 @@ pub struct Request {
     pub credentials: Option<Credentials>,
     /// PEM certificates of the authorities that are trusted for this request instead of the system's.
     pub ca_bundle: Option<String>,
+    /// Who answers at the URL.
+    pub peer: Peer,
     /// The longest that everything may take, from the look-up of the name to the last byte of the answer.
     pub timeout: Duration,
     /// The longest body that is accepted, in bytes.
     pub body_cap: usize,
+}
+
+/// Who answers at a URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Peer {
+    /// Whom somebody has named in a manifest.
+    #[default]
+    Named,
+    /// A pod, at the address that the API server has reported for it and nobody has written: plain http is spoken to it, and
+    /// of its certificate it matters whom it descends from, for a pod has no name. Addresses that are never dialled stay
+    /// so.
+    Pod,
+    /// The same, and any certificate will do.
+    AnyPod,
 }
 
 /// How a request is asked.
@@ -185,7 +201,7 @@ impl Outbound {
             drop(rustls::crypto::ring::default_provider().install_default());
         }
         let outbound = Self { settings, clients: Mutex::default() };
-        outbound.client(Trust { ca_bundle: None, any_address: false })?;
+        outbound.client(Trust { ca_bundle: None, any_address: false, peer: Peer::Named })?;
         Ok(outbound)
     }
 
@@ -209,8 +225,12 @@ impl Outbound {
     }
 
     async fn exchange(&self, request: Request) -> Result<Answer, Failure> {
-        let policy::Target { url, is_exempt } = self.settings.target(&request.url)?;
-        let client = self.client(Trust { ca_bundle: request.ca_bundle.clone(), any_address: is_exempt })?;
+        let policy::Target { url, is_exempt } = match request.peer {
+            Peer::Named => self.settings.target(&request.url)?,
+            Peer::Pod | Peer::AnyPod => self.settings.pod(&request.url)?,
+        };
+        let trust = Trust { ca_bundle: request.ca_bundle.clone(), any_address: is_exempt, peer: request.peer };
+        let client = self.client(trust)?;
         let cap = request.body_cap;
         let prepared = prepare(&client, url, request)?;
         let response = client.execute(prepared).await.map_err(Failure::of)?;
@@ -293,6 +313,8 @@ struct Trust {
     ca_bundle: Option<String>,
     /// Whether the rules for addresses are lifted.
     any_address: bool,
+    /// How certificates are checked.
+    peer: Peer,
 }
 
 impl Trust {
@@ -309,6 +331,11 @@ impl Trust {
         if !self.any_address {
             builder = builder.dns_resolver(Guard { deny: deny.to_vec() });
         }
+        builder = match self.peer {
+            Peer::Pod if self.ca_bundle.is_some() => builder.tls_danger_accept_invalid_hostnames(true),
+            Peer::Named | Peer::Pod => builder,
+            Peer::AnyPod => builder.tls_danger_accept_invalid_certs(true),
+        };
         let Some(pem) = &self.ca_bundle else {
             return builder.build().map_err(Failure::SystemTrust);
         };

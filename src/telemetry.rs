@@ -113,7 +113,8 @@ pub struct AlertLabels {
 /// What came of a query.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct QueryLabels {
-    /// `answered` or `unreachable`.
+    /// `answered` or `unreachable`; of those that were not sent `shared`, for another asked the same, or `held-back`, for the
+    /// provider has not answered lately.
     pub outcome: &'static str,
 }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
     category = "bellwether",
     printcolumn(name = "URL", type_ = "string", json_path = ".spec.prometheus.url"),
     printcolumn(name = "Web", type_ = "string", json_path = ".spec.web.url"),
+    printcolumn(name = "Pods", type_ = "string", json_path = ".spec.pods.port"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct MetricProviderSpec {
@@ -34,6 +35,7 @@ pub struct MetricProviderSpec {
     category = "bellwether",
     printcolumn(name = "URL", type_ = "string", json_path = ".spec.prometheus.url"),
     printcolumn(name = "Web", type_ = "string", json_path = ".spec.web.url"),
+    printcolumn(name = "Pods", type_ = "string", json_path = ".spec.pods.port"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct ClusterMetricProviderSpec {

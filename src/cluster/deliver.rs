@@ -6,7 +6,7 @@ use crate::{
     api::{AlertReceiver, PendingAlert, Rollout},
     duration::Duration,
     notify::{Alert, outbox},
-    outbound::{Body, Method, Request},
+    outbound::{Body, Method, Peer, Request},
     telemetry::AlertLabels,
 };
 use k8s_openapi::ByteString;
@@ -145,6 +145,7 @@ impl Cluster {
             body: Body::Bytes(message.body, message.content_type),
             credentials: None,
             ca_bundle: message.ca_bundle,
+            peer: Peer::Named,
             timeout: message.timeout,
             body_cap: ANSWER_CAP,
         };

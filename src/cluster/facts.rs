@@ -1,6 +1,7 @@
 //! Objects as the API server has them, read down to the facts that decisions need.
 use crate::{
     api::{ActionOutcome, GROUP, HASH_LABEL, ROLLOUT_UID_LABEL, Reason, RolloutAction},
+    metrics::{Container, Whereabouts},
     plan::{Claim, Crowd, Deployment, Kept, Map, PendingAction, Pod, ReplicaSet, Service, Stuck, UNVERIFIED, strings},
 };
 use jiff::Timestamp;
@@ -247,6 +248,32 @@ pub(super) fn pod_of(object: &Value) -> Pod {
             .max(),
         restarts: containers().map(|container| number(&container["restartCount"])).sum(),
         stuck: waiting.or(unscheduled),
+        at: whereabouts_of(object),
+    }
+}
+
+/// Where a pod is, for those who read its page of metrics.
+fn whereabouts_of(object: &Value) -> Whereabouts {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    let owner = items(&object["metadata"]["ownerReferences"]).iter().find(|owner| owner["controller"] == true);
+    let owner = owner.filter(|owner| owner["kind"] == "ReplicaSet").map(|owner| text_of(&owner["uid"]));
+    let began = |name: &Value| {
+        let told = items(&status["containerStatuses"]).iter().find(|container| container["name"] == *name)?;
+        told["state"]["running"]["startedAt"].as_str()?.parse().ok()
+    };
+    let ports = |container: &Value| {
+        let number = |port: &Value| u16::try_from(port["containerPort"].as_u64()?).ok();
+        items(&container["ports"]).iter().filter_map(|port| Some((text_of(&port["name"]), number(port)?))).collect()
+    };
+    let containers =
+        items(&spec["containers"]).iter().map(|it| Container { ports: ports(it), began: began(&it["name"]) });
+    Whereabouts {
+        uid: uid_of(object),
+        owner: owner.unwrap_or_default(),
+        address: status["podIP"].as_str().and_then(|address| address.parse().ok()),
+        host_network: spec["hostNetwork"] == true,
+        running: status["phase"] == "Running",
+        containers: containers.collect(),
     }
 }
 

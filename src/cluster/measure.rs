@@ -1,9 +1,16 @@
 //! Asks providers beside the looks, so that one that hangs holds up neither an abort nor anybody else.
-use super::{Cluster, Key, key_of, kinds};
+use super::{
+    Cluster, Key,
+    ask::{Line, Outcome, Question},
+    key_of, kinds, scrape,
+};
 use crate::{
     api::{ArmStatus, Flight, ProviderKind, Rollout},
-    metrics::{self, ArmNames, Ask, Auth, Bursts, How, Looks, Metric, Past, ProviderSpec, Reach, Reply, Subject},
-    outbound::{Body, Credentials, Method, Request},
+    metrics::{
+        self, ArmNames, Ask, Auth, Batch, Bursts, How, Looks, Metric, OnTrial, Past, Pods, ProviderSpec, Reach, Reply,
+        Subject,
+    },
+    outbound::{Body, Credentials, Method, Peer, Request},
     plan::{Measured, Observed},
     telemetry::QueryLabels,
 };
@@ -14,8 +21,9 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::Deserialize as _;
 use std::{
     collections::HashMap,
+    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -23,7 +31,7 @@ use tokio::time::Instant;
 /// Calls for a look at a Rollout.
 pub type Wake = Arc<dyn Fn(Key) + Send + Sync>;
 
-/// The least time between two measurements of one candidate.
+/// The time between two measurements of one candidate, where nothing else is known.
 const PACE: Duration = Duration::from_secs(2);
 /// The longest that a measurement may take; requests have their own, shorter limits.
 const LONGEST: Duration = Duration::from_mins(1);
@@ -41,7 +49,26 @@ struct Slot {
     /// By metric, what the next look is told.
     known: HashMap<String, Known>,
     begun: Instant,
+    /// Before this moment another measurement would show nothing new.
+    due: Instant,
     under_way: bool,
+}
+
+/// What a measurement has to know of the objects around a release.
+#[derive(Clone, Debug, Default)]
+pub struct Around {
+    /// The port of the Services, where there are any.
+    pub port: Option<u16>,
+    /// Names of pods of either arm, and when they were started.
+    pub pods_started: Vec<(String, Timestamp)>,
+    /// The pods of both arms.
+    pub on_trial: Vec<OnTrial>,
+}
+
+/// A provider, and what tells it from others and from what it was before.
+struct Provider {
+    spec: ProviderSpec,
+    identity: String,
 }
 
 /// What earlier looks at a metric have learned.
@@ -90,7 +117,7 @@ impl Measurements {
     fn begin(&self, key: &Key, subject: &(String, Timestamp)) -> bool {
         let Ok(mut slots) = self.slots.lock() else { return false };
         match slots.get_mut(key).filter(|slot| slot.subject == *subject) {
-            Some(slot) if slot.under_way || slot.begun.elapsed() < PACE => false,
+            Some(slot) if slot.under_way || Instant::now() < slot.due => false,
             Some(slot) => {
                 slot.under_way = true;
                 slot.begun = Instant::now();
@@ -102,6 +129,7 @@ impl Measurements {
                     read: Measured::NotYet,
                     known: HashMap::new(),
                     begun: Instant::now(),
+                    due: Instant::now(),
                     under_way: true,
                 };
                 slots.insert(key.clone(), slot);
@@ -110,7 +138,7 @@ impl Measurements {
         }
     }
 
-    fn finish(&self, key: &Key, subject: &(String, Timestamp), mut read: Measured) {
+    fn finish(&self, key: &Key, subject: &(String, Timestamp), (mut read, pause): (Measured, Duration)) {
         if let Ok(mut slots) = self.slots.lock()
             && let Some(slot) = slots.get_mut(key).filter(|slot| slot.subject == *subject)
         {
@@ -122,6 +150,7 @@ impl Measurements {
                 }
             }
             slot.read = read;
+            slot.due = slot.begun + pause;
             slot.under_way = false;
         }
         (self.wake)(key.clone());
@@ -137,15 +166,9 @@ fn subject_of(rollout: &Rollout) -> Option<(String, Timestamp)> {
 }
 
 /// Whom the numbers are about.
-fn subject(
-    rollout: &Rollout,
-    evidence_since: Timestamp,
-    now: Timestamp,
-    port: Option<u16>,
-    pods_started: Vec<(String, Timestamp)>,
-) -> Option<Subject> {
+fn subject(rollout: &Rollout, evidence_since: Timestamp, now: Timestamp, around: &Around) -> Option<Subject> {
     let status = rollout.status.as_ref()?;
-    let pair = rollout.traffic().and_then(|traffic| traffic.pair(port.unwrap_or(80)));
+    let pair = rollout.traffic().and_then(|traffic| traffic.pair(around.port.unwrap_or(80)));
     let analysis = &rollout.spec.analysis;
     let names = |arm: &ArmStatus, service: Option<&String>| ArmNames {
         replica_set: arm.replica_set.clone(),
@@ -164,7 +187,7 @@ fn subject(
         evidence_since,
         delay: crate::duration::Duration::ZERO,
         now,
-        pods_started,
+        pods_started: around.pods_started.clone(),
     })
 }
 
@@ -175,105 +198,164 @@ impl Cluster {
         self.measurements.last(&key_of(&seen.rollout), &subject)
     }
 
-    /// Begins a measurement of the candidate on trial, unless one is under way or was a moment ago.
-    ///
-    /// `port` is that of the Services, where there are any.
-    pub fn measure(
-        &self,
-        rollout: &Rollout,
-        port: Option<u16>,
-        pods_started: impl FnOnce() -> Vec<(String, Timestamp)>,
-    ) {
+    /// Begins a measurement of the candidate on trial, unless one is under way or would show nothing new yet.
+    pub fn measure(&self, rollout: &Rollout, around: impl FnOnce() -> Around) {
         let key = key_of(rollout);
-        let Some(subject) = subject_of(rollout).filter(|_| rollout.spec.is_judged()) else {
+        let judged = rollout.spec.is_judged();
+        let Some(subject) = subject_of(rollout).filter(|_| judged) else {
             self.measurements.forget(&key);
+            match scrape::ahead(rollout).filter(|_| judged) {
+                Some(flight) if self.scraping.is_ahead(&key) => {
+                    self.scrape_ahead(rollout, flight.revision.clone(), around().on_trial);
+                }
+                Some(_) => {}
+                None => self.scraping.end(&key),
+            }
             return;
         };
         if !self.measurements.begin(&key, &subject) {
             return;
         }
-        let (cluster, rollout, started) = (self.clone(), rollout.clone(), pods_started());
+        let (cluster, rollout, around) = (self.clone(), rollout.clone(), around());
         let known = self.measurements.known(&key, &subject);
         tokio::spawn(async move {
-            let reading = cluster.read_metrics(&rollout, subject.1, port, started, known);
+            let reading = cluster.read_metrics(&rollout, &subject, &around, known);
             // One that panics ends as one that was not answered, else it would be under way for ever.
             let reading = AssertUnwindSafe(tokio::time::timeout(LONGEST, reading)).catch_unwind();
-            let read = reading.await.unwrap_or_else(|_| Ok(Measured::default())).unwrap_or_default();
+            let nothing = || (Measured::default(), PACE);
+            let read = reading.await.map_or_else(|_| nothing(), |read| read.unwrap_or_else(|_| nothing()));
             cluster.measurements.finish(&key, &subject, read);
         });
     }
 
+    /// Reads pods before there is evidence, for those whose provider does.
+    fn scrape_ahead(&self, rollout: &Rollout, revision: String, pods: Vec<OnTrial>) {
+        let (cluster, rollout) = (self.clone(), rollout.clone());
+        tokio::spawn(async move {
+            let namespace = rollout.namespace().unwrap_or_default();
+            let Ok(Provider { spec: ProviderSpec { pods: Some(provider), .. }, .. }) =
+                cluster.provider(&rollout, &namespace).await
+            else {
+                return;
+            };
+            let (key, metrics) = (key_of(&rollout), &rollout.spec.analysis.metrics);
+            cluster.scrape((&key, &revision), &provider, metrics, None, &pods).await;
+        });
+    }
+
+    /// Measures once, and says how long nothing new can be seen.
     async fn read_metrics(
         &self,
         rollout: &Rollout,
-        evidence_since: Timestamp,
-        port: Option<u16>,
-        pods_started: Vec<(String, Timestamp)>,
+        of: &(String, Timestamp),
+        around: &Around,
         mut known: HashMap<String, Known>,
-    ) -> Measured {
+    ) -> (Measured, Duration) {
         let namespace = rollout.namespace().unwrap_or_default();
         let provider = match self.provider(rollout, &namespace).await {
             Ok(provider) => provider,
-            Err(why) => return Measured::NoProvider(why),
+            Err(why) => return (Measured::NoProvider(why), PACE),
         };
-        let Some(subject) = subject(rollout, evidence_since, self.now(), port, pods_started) else {
-            return Measured::NotYet;
+        let mut each = |now| -> Option<Vec<(Metric, Subject)>> {
+            let subject = subject(rollout, of.1, now, around)?;
+            let each = rollout.spec.analysis.metrics.iter().map(|metric| {
+                let Known { past, points } = known.remove(&metric.name).unwrap_or_default();
+                (metric.clone(), Subject { past, points, delay: metric.initial_delay, ..subject.clone() })
+            });
+            Some(each.collect())
         };
-        let access = match self.access(rollout, &namespace, &provider).await {
-            Ok(access) => access,
-            Err(why) => return Measured::NoProvider(why),
+        let (each, seen) = if let Some(pods) = &provider.spec.pods {
+            self.scrape_and_read(rollout, of, &provider.spec, pods, &around.on_trial, &mut each).await
+        } else {
+            let Some(each) = each(self.now()) else { return (Measured::NotYet, PACE) };
+            let access = match self.access(rollout, &namespace, &provider.spec).await {
+                Ok(access) => access,
+                Err(why) => return (Measured::NoProvider(why), PACE),
+            };
+            let batch = Batch::of(&each, &provider.spec);
+            let line = self.asks.line(&provider.identity);
+            let asks = batch.asks().iter().map(|ask| self.query(&provider.spec, &line, ask, &access));
+            let replies = join_all(asks).await;
+            let seen = batch.read(&each, &provider.spec, &replies);
+            (each, seen)
         };
-        let each = rollout.spec.analysis.metrics.iter().map(|metric| {
-            let (provider, access) = (&provider, &access);
-            let Known { past, points } = known.remove(&metric.name).unwrap_or_default();
-            let subject = Subject { past, points, delay: metric.initial_delay, ..subject.clone() };
-            async move { (metric.name.clone(), self.read_metric(metric, provider, &subject, access).await) }
-        });
-        let metrics = join_all(each).await;
+        let own = BuildHasherDefault::<DefaultHasher>::default().hash_one(key_of(rollout));
+        let pause = metrics::pause(&provider.spec, &each, own).std();
+        let metrics = each.into_iter().map(|(metric, _)| metric.name).zip(seen).collect();
         let at = self.now();
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a float")]
         self.telemetry.last_measured.set(at.as_second() as f64);
-        Measured::Read { at, metrics }
+        (Measured::Read { at, metrics }, pause)
     }
 
-    async fn read_metric(
+    /// Reads the pods' pages, and what all that was read of them says.
+    async fn scrape_and_read(
         &self,
-        metric: &Metric,
+        rollout: &Rollout,
+        (revision, since): &(String, Timestamp),
         provider: &ProviderSpec,
-        subject: &Subject,
-        access: &Access,
-    ) -> metrics::Seen {
-        let asks = metrics::asks(metric, provider, subject);
-        let replies = join_all(asks.into_iter().map(|ask| self.query(provider, ask, access))).await;
-        metrics::read(metric, provider, subject, &replies)
+        pods: &Pods,
+        on_trial: &[OnTrial],
+        each: &mut impl FnMut(Timestamp) -> Option<Vec<(Metric, Subject)>>,
+    ) -> (Vec<(Metric, Subject)>, Vec<metrics::Seen>) {
+        let metrics = &rollout.spec.analysis.metrics;
+        let scrapes = self.scrape((&key_of(rollout), revision), pods, metrics, Some(*since), on_trial).await;
+        let each = each(self.now()).unwrap_or_default();
+        let scrapes = scrapes.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = each.iter().map(|(metric, subject)| metrics::read_scraped(metric, provider, subject, &scrapes));
+        let seen = seen.collect();
+        (each, seen)
     }
 
-    async fn query(&self, provider: &ProviderSpec, ask: Ask, access: &Access) -> Reply {
+    async fn query(&self, provider: &ProviderSpec, line: &Arc<Line>, ask: &Ask, access: &Access) -> Reply {
         let reach = metrics::reach(provider).map_err(|complaint| metrics::Unreachable(complaint.to_string()))?;
         let request = request(&reach, ask, access, self.now());
-        let answer = self.outbound.send(request).await;
-        let outcome = if answer.is_ok() { "answered" } else { "unreachable" };
+        let outbound = self.outbound.clone();
+        let send = move || {
+            let send = async move {
+                let answer = outbound.send(request).await;
+                let answer = answer.map(|answer| (answer.status, answer.body));
+                answer.map_err(|failure| metrics::Unreachable(failure.to_string()))
+            };
+            send.boxed()
+        };
+        let (outcome, reply) = line.ask(Question::of(&ask.path, &ask.how), send).await;
+        let outcome = match outcome {
+            Outcome::Answered => "answered",
+            Outcome::Unreachable => "unreachable",
+            Outcome::Shared => "shared",
+            Outcome::HeldBack => "held-back",
+        };
         self.telemetry.queries.get_or_create(&QueryLabels { outcome }).inc();
-        answer.map(|answer| (answer.status, answer.body)).map_err(|failure| metrics::Unreachable(failure.to_string()))
+        reply
     }
 
     /// What is wrong with the provider that the spec names.
     pub(super) async fn provider_problem(&self, rollout: &Rollout, namespace: &str) -> Option<String> {
         match self.provider(rollout, namespace).await {
-            Ok(provider) => problem_of(rollout, &provider),
+            Ok(provider) => problem_of(rollout, &provider.spec),
             Err(problem) => Some(problem),
         }
     }
 
-    async fn provider(&self, rollout: &Rollout, namespace: &str) -> Result<ProviderSpec, String> {
+    async fn provider(&self, rollout: &Rollout, namespace: &str) -> Result<Provider, String> {
         let reference = rollout.spec.analysis.provider.as_ref().ok_or("spec.analysis.provider is missing")?;
         let name = &reference.name;
         let namespace = if reference.kind == ProviderKind::MetricProvider { namespace } else { "" };
         let found = self.ask_for(&kinds::providers(reference.kind), namespace, name).await;
         let unreadable = |error: &dyn std::fmt::Display| format!("{:?} {name} cannot be read: {error}", reference.kind);
         let found = found.map_err(|error| unreadable(&error))?;
-        let found = found.map(|found| ProviderSpec::deserialize(&found["spec"])).transpose();
+        let read = |found: Arc<serde_json::Value>| {
+            let text = |field: &str| found["metadata"][field].as_str().unwrap_or_default().to_owned();
+            let version = format!("{}/{}", text("uid"), text("resourceVersion"));
+            let identity = format!("{:?}/{namespace}/{name}/{version}", reference.kind);
+            ProviderSpec::deserialize(&found["spec"]).map(|spec| Provider { spec, identity })
+        };
+        let found = found.map(read).transpose();
         let found = found.map_err(|error| unreadable(&error))?;
+        if let Some(found) = &found {
+            self.scraping.note(&key_of(rollout), found.spec.pods.as_ref());
+        }
         found.ok_or_else(|| {
             format!("spec.analysis.provider: there is no {:?} {name}; create it, or correct the name", reference.kind)
         })
@@ -324,24 +406,25 @@ fn problem_of(rollout: &Rollout, provider: &ProviderSpec) -> Option<String> {
 }
 
 /// A question as the client sends it.
-fn request(reach: &Reach<'_>, ask: Ask, access: &Access, now: Timestamp) -> Request {
-    let url = reach.target(&ask);
-    let signature = access.signing.as_ref().map(|key| reach.signature(&ask, key.expose_secret(), now));
-    let (method, body) = match ask.how {
+fn request(reach: &Reach<'_>, ask: &Ask, access: &Access, now: Timestamp) -> Request {
+    let url = reach.target(ask);
+    let signature = access.signing.as_ref().map(|key| reach.signature(ask, key.expose_secret(), now));
+    let (method, body) = match &ask.how {
         How::Get => (Method::Get, Body::Empty),
-        How::Form(fields) => (Method::Post, Body::Form(fields)),
+        How::Form(fields) => (Method::Post, Body::Form(fields.clone())),
         How::Post(None) => (Method::Post, Body::Empty),
-        How::Post(Some(json)) => (Method::Post, Body::Bytes(json.into_bytes(), "application/json")),
+        How::Post(Some(json)) => (Method::Post, Body::Bytes(json.clone().into_bytes(), "application/json")),
     };
     Request {
         method,
         url,
-        headers: ask.headers.into_iter().chain(signature.into_iter().flatten()).collect(),
+        headers: ask.headers.iter().cloned().chain(signature.into_iter().flatten()).collect(),
         body,
         credentials: access.credentials.clone(),
         ca_bundle: reach.ca_bundle.map(str::to_owned),
+        peer: Peer::Named,
         timeout: reach.timeout,
-        body_cap: reach.answer_cap,
+        body_cap: reach.answer_cap.saturating_mul(ask.holds),
     }
 }
 
@@ -352,13 +435,23 @@ fn text(data: Vec<u8>) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::cluster_with, *};
+    use super::{
+        super::{
+            Clock,
+            tests::{cluster_at, cluster_with},
+        },
+        *,
+    };
     use crate::{
-        outbound::tests::{outbound, servers},
+        outbound::{
+            Answer, Failure, Transport,
+            tests::{outbound, servers},
+        },
         signature,
         vocab::Verdict,
     };
     use serde_json::{Value, json};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
     fn rollout(metrics: &Value) -> Rollout {
         let arm =
@@ -400,6 +493,10 @@ mod tests {
         }
     }
 
+    fn old() -> (String, Timestamp) {
+        ("2".to_owned(), Timestamp::UNIX_EPOCH)
+    }
+
     fn header<'a>(asked: &'a str, name: &str) -> &'a str {
         asked.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim_start_matches(": ")
     }
@@ -424,8 +521,8 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..2 {
             let known = cluster.measurements.known(&key, &subject);
-            let read = cluster.read_metrics(&rollout, subject.1, None, Vec::new(), known).await;
-            let Measured::Read { metrics, .. } = &read else { panic!("{read:?}") };
+            let read = cluster.read_metrics(&rollout, &subject, &Around::default(), known).await;
+            let Measured::Read { metrics, .. } = &read.0 else { panic!("{read:?}") };
             seen.push(metrics[0].1.clone());
             cluster.measurements.finish(&key, &subject, read);
             assert!(
@@ -459,7 +556,7 @@ mod tests {
         let provider = json!({"web": {"url": format!("http://127.0.0.1:{port}")}});
         let (cluster, _) = cluster_with(outbound(port), answers(provider));
         let rollout = rollout(&quality());
-        let read = cluster.read_metrics(&rollout, Timestamp::UNIX_EPOCH, None, Vec::new(), HashMap::new()).await;
+        let read = cluster.read_metrics(&rollout, &old(), &Around::default(), HashMap::new()).await.0;
         let Measured::Read { metrics, .. } = read else { panic!("{read:?}") };
         assert_eq!((metrics[0].1.outcome, metrics[0].1.verdict), (metrics::Outcome::Unreachable, Verdict::Unknown));
         assert_eq!(metrics[0].1.why, "of the canary: no connection could be made");
@@ -475,7 +572,7 @@ mod tests {
             (status, answer)
         });
         let rollout = rollout(&quality());
-        let read = cluster.read_metrics(&rollout, Timestamp::UNIX_EPOCH, None, Vec::new(), HashMap::new()).await;
+        let read = cluster.read_metrics(&rollout, &old(), &Around::default(), HashMap::new()).await.0;
         assert!(matches!(&read, Measured::NoProvider(why) if why.contains("anybody could sign")), "{read:?}");
     }
 
@@ -487,5 +584,94 @@ mod tests {
         assert!(problem.starts_with("spec.analysis.metrics[0].preset: the provider is a web endpoint"), "{problem}");
         let (cluster, _) = cluster_with(outbound(1), answers(json!({"prometheus": {"url": "https://h"}})));
         assert_eq!(cluster.provider_problem(&rollout, "n").await, None);
+    }
+
+    /// A Prometheus that answers that there is nothing, or not at all, and counts.
+    #[derive(Clone, Default)]
+    struct Prometheus {
+        asked: Arc<AtomicUsize>,
+        under_way: Arc<AtomicUsize>,
+        most: Arc<AtomicUsize>,
+        down: Arc<AtomicBool>,
+    }
+
+    impl Transport for Prometheus {
+        fn send(&self, request: Request) -> futures::future::BoxFuture<'_, Result<Answer, Failure>> {
+            async move {
+                self.asked.fetch_add(1, Relaxed);
+                let under_way = self.under_way.fetch_add(1, Relaxed) + 1;
+                self.most.fetch_max(under_way, Relaxed);
+                let is_down = self.down.load(Relaxed);
+                let takes = if is_down { request.timeout.std() } else { Duration::from_millis(20) };
+                tokio::time::sleep(takes).await;
+                self.under_way.fetch_sub(1, Relaxed);
+                let body = br#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
+                if is_down {
+                    Err(Failure::Timeout(request.timeout))
+                } else {
+                    Ok(Answer { status: 200, body: body.to_vec() })
+                }
+            }
+            .boxed()
+        }
+    }
+
+    /// So many releases, begun one after the other, each looked at every second; says how often the provider was asked in
+    /// each of these minutes, in the second of which it is down.
+    async fn minutes(releases: i64, metrics: &Value, scrape: &str) -> (Vec<usize>, usize) {
+        let begun = Instant::now();
+        let start = Timestamp::from_second(1_795_246_800).unwrap();
+        let clock = Clock::new(move || start + begun.elapsed());
+        let prometheus = Prometheus::default();
+        let provider = json!({"prometheus": {"url": "http://prometheus.monitoring.svc", "scrapeInterval": scrape}});
+        let (cluster, _) = cluster_at(clock, prometheus.clone(), answers(provider));
+        let each = (0..releases).map(|at| {
+            let mut rollout = rollout(metrics);
+            rollout.metadata.name = Some(format!("shop-{at}"));
+            let mut status = serde_json::to_value(&rollout.status).unwrap();
+            let since = start - jiff::SignedDuration::from_millis(60_000 + at * 37 % 600_000);
+            status["flight"] = json!({
+                "revision": "2", "candidate": "shop-2", "startedAt": "2026-11-21T00:00:00Z", "steps": [],
+                "evidenceSince": since.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
+            });
+            rollout.status = Some(serde_json::from_value(status).unwrap());
+            rollout
+        });
+        let each: Vec<_> = each.collect();
+        let mut counts = Vec::new();
+        for minute in 0..4 {
+            let before = prometheus.asked.load(Relaxed);
+            prometheus.down.store(minute == 1, Relaxed);
+            for _ in 0..60 {
+                for rollout in &each {
+                    cluster.measure(rollout, Around::default);
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            counts.push(prometheus.asked.load(Relaxed) - before);
+        }
+        (counts, prometheus.most.load(Relaxed))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thousand_releases_ask_a_prometheus_some_thousand_times_a_minute_and_one_that_is_down_some_times() {
+        let at_gateway = json!([{"name": "errors", "preset": "traefik/error-rate"}, {"name": "latency", "preset": "traefik/latency"}]);
+        let at_pods =
+            json!([{"name": "errors", "preset": "app/error-rate"}, {"name": "latency", "preset": "app/latency"}]);
+        // Questions of one look, asked one by one every two seconds.
+        for (metrics, scrape, alone, most) in [
+            (&at_gateway, "15s", 6 * 30_000, 10_000),
+            (&at_pods, "15s", 8 * 30_000, 9_000),
+            (&at_gateway, "1s", 6 * 30_000, 36_000),
+        ] {
+            let (asked, at_once) = minutes(1_000, metrics, scrape).await;
+            let (down, well) = (asked[1], asked[3]);
+            println!(
+                "1000 releases, scrapes of {scrape}: {alone} requests a minute one by one, {well} together, {down} while it is down"
+            );
+            assert!(well <= most && well >= 3_000, "{asked:?}");
+            assert!(down <= 100, "{asked:?}");
+            assert!(at_once <= 16, "{at_once}");
+        }
     }
 }

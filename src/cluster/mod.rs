@@ -1,6 +1,7 @@
 //! The hands: the only module that holds a client of the API server.
 //!
 //! Every decision is made from objects read for it from the API server itself; watches only say when to look.
+mod ask;
 mod clock;
 mod deliver;
 mod elders;
@@ -16,6 +17,7 @@ mod policies;
 mod refusals;
 mod report;
 mod requests;
+mod scrape;
 mod shard;
 
 #[cfg(test)]
@@ -23,18 +25,21 @@ mod tests;
 
 pub use clock::Clock;
 pub use kinds::{actions, resource_named};
-pub use measure::Measurements;
+pub use measure::{Around, Measurements};
 #[cfg(test)]
 pub use requests::Straight;
 pub use requests::{Ask, Care};
+pub use scrape::on_trial;
 pub use shard::{NoSelector, Shard};
 
 use crate::{api::Rollout, outbound::Transport, telemetry::Telemetry};
+use ask::Asks;
 use deliver::Outbox;
 use elders::Elders;
 use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
 use refusals::Refusals;
 use requests::Door;
+use scrape::Scraping;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, atomic::AtomicI32},
@@ -154,6 +159,8 @@ pub struct Cluster {
     telemetry: Telemetry,
     outbound: Arc<dyn Transport>,
     measurements: Arc<Measurements>,
+    asks: Arc<Asks>,
+    scraping: Arc<Scraping>,
     outbox: Arc<Outbox>,
     refusals: Arc<Refusals>,
     elders: Arc<Elders>,
@@ -180,6 +187,8 @@ impl Cluster {
             telemetry,
             outbound: Arc::new(outbound),
             measurements: Arc::new(Measurements::new(wake.clone())),
+            asks: Arc::default(),
+            scraping: Arc::default(),
             outbox: Arc::new(Outbox::new(wake)),
             refusals: Arc::default(),
             elders: Arc::default(),
@@ -234,6 +243,7 @@ impl Cluster {
     /// Forgets what is kept in memory for a Rollout that is gone.
     pub fn forget(&self, key: &Key) {
         self.measurements.forget(key);
+        self.scraping.forget(key);
         self.outbox.forget(key);
         self.refusals.forget(key);
         self.elders.forget(key);

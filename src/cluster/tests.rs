@@ -20,7 +20,16 @@ fn cluster(answer: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync +
 
 /// One whose requests to others leave by this client.
 pub(super) fn cluster_with(
-    outbound: crate::outbound::Outbound,
+    outbound: impl Transport + 'static,
+    answer: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync + 'static,
+) -> (Cluster, Calls) {
+    cluster_at(Clock::default(), outbound, answer)
+}
+
+/// One with a clock of its own.
+pub(super) fn cluster_at(
+    clock: Clock,
+    outbound: impl Transport + 'static,
     answer: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync + 'static,
 ) -> (Cluster, Calls) {
     let calls = Calls::default();
@@ -42,7 +51,7 @@ pub(super) fn cluster_with(
         identity: "me".to_owned(),
         belt: "belt".to_owned(),
         shard: Shard::default(),
-        clock: Clock::default(),
+        clock,
         tamper: None,
     };
     let client = Client::new(service, "default");

@@ -2,7 +2,7 @@
 use super::{Context, Root, key_of};
 use crate::{
     api::{Phase, Rollout, RolloutStatus},
-    cluster::{Cluster, Error, Key},
+    cluster::{Around, Cluster, Error, Key, on_trial},
     plan,
     telemetry::{PhaseLabels, ReasonLabels, RolloutLabels, VerdictLabels, WeightLabels},
     vocab::Verdict,
@@ -86,9 +86,12 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Option<Duration>, Error> {
         cluster.publish(&rollout, decision);
     }
     cluster.answer(&rollout, &seen.actions, &plan.status.handled);
-    let pods = &seen.pods;
-    let started = || pods.iter().filter_map(|pod| Some((pod.name.clone(), pod.started?))).collect();
-    cluster.measure(&rollout, port, started);
+    let (pods, sets) = (&seen.pods, &seen.replica_sets);
+    cluster.measure(&rollout, || Around {
+        port,
+        pods_started: pods.iter().filter_map(|pod| Some((pod.name.clone(), pod.started?))).collect(),
+        on_trial: on_trial(&rollout, sets, pods),
+    });
     cluster.deliver(&rollout, &plan.status.alerts);
     numbers(cluster, &rollout, &plan.status);
     if let Some(effect) = &plan.effect {

@@ -35,6 +35,34 @@ impl From<Trouble> for Seen {
     }
 }
 
+/// What came back of one question: the reply to it, or its part of a reply to several.
+#[derive(Clone, Debug)]
+pub(super) enum Part {
+    /// A reply to it alone.
+    Reply(Reply),
+    /// Its series of a reply to several.
+    Series(Result<Vec<Series>, Trouble>),
+}
+
+impl Part {
+    /// The reply, of a question that is asked alone.
+    pub fn reply(&self) -> Option<&Reply> {
+        match self {
+            Self::Reply(reply) => Some(reply),
+            Self::Series(_) => None,
+        }
+    }
+}
+
+/// The series that a part has.
+pub(super) fn series_of(part: Option<&Part>) -> Result<Vec<Series>, Trouble> {
+    match part {
+        Some(Part::Series(series)) => series.clone(),
+        Some(Part::Reply(reply)) => series(Some(reply)),
+        None => series(None),
+    }
+}
+
 /// The part of an answer around its data.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -3,8 +3,9 @@
 //! A look asks for the samples since a little before the evidence began and computes everything anew. Intervals are two
 //! scrapes long and at least two seconds, and are judged once every sample in them must have arrived.
 use super::{
-    Ask, Metric, Outcome, Past, Prometheus, Reply, Seen, Subject,
-    answer::{self, Series, Trouble},
+    Ask, Metric, Outcome, Past, Prometheus, Seen, Subject,
+    answer::{self, Part, Series, Trouble},
+    batch::Selection,
     counters::{self, Beats, Grid, Increase, Pods},
     latency,
     presets::{Bad, Kind, Place, Preset},
@@ -82,14 +83,27 @@ pub(super) fn asks(preset: &Preset, metric: &Metric, prometheus: &Prometheus, su
         matchers.extend(told.matchers(&prometheus.labels, subject, arm));
         (name, matchers)
     };
+    let select = |names: Vec<String>, told, only, lookback: i64| {
+        let range_ms = whole_seconds(lookback);
+        Selection { names, told, only, at: times.now, range_ms, is_common: false }
+    };
     let counters = |arm, lookback| {
         let (name, matchers) = counted(arm);
-        selector(name, matchers, lookback)
+        let names = preset.names().into_iter().map(str::to_owned).collect();
+        let told = told.matchers(&prometheus.labels, subject, arm);
+        (selector(name, matchers, lookback), select(names, told, preset.matchers(), lookback))
     };
     let beats = |arm, lookback| match preset.place {
-        Place::Pods => Some(selector(Some("up".into()), told.matchers(&prometheus.labels, subject, arm), lookback)),
+        Place::Pods => {
+            let told = told.matchers(&prometheus.labels, subject, arm);
+            let query = selector(Some("up".into()), told.clone(), lookback);
+            Some((query, select(vec!["up".into()], told, Vec::new(), lookback)))
+        }
         Place::Proxy { beat: Some(beat), .. } if arm == Arm::Canary => {
-            Some(selector(Some(beat.into()), prometheus.labels.constants().collect(), since + history))
+            let told: Vec<_> = prometheus.labels.constants().collect();
+            let query = selector(Some(beat.into()), told.clone(), since + history);
+            let selection = select(vec![beat.into()], told, Vec::new(), since + history);
+            Some((query, Selection { is_common: true, ..selection }))
         }
         Place::Proxy { .. } => None,
     };
@@ -99,7 +113,8 @@ pub(super) fn asks(preset: &Preset, metric: &Metric, prometheus: &Prometheus, su
         queries.push(counters(Arm::Stable, since + history));
         queries.extend(beats(Arm::Stable, since + history));
     }
-    let mut asks: Vec<_> = queries.into_iter().map(|query| prometheus.instant(query, times.now)).collect();
+    let ask = |(query, selection)| prometheus.samples(query, Some(selection), times.now);
+    let mut asks: Vec<_> = queries.into_iter().map(ask).collect();
     if wants_past(preset, metric, subject) {
         // Values at the ends of blocks are enough, however often it was scraped.
         let (name, matchers) = counted(Arm::Stable);
@@ -110,7 +125,7 @@ pub(super) fn asks(preset: &Preset, metric: &Metric, prometheus: &Prometheus, su
 }
 
 /// Whether stable's numbers are asked for: to compare with, or because a condition names them.
-fn wants_stable(metric: &Metric) -> bool {
+pub(super) fn wants_stable(metric: &Metric) -> bool {
     metric.compares() || metric.names_stable()
 }
 
@@ -121,8 +136,14 @@ fn wants_past(preset: &Preset, metric: &Metric, subject: &Subject) -> bool {
 
 fn selector(name: Option<String>, matchers: Vec<promql_parser::label::Matcher>, lookback_ms: i64) -> String {
     let vs = VectorSelector::new(name, Matchers::new(matchers));
-    let range = Duration::from_millis(u64::try_from(lookback_ms).unwrap_or(0).next_multiple_of(1_000));
+    let range = Duration::from_millis(u64::try_from(whole_seconds(lookback_ms)).unwrap_or(0));
     MatrixSelector { vs, range }.to_string()
+}
+
+/// A length in milliseconds, rounded up.
+fn whole_seconds(millis: i64) -> i64 {
+    let up = u64::try_from(millis).unwrap_or(0).next_multiple_of(1_000);
+    i64::try_from(up).unwrap_or(i64::MAX)
 }
 
 pub(super) fn read(
@@ -130,7 +151,7 @@ pub(super) fn read(
     metric: &Metric,
     prometheus: &Prometheus,
     subject: &Subject,
-    replies: &[Reply],
+    parts: &[Part],
 ) -> Seen {
     if !preset.told().tells(&prometheus.labels, subject) {
         return Seen::invalid(format!(
@@ -141,16 +162,34 @@ pub(super) fn read(
     let started = subject.pods_started.iter().map(|(pod, at)| (pod.as_str(), at.as_millisecond())).collect();
     let pods = Pods { label: &prometheus.labels.pod, started };
     let look = Look { preset, metric, subject, times: Times::of(prometheus, subject), pods };
-    let mut seen = look.read(replies).unwrap_or_else(Seen::from);
-    let restart = look.times.restart.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
-    seen.history_from = seen.history_from.or(restart);
-    seen
+    let seen = look.read(parts).unwrap_or_else(Seen::from);
+    look.bounded(seen)
+}
+
+/// The same of counters of both arms that somebody else has read, with what is known of stable's past.
+pub(super) fn of_counted(
+    preset: &Preset,
+    metric: &Metric,
+    subject: &Subject,
+    times: Times,
+    (canary, stable): (Counted, Option<Counted>),
+    past: Past,
+) -> Seen {
+    let look = Look { preset, metric, subject, times, pods: Pods::unknown("pod") };
+    let seen = look.judged(&canary, stable.as_ref(), || Some(past)).unwrap_or_else(Seen::from);
+    look.bounded(seen)
 }
 
 impl Look<'_> {
-    fn read(&self, replies: &[Reply]) -> Result<Seen, Trouble> {
-        let mut answers = replies.iter();
-        let mut next = || answer::series(answers.next());
+    /// Evidence that has become too long begins anew.
+    fn bounded(&self, seen: Seen) -> Seen {
+        let restart = self.times.restart.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
+        Seen { history_from: seen.history_from.or(restart), ..seen }
+    }
+
+    fn read(&self, parts: &[Part]) -> Result<Seen, Trouble> {
+        let mut answers = parts.iter();
+        let mut next = || answer::series_of(answers.next());
         let is_up = |value: f64| !self.preset.is_of_pods() || value > 0.5;
         let series = self.counted(next()?);
         let scrape = self.times.scrape;
@@ -168,17 +207,34 @@ impl Look<'_> {
             }
             theirs => theirs.map(|series| Counted { series, beats: beats.clone() }),
         };
-        let canary = Counted { series, beats };
-        let arms = [Some(("the canary", &canary)), stable.as_ref().map(|stable| ("stable", stable))];
+        let past = || match self.preset.kind {
+            // A past that cannot be told is not known, which is no reason not to judge.
+            Kind::Errors(bad) if wants_past(self.preset, self.metric, self.subject) => {
+                let series = answer::series_of(parts.last()).ok().map(|series| self.counted(series));
+                Some(series.and_then(|series| self.stables_past(bad, &series).ok()).unwrap_or_default())
+            }
+            _ => None,
+        };
+        self.judged(&Counted { series, beats }, stable.as_ref(), past)
+    }
+
+    /// What the counters of both arms say; `past` is asked when there is something to judge.
+    fn judged(
+        &self,
+        canary: &Counted,
+        stable: Option<&Counted>,
+        past: impl FnOnce() -> Option<Past>,
+    ) -> Result<Seen, Trouble> {
+        let arms = [Some(("the canary", canary)), stable.map(|stable| ("stable", stable))];
         for (name, counted) in arms.into_iter().flatten() {
             if let Some(seen) = self.is_old(name, counted) {
                 return Ok(seen);
             }
         }
-        if let Some(seen) = self.lost([Some(&canary), stable.as_ref()]) {
+        if let Some(seen) = self.lost([Some(canary), stable]) {
             return Ok(seen);
         }
-        let known = if canary.series.is_empty() { stable.as_ref() } else { Some(&canary) };
+        let known = if canary.series.is_empty() { stable } else { Some(canary) };
         if let Some(complaint) = known.filter(|arm| !arm.series.is_empty()).and_then(|arm| self.complaint(arm)) {
             return Ok(Seen::invalid(complaint));
         }
@@ -191,24 +247,15 @@ impl Look<'_> {
             };
             return Ok(Seen { no_requests: true, ..Seen::nothing(Outcome::Empty, why) });
         }
-        let past = match self.preset.kind {
-            // A past that cannot be told is not known, which is no reason not to judge.
-            Kind::Errors(bad) if wants_past(self.preset, self.metric, self.subject) => {
-                let series = answer::series(replies.last()).ok();
-                let series = series.map(|series| self.counted(series));
-                Some(series.and_then(|series| self.stables_past(bad, &series).ok()).unwrap_or_default())
-            }
-            _ => None,
-        };
-        let past = past.or(self.subject.past);
+        let past = past().or(self.subject.past);
         let judged = match self.preset.kind {
-            Kind::Errors(bad) => self.errors(bad, &canary, stable.as_ref(), past),
-            Kind::Latency(unit) => latency::judge(self, unit, &canary, stable.as_ref()),
+            Kind::Errors(bad) => self.errors(bad, canary, stable, past),
+            Kind::Latency(unit) => latency::judge(self, unit, canary, stable),
             Kind::Ratio(ratio) => {
-                return ratio::judge(self, &ratio, &canary, stable.as_ref()).map_err(Trouble::Unusable);
+                return ratio::judge(self, &ratio, canary, stable).map_err(Trouble::Unusable);
             }
         };
-        let seen = self.seen(judged.map_err(Trouble::Unusable)?, stable.as_ref());
+        let seen = self.seen(judged.map_err(Trouble::Unusable)?, stable);
         Ok(Seen { past, ..seen })
     }
 
@@ -486,7 +533,7 @@ impl Look<'_> {
 }
 
 /// The length of an interval of a comparison, in milliseconds.
-fn step_ms(times: &Times) -> i64 {
+pub(super) fn step_ms(times: &Times) -> i64 {
     (2 * times.scrape).max(2_000)
 }
 

@@ -5,38 +5,48 @@
 //! sees what it saw before. What does not change, and what a provider without a history has said, the caller hands back
 //! with the next look.
 use crate::{duration::Duration, judge::Margins, vocab::Verdict};
+use answer::Part;
+use batch::Selection;
 use jiff::Timestamp;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 mod answer;
 mod arms;
+mod batch;
 mod counters;
 mod evidence;
+mod exposition;
 mod held;
 mod latency;
 mod limit;
 mod looks;
 mod metric;
 mod native;
+mod pace;
 mod points;
 pub mod presets;
 mod promql;
 mod ratio;
 mod reach;
 mod scores;
+mod scraped;
 mod template;
 mod when;
 
 pub use crate::judge::{Bursts, Traffic};
 pub use arms::{ArmLabel, ArmNames};
+pub use batch::Batch;
 pub use limit::{BadBound, Limit};
 pub use looks::{Look, Looks};
 pub use metric::{Compare, Complaint, Metric};
+pub use pace::pause;
+pub use pods::{Container, OnTrial, PageReach, Pods, Scheme, Target, Whereabouts};
 pub use prometheus::{Labels, Prometheus};
 pub use promql::BadQuery;
 pub use reach::{Auth, Basic, BasicSecret, Bearer, Reach, SecretKey, SigningKey};
 pub use scores::{Better, ScoresOf};
+pub use scraped::{Page, Scrapes};
 pub use web::{Header, Hmac, Method, Web, WebOf};
 pub use when::{BadCondition, When};
 
@@ -48,8 +58,8 @@ trait Source {
     fn fits(&self, metric: &Metric) -> Result<(), Complaint>;
     /// The requests to make for one look.
     fn asks(&self, metric: &Metric, subject: &Subject) -> Vec<Ask>;
-    /// What the replies say, in the order of the requests.
-    fn read(&self, metric: &Metric, subject: &Subject, replies: &[Reply]) -> Seen;
+    /// What came back says, in the order of the requests.
+    fn read(&self, metric: &Metric, subject: &Subject, parts: &[Part]) -> Seen;
     /// How it is reached.
     fn reach(&self) -> Reach<'_>;
 }
@@ -89,6 +99,10 @@ providers! {
     /// not followed, and nothing of an answer but the number is shown. Whoever may write Rollouts that name this provider
     /// may ask for any path below its URL with its credentials.
     web: Web,
+    /// The pods' own pages of metrics, read every few seconds by the operator, which has to reach the pods. They answer
+    /// presets that are counted in the pods, and scores. What was read is remembered until the operator restarts; then
+    /// evidence begins anew. Stable's past is not known, so errors are taken to come in bursts.
+    pods: Pods,
 }
 
 /// One request to the provider, below its URL and with its credentials.
@@ -100,6 +114,10 @@ pub struct Ask {
     pub headers: Vec<(String, String)>,
     /// How it is asked.
     pub how: How,
+    /// What it selects, if it may be asked for together with others.
+    selection: Option<Selection>,
+    /// So many answers are in one.
+    pub holds: usize,
 }
 
 /// How a provider is asked.
@@ -116,7 +134,7 @@ pub enum How {
 impl Ask {
     /// A POST of a form.
     fn form(path: &str, fields: Vec<(String, String)>) -> Self {
-        Self { path: path.to_owned(), headers: Vec::new(), how: How::Form(fields) }
+        Self { path: path.to_owned(), headers: Vec::new(), how: How::Form(fields), selection: None, holds: 1 }
     }
 
     /// The fields of the form, if it is one.
@@ -276,9 +294,23 @@ pub fn asks(metric: &Metric, provider: &ProviderSpec, subject: &Subject) -> Vec<
 
 /// What the replies to [`asks`] say.
 pub fn read(metric: &Metric, provider: &ProviderSpec, subject: &Subject, replies: &[Reply]) -> Seen {
+    let parts: Vec<_> = replies.iter().cloned().map(Part::Reply).collect();
+    read_parts(metric, provider, subject, &parts)
+}
+
+fn read_parts(metric: &Metric, provider: &ProviderSpec, subject: &Subject, parts: &[Part]) -> Seen {
     match ready(metric, provider) {
-        Ok(source) => source.read(metric, subject, replies),
+        Ok(source) => source.read(metric, subject, parts),
         Err(complaint) => Seen::invalid(complaint.to_string()),
+    }
+}
+
+/// What the pages say of a metric that have been read of the pods.
+pub fn read_scraped(metric: &Metric, provider: &ProviderSpec, subject: &Subject, scrapes: &Scrapes) -> Seen {
+    match (ready(metric, provider), &provider.pods) {
+        (Ok(_), Some(pods)) => pods::read(pods, metric, subject, scrapes),
+        (Ok(_), None) => Seen::invalid("the provider reads no pods"),
+        (Err(complaint), _) => Seen::invalid(complaint.to_string()),
     }
 }
 

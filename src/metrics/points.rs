@@ -1,7 +1,7 @@
 //! A query held against its limit: one number of the canary at each of a row of moments, counted afresh at each look.
 use super::{
-    Ask, Metric, Outcome, Prometheus, Reply, Seen, Subject,
-    answer::{self, Trouble},
+    Ask, Metric, Outcome, Prometheus, Seen, Subject,
+    answer::{self, Part, Trouble},
     arms::Told,
     held::{self, Held, Noun},
     prometheus::Times,
@@ -62,27 +62,27 @@ pub(super) fn asks(metric: &Metric, prometheus: &Prometheus, subject: &Subject) 
     queries.map_or_else(|_| Vec::new(), |queries| queries.into_iter().map(range).collect())
 }
 
-pub(super) fn read(metric: &Metric, prometheus: &Prometheus, subject: &Subject, replies: &[Reply]) -> Seen {
+pub(super) fn read(metric: &Metric, prometheus: &Prometheus, subject: &Subject, parts: &[Part]) -> Seen {
     let Some(row) = Row::of(metric, &Times::of(prometheus, subject)) else {
         return Seen::nothing(Outcome::Empty, "two scrapes have not been made yet since evidence began");
     };
     if !told(metric).tells(&prometheus.labels, subject) {
         return Seen::invalid("arm: by this label both arms have the same name; choose PodHash or Service");
     }
-    judge(metric, row, replies).unwrap_or_else(Seen::from)
+    judge(metric, row, parts).unwrap_or_else(Seen::from)
 }
 
 fn told(metric: &Metric) -> Told {
     Told::By(metric.arm.unwrap_or_default())
 }
 
-fn judge(metric: &Metric, row: Row, replies: &[Reply]) -> Result<Seen, Trouble> {
-    let points = one_series(replies.first())?;
+fn judge(metric: &Metric, row: Row, parts: &[Part]) -> Result<Seen, Trouble> {
+    let points = one_series(parts.first())?;
     if points.is_empty() {
         return Ok(Seen::nothing(Outcome::Empty, "the query yields nothing for the canary"));
     }
     let stable: BTreeMap<i64, f64> = if metric.names_stable() {
-        one_series(replies.get(1))?.into_iter().filter(|(_, value)| value.is_finite()).collect()
+        one_series(parts.get(1))?.into_iter().filter(|(_, value)| value.is_finite()).collect()
     } else {
         BTreeMap::new()
     };
@@ -111,8 +111,8 @@ fn judge(metric: &Metric, row: Row, replies: &[Reply]) -> Result<Seen, Trouble> 
 }
 
 /// The only series of an answer; no points where there is none.
-fn one_series(reply: Option<&Reply>) -> Result<Vec<(i64, f64)>, Trouble> {
-    let mut series = answer::series(reply)?;
+fn one_series(part: Option<&Part>) -> Result<Vec<(i64, f64)>, Trouble> {
+    let mut series = answer::series_of(part)?;
     match (series.pop(), series.len()) {
         (None, _) => Ok(Vec::new()),
         (Some(only), 0) if !only.histograms.is_empty() => {

@@ -1,6 +1,7 @@
 //! Prometheus: where it is, how it scrapes, and the form of its questions.
 use super::{
-    Ask, Auth, Complaint, Metric, Reach, Reply, Seen, Source, Subject, evidence, points, presets, reach, scores,
+    Ask, Auth, Complaint, Metric, Reach, Seen, Source, Subject, answer::Part, batch::Selection, evidence, points, presets,
+    reach, scores,
 };
 use crate::duration::Duration;
 use schemars::JsonSchema;
@@ -132,11 +133,11 @@ impl Source for Prometheus {
         }
     }
 
-    fn read(&self, metric: &Metric, subject: &Subject, replies: &[Reply]) -> Seen {
+    fn read(&self, metric: &Metric, subject: &Subject, parts: &[Part]) -> Seen {
         match (metric.preset.as_deref().and_then(presets::find), &metric.scores) {
-            (Some(preset), _) => evidence::read(preset, metric, self, subject, replies),
-            (None, Some(of)) => scores::read(of, metric, self, subject, replies),
-            (None, None) => points::read(metric, self, subject, replies),
+            (Some(preset), _) => evidence::read(preset, metric, self, subject, parts),
+            (None, Some(of)) => scores::read(of, metric, self, subject, parts),
+            (None, None) => points::read(metric, self, subject, parts),
         }
     }
 
@@ -161,6 +162,11 @@ impl Source for Prometheus {
 }
 
 impl Prometheus {
+    /// The samples of a selection, which may be asked for together with others.
+    pub(super) fn samples(&self, query: String, selection: Option<Selection>, at: i64) -> Ask {
+        Ask { selection, ..self.instant(query, at) }
+    }
+
     /// A query for one moment, in milliseconds.
     pub(super) fn instant(&self, query: String, at: i64) -> Ask {
         Ask::form("/api/v1/query", self.form(query, [("time", at)]))
@@ -197,8 +203,13 @@ pub(super) struct Times {
 
 impl Times {
     pub fn of(prometheus: &Prometheus, subject: &Subject) -> Self {
+        Self::new(prometheus.scrape_interval, prometheus.lag, subject)
+    }
+
+    /// Of numbers that are read so often, and arrive so late.
+    pub fn new(scrape: Duration, lag: Duration, subject: &Subject) -> Self {
         let length = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(0);
-        let (scrape, lag) = (length(prometheus.scrape_interval).max(1_000), length(prometheus.lag));
+        let (scrape, lag) = (length(scrape).max(1_000), length(lag));
         // No earlier than 1970: what is written with a sign is no time to Prometheus.
         let now = subject.now.as_millisecond().max(OLDEST_MS);
         let since = subject.evidence_since.as_millisecond().saturating_add(length(subject.delay)).clamp(0, now);
@@ -211,6 +222,11 @@ impl Times {
             // A busy Prometheus is late by seconds, however often it scrapes.
             fresh: (2 * scrape).max(5_000) + lag,
         }
+    }
+
+    /// The same where nothing that has been read arrives late.
+    pub fn settled_at_once(self) -> Self {
+        Self { settled: self.now, ..self }
     }
 }
 

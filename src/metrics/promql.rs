@@ -133,6 +133,19 @@ impl Query {
         if matches!(query.0, Expr::VectorSelector(_)) { Ok(query) } else { Err(BadQuery::NoSelector) }
     }
 
+    /// The name that a plain selector has, and what it asks for beside the arm.
+    pub fn parts(&self) -> Option<(String, Vec<Matcher>)> {
+        let Expr::VectorSelector(selector) = &self.0 else { return None };
+        let (named, others): (Vec<_>, Vec<_>) =
+            selector.matchers.matchers.iter().cloned().partition(|matcher| matcher.name == "__name__");
+        let name = match (&selector.name, named.as_slice()) {
+            (Some(name), []) => name.clone(),
+            (None, [Matcher { op: MatchOp::Equal, value, .. }]) => value.clone(),
+            _ => return None,
+        };
+        Some((name, others.into_iter().filter(|matcher| matcher.name != "arm").collect()))
+    }
+
     /// The samples of a plain selector for one arm, over this range.
     pub fn samples(&self, arm: &[Matcher], range: Duration) -> Result<String, BadQuery> {
         self.written(arm, range).map(|selector| format!("{selector}[{}s]", range.as_secs()))

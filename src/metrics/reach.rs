@@ -182,7 +182,7 @@ mod tests {
     }
 
     fn ask(how: How) -> Ask {
-        Ask { path: "/score?rs=shop-1&at=1795249805".into(), headers: Vec::new(), how }
+        Ask { path: "/score?rs=shop-1&at=1795249805".into(), headers: Vec::new(), how, selection: None, holds: 1 }
     }
 
     fn reach(url: &str) -> Reach<'_> {

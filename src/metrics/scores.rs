@@ -3,12 +3,13 @@
 //! An application or an evaluator counts how many answers it scored, and adds up the scores and their squares. Three
 //! counters are enough for the test, whatever the number of scores; a gauge of the last score would not be.
 use super::{
-    Ask, Complaint, Metric, Outcome, Prometheus, Reply, Seen, Subject,
-    answer::{self, Series, Trouble},
+    Ask, Complaint, Metric, Outcome, Prometheus, Seen, Subject,
+    answer::{self, Part, Series, Trouble},
     arms::Told,
+    batch::Selection,
     counters::{self, Fall, Grid},
     prometheus::Times,
-    promql::Query,
+    promql::{BadQuery, Query},
 };
 use crate::{
     judge::{ScoreJudgement, ScoreMargins, Scores, compare, thousands},
@@ -77,7 +78,7 @@ impl ScoresOf {
     }
 
     /// The selectors that have to be there, and the one that may.
-    fn selectors(&self) -> impl Iterator<Item = (&'static str, &String)> {
+    pub(super) fn selectors(&self) -> impl Iterator<Item = (&'static str, &String)> {
         [("scores.count", &self.count), ("scores.sum", &self.sum)]
             .into_iter()
             .chain(self.sum_of_squares.iter().map(|squares| ("scores.sumOfSquares", squares)))
@@ -107,13 +108,22 @@ pub(super) fn asks(scores: &ScoresOf, metric: &Metric, prometheus: &Prometheus, 
     let range = Duration::from_millis(u64::try_from(since).unwrap_or(0).next_multiple_of(1_000));
     let told = Told::By(metric.arm.unwrap_or_default());
     let arms = [Arm::Canary, Arm::Stable].map(|arm| told.matchers(&prometheus.labels, subject, arm));
-    let queries = arms.iter().flat_map(|arm| {
-        scores.selectors().map(move |(_, selector)| Query::selector(selector).and_then(|it| it.samples(arm, range)))
+    let asks = arms.iter().flat_map(|arm| {
+        scores.selectors().map(move |(_, selector)| {
+            let selector = Query::selector(selector)?;
+            let range_ms = i64::try_from(range.as_millis()).unwrap_or(i64::MAX);
+            let selection = selector.parts().map(|(name, only)| Selection {
+                names: vec![name],
+                told: arm.clone(),
+                only,
+                at: times.now,
+                range_ms,
+                is_common: false,
+            });
+            Ok(prometheus.samples(selector.samples(arm, range)?, selection, times.now))
+        })
     });
-    queries.collect::<Result<Vec<_>, _>>().map_or_else(
-        |_| Vec::new(),
-        |queries| queries.into_iter().map(|query| prometheus.instant(query, times.now)).collect(),
-    )
+    asks.collect::<Result<Vec<_>, BadQuery>>().unwrap_or_default()
 }
 
 pub(super) fn read(
@@ -121,13 +131,25 @@ pub(super) fn read(
     metric: &Metric,
     prometheus: &Prometheus,
     subject: &Subject,
-    replies: &[Reply],
+    parts: &[Part],
 ) -> Seen {
     if !Told::By(metric.arm.unwrap_or_default()).tells(&prometheus.labels, subject) {
         return Seen::invalid("arm: by this label both arms have the same name; choose another");
     }
     let look = Look { scores, metric, subject, times: Times::of(prometheus, subject) };
-    look.read(replies).unwrap_or_else(Seen::from)
+    look.read(parts).unwrap_or_else(Seen::from)
+}
+
+/// The same of counters of the canary and of stable that somebody else has read, each in the order of the selectors.
+pub(super) fn of_counted(
+    scores: &ScoresOf,
+    metric: &Metric,
+    subject: &Subject,
+    times: Times,
+    [canary, stable]: [Vec<Vec<Series>>; 2],
+) -> Seen {
+    let look = Look { scores, metric, subject, times };
+    look.judged(&canary, &stable).unwrap_or_else(Seen::from)
 }
 
 struct Look<'a> {
@@ -146,15 +168,19 @@ struct Counted {
 }
 
 impl Look<'_> {
-    fn read(&self, replies: &[Reply]) -> Result<Seen, Trouble> {
+    fn read(&self, parts: &[Part]) -> Result<Seen, Trouble> {
         let each = self.scores.selectors().count();
-        let mut series = replies.iter().take(2 * each).map(|reply| answer::series(Some(reply)));
+        let mut series = parts.iter().take(2 * each).map(|part| answer::series_of(Some(part)));
         let mut arm = || {
             let all = series.by_ref().take(each).collect::<Result<Vec<_>, _>>()?;
             if all.len() == each { Ok(all) } else { Err(Trouble::Unreachable("the provider was not asked".into())) }
         };
-        let canary = self.counted(&arm()?, true)?;
-        let stable = self.counted(&arm()?, false)?;
+        self.judged(&arm()?, &arm()?)
+    }
+
+    fn judged(&self, canary: &[Vec<Series>], stable: &[Vec<Series>]) -> Result<Seen, Trouble> {
+        let canary = self.counted(canary, true)?;
+        let stable = self.counted(stable, false)?;
         for (name, arm) in [("the canary", &canary), ("stable", &stable)] {
             let Some(newest) = arm.newest else {
                 let why = format!("there is no {} of {name}", self.scores.count);
@@ -220,7 +246,7 @@ impl Look<'_> {
     /// Adds an arm's counters up. What the canary's had when they were first seen belongs to it, for their labels are its
     /// own; what stable's had is its past.
     fn counted(&self, selected: &[Vec<Series>], from_0: bool) -> Result<Counted, Trouble> {
-        let grid = Grid::new(self.times.start, INTERVAL_MS.max(2 * self.times.scrape), self.times.settled);
+        let grid = Grid::new(self.times.start, step_ms(&self.times), self.times.settled);
         let late = self.times.now - i64::try_from(self.metric.interval.as_millis()).unwrap_or(0).max(RECENT_MS);
         let mut intervals = vec![Scores::default(); grid.len()];
         let (mut recent, mut newest) = (0.0, None);
@@ -252,6 +278,11 @@ impl Look<'_> {
         }
         Ok(Counted { intervals, recent, newest })
     }
+}
+
+/// The length of an interval of a comparison, in milliseconds.
+pub(super) fn step_ms(times: &Times) -> i64 {
+    INTERVAL_MS.max(2 * times.scrape)
 }
 
 /// What a counter of fractions gained after `start`.

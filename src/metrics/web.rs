@@ -4,7 +4,7 @@
 //! operator restarts, they are counted anew.
 use super::{
     Ask, Auth, Complaint, How, Look, Looks, Metric, Outcome, Reach, Reply, Seen, SigningKey, Source, Subject,
-    answer::Trouble,
+    answer::{Part, Trouble},
     held::{self, Held, Noun},
     reach,
     template::{self, Values},
@@ -167,7 +167,7 @@ impl Web {
             Method::Get => How::Get,
             Method::Post => How::Post(body),
         };
-        Ok(Ask { path, headers, how })
+        Ok(Ask { path, headers, how, selection: None, holds: 1 })
     }
 
     /// What tells numbers of one question from those of another.
@@ -183,12 +183,14 @@ impl Web {
         Looks::of(self.question(of, metric), subject.points.as_ref(), since(subject), subject.now)
     }
 
-    fn look(&self, of: &WebOf, metric: &Metric, subject: &Subject, replies: &[Reply]) -> Result<Seen, Trouble> {
+    fn look(&self, of: &WebOf, metric: &Metric, subject: &Subject, parts: &[Part]) -> Result<Seen, Trouble> {
         let mut looks = self.looks(of, metric, subject);
         if looks.is_due(subject.now, metric.interval) && !is_finished(metric, &looks) {
-            let of_arm = |arm: &str, reply| number(reply, &of.result).map_err(|trouble| said_of(arm, trouble));
-            let canary = of_arm("the canary", replies.first())?;
-            let stable = metric.names_stable().then(|| of_arm("stable", replies.get(1))).transpose()?;
+            let of_arm = |arm: &str, part: Option<&Part>| {
+                number(part.and_then(Part::reply), &of.result).map_err(|trouble| said_of(arm, trouble))
+            };
+            let canary = of_arm("the canary", parts.first())?;
+            let stable = metric.names_stable().then(|| of_arm("stable", parts.get(1))).transpose()?;
             looks.push(Look { at: subject.now, canary, stable });
         }
         let Held { kept, is_judged, why, unit } = judged(metric, &looks);
@@ -282,7 +284,7 @@ impl Source for Web {
         self.requests(of, metric, subject).unwrap_or_default()
     }
 
-    fn read(&self, metric: &Metric, subject: &Subject, replies: &[Reply]) -> Seen {
+    fn read(&self, metric: &Metric, subject: &Subject, parts: &[Part]) -> Seen {
         let Some(of) = &metric.web else { return Seen::invalid("web: there is no path") };
         if let Err(complaint) = self.requests(of, metric, subject) {
             return Seen::invalid(complaint.to_string());
@@ -290,7 +292,7 @@ impl Source for Web {
         if subject.now < since(subject) {
             return Seen::nothing(Outcome::Empty, "the evidence of this metric has not begun yet");
         }
-        self.look(of, metric, subject, replies).unwrap_or_else(Seen::from)
+        self.look(of, metric, subject, parts).unwrap_or_else(Seen::from)
     }
 
     fn reach(&self) -> Reach<'_> {

@@ -82,8 +82,29 @@ impl Settings {
         self.target(text).map(drop)
     }
 
+    /// Reads the URL of a pod, which has an address and no name, and applies every rule but that of plain http.
+    pub(super) fn pod(&self, text: &str) -> Result<Target, Refused> {
+        let (url, host, is_exempt) = self.read(text)?;
+        let is_pod = matches!(host, Host::Address(_)) && (is_exempt || !host.is_never_dialled(&self.deny));
+        if is_pod { Ok(Target { url, is_exempt }) } else { Err(Refused::Address) }
+    }
+
     /// Reads a URL and applies every rule that needs no look-up.
     pub(super) fn target(&self, text: &str) -> Result<Target, Refused> {
+        let (url, host, is_exempt) = self.read(text)?;
+        if !is_exempt {
+            if url.scheme() == "http" && !host.is_service(&self.cluster_domain) {
+                return Err(Refused::PlainHttp);
+            }
+            if host.is_never_dialled(&self.deny) {
+                return Err(Refused::Address);
+            }
+        }
+        Ok(Target { url, is_exempt })
+    }
+
+    /// A URL that means what it says, its host, and whether the administrator lifted the rules for it.
+    fn read(&self, text: &str) -> Result<(Url, Host, bool), Refused> {
         // The URL standard drops tabs and line breaks and reads a backslash as a slash: we want none of that.
         if text.chars().any(|c| c == '\\' || c.is_whitespace() || c.is_control()) {
             return Err(Refused::Unreadable);
@@ -100,15 +121,7 @@ impl Settings {
         let host = Host::read(&url, authority)?;
         let port = url.port_or_known_default().ok_or(Refused::Unreadable)?;
         let is_exempt = self.allow.iter().any(|allowed| allowed.host == host && allowed.port == port);
-        if !is_exempt {
-            if url.scheme() == "http" && !host.is_service(&self.cluster_domain) {
-                return Err(Refused::PlainHttp);
-            }
-            if host.is_never_dialled(&self.deny) {
-                return Err(Refused::Address);
-            }
-        }
-        Ok(Target { url, is_exempt })
+        Ok((url, host, is_exempt))
     }
 }
 
@@ -403,6 +416,28 @@ mod tests {
         ] {
             assert_eq!(check(url), Err(why), "{url}");
         }
+    }
+
+    #[test]
+    fn a_pod_is_spoken_to_at_its_address_alone_and_never_at_one_that_leads_back() {
+        let settings = Settings { deny: vec!["10.96.0.1".parse().unwrap()], ..Settings::default() };
+        let said = |url: &str| settings.pod(url).map(drop);
+        for url in ["http://10.244.0.7:9090/metrics", "https://10.244.0.7/", "http://[fd00::7]:80/metrics?x=1"] {
+            assert_eq!(said(url), Ok(()), "{url}");
+        }
+        for url in [
+            "http://127.0.0.1:9090/metrics",
+            "http://169.254.169.254/latest",
+            "http://[::1]/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://10.96.0.1/",
+            "http://app.shop.svc/metrics",
+            "https://example.com/",
+        ] {
+            assert_eq!(said(url), Err(Refused::Address), "{url}");
+        }
+        assert_eq!(said("http://u:p@10.244.0.7/"), Err(Refused::Credentials));
+        assert_eq!(said("http://0x7f.1/"), Err(Refused::Obscured));
     }
 
     #[test]

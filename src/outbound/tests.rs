@@ -43,6 +43,7 @@ fn get(url: String) -> Request {
         body: Body::Empty,
         credentials: None,
         ca_bundle: None,
+        peer: Peer::Named,
         timeout: Duration::seconds(5),
         body_cap: 1_000,
     }
@@ -200,7 +201,7 @@ async fn a_name_that_leads_to_the_loopback_is_not_dialled() {
     let (port, asked) = server("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let outbound = outbound(port);
     let dial = |any_address| {
-        let client = outbound.client(Trust { ca_bundle: None, any_address }).unwrap();
+        let client = outbound.client(Trust { ca_bundle: None, any_address, peer: Peer::Named }).unwrap();
         client.get(format!("http://localhost:{port}/")).send()
     };
     let failure = Failure::of(dial(false).await.unwrap_err());
@@ -219,7 +220,7 @@ async fn the_guard_resolves_a_name_to_no_denied_address() {
 fn a_ca_bundle_without_a_whole_certificate_is_a_clear_failure() {
     let cut = CERTIFICATE.replace("MIIBQDCB6KADAgECAgEB", "");
     for pem in ["", "garbage", "-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n", KEY, &cut] {
-        let trust = Trust { ca_bundle: Some(pem.to_owned()), any_address: false };
+        let trust = Trust { ca_bundle: Some(pem.to_owned()), any_address: false, peer: Peer::Named };
         let failure = outbound(1).client(trust).unwrap_err();
         assert!(matches!(failure, Failure::CaBundle(_)), "{pem}: {failure:?}");
     }
@@ -254,6 +255,32 @@ async fn a_server_that_the_ca_bundle_knows_is_trusted() {
     let port = tls_server();
     let request = Request { ca_bundle: Some(CERTIFICATE.into()), ..get(format!("https://127.0.0.1:{port}/")) };
     assert_eq!(outbound(port).send(request).await.unwrap().body, b"told");
+}
+
+#[tokio::test]
+async fn a_pods_certificate_descends_from_the_bundle_or_none_is_asked_for() {
+    let pod = |peer, ca_bundle: Option<&str>| {
+        let port = tls_server();
+        let ca_bundle = ca_bundle.map(str::to_owned);
+        async move {
+            let request = Request { ca_bundle, peer, ..get(format!("https://127.0.0.1:{port}/")) };
+            outbound(port).send(request).await.map(|answer| answer.body)
+        }
+    };
+    assert_eq!(pod(Peer::Pod, Some(CERTIFICATE)).await.unwrap(), b"told");
+    assert_eq!(pod(Peer::AnyPod, None).await.unwrap(), b"told");
+    assert!(matches!(pod(Peer::Pod, None).await, Err(Failure::Tls(_))));
+}
+
+#[tokio::test]
+async fn a_pods_redirect_is_not_followed_and_its_loopback_is_not_dialled() {
+    let (port, asked) =
+        server("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n").await;
+    let request = Request { peer: Peer::Pod, ..get(format!("http://127.0.0.1:{port}/metrics")) };
+    assert_eq!(outbound(port).send(request.clone()).await.unwrap().status, 302);
+    assert!(asked.await.unwrap().starts_with("GET /metrics HTTP/1.1"));
+    let nobodys = Outbound::new(Settings::default()).unwrap();
+    assert!(matches!(nobodys.send(request).await, Err(Failure::Refused(Refused::Address))));
 }
 
 #[tokio::test]
@@ -301,7 +328,8 @@ async fn headers_and_credentials_that_http_cannot_carry_are_refused() {
 #[test]
 fn clients_are_kept_but_not_without_end() {
     let outbound = outbound(1);
-    let trust = |n: usize| Trust { ca_bundle: Some(format!("{n}\n{CERTIFICATE}")), any_address: false };
+    let trust =
+        |n: usize| Trust { ca_bundle: Some(format!("{n}\n{CERTIFICATE}")), any_address: false, peer: Peer::Named };
     for n in 0..CLIENTS_KEPT + 3 {
         outbound.client(trust(n)).unwrap();
     }

@@ -3,7 +3,8 @@
 //! Objects travel here as the few facts that matter; templates as raw JSON, so that no field is lost for being unknown.
 use crate::{
     api::{Action, Expect, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Reason, Rollout},
-    metrics, notify,
+    metrics::{self, Whereabouts},
+    notify,
     traffic::{RouteRef, RouteSeen, Unsteerable},
 };
 use jiff::Timestamp;
@@ -177,6 +178,8 @@ pub struct Pod {
     pub restarts: i32,
     /// What keeps it from running.
     pub stuck: Option<Stuck>,
+    /// Where it is, for those who read its page of metrics.
+    pub at: Whereabouts,
 }
 
 /// What keeps a pod from running.

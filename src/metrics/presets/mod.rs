@@ -189,7 +189,7 @@ impl Preset {
     }
 
     /// The names of the series that it counts by, those of native histograms among them.
-    fn names(&self) -> Vec<&'static str> {
+    pub(super) fn names(&self) -> Vec<&'static str> {
         let second = match self.kind {
             Kind::Errors(Bad::Beside(other) | Bad::Among(other)) => Some(other),
             Kind::Ratio(Ratio { per, .. }) => Some(per),
@@ -235,10 +235,15 @@ impl Preset {
         wanted.filter(|(_, histogram)| name.is_none_or(|name| name == *histogram)).map(plain).collect()
     }
 
+    /// What every selector asks for beside the name and the arm.
+    pub(super) fn matchers(&self) -> Vec<Matcher> {
+        self.only.iter().map(Only::matcher).collect()
+    }
+
     /// A selector's name, where there is one series, and what it asks for beside the arm.
     pub(super) fn selected(&self) -> (Option<String>, Vec<Matcher>) {
         let names = self.names();
-        let mut matchers: Vec<_> = self.only.iter().map(Only::matcher).collect();
+        let mut matchers = self.matchers();
         match names.as_slice() {
             [only] => (Some((*only).to_owned()), matchers),
             names => {

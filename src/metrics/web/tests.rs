@@ -281,7 +281,7 @@ fn endpoints_that_cannot_be_asked_are_refused_with_the_cure() {
         assert!(words.starts_with(cure), "{more}: {words}");
     }
     let both = ProviderSpec { prometheus: provider(1).prometheus, ..endpoint(json!({})) };
-    assert!(check_provider(&both).unwrap_err().to_string().ends_with("exactly one source of: prometheus, web"));
+    assert!(check_provider(&both).unwrap_err().to_string().ends_with("exactly one source of: prometheus, web, pods"));
 }
 
 #[test]

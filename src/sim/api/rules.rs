@@ -19,7 +19,16 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
             let parsed = new.as_str().and_then(|text| text.parse::<crate::duration::Duration>().ok());
             parsed.is_some_and(|duration| (1_000..=30_000).contains(&duration.as_millis()))
         }
-        "[false, has(self.prometheus), has(self.web)].exists_one(one, one)" => has("prometheus") != has("web"),
+        "[false, has(self.prometheus), has(self.web), has(self.pods)].exists_one(one, one)" => {
+            ["prometheus", "web", "pods"].into_iter().filter(|source| has(source)).count() == 1
+        }
+        "!(has(self.scheme) && self.scheme == 'HTTPS') ? !has(self.caBundle) && !has(self.insecure) : has(self.caBundle) != has(self.insecure)" => {
+            if new["scheme"] == "HTTPS" {
+                has("caBundle") != has("insecure")
+            } else {
+                !has("caBundle") && !has("insecure")
+            }
+        }
         "!has(self.body) || (has(self.method) && self.method == 'POST')" => !has("body") || new["method"] == "POST",
         "has(self.bearer) != has(self.basic)" => has("bearer") != has("basic"),
         "self.action in ['Abort', 'Pause'] || (has(self.expect) && has(self.expect.revision))" => {

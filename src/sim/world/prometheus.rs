@@ -160,10 +160,13 @@ impl Prometheus {
         let Some((selector, range)) = read(query) else { return Vec::new() };
         let from = at - i64::try_from(range.as_millis()).unwrap_or(i64::MAX);
         let to = if let Mood::Late(by) = mood { at - i64::try_from(by).unwrap_or(0) } else { at };
-        let name = selector.name.clone().unwrap_or_default();
         let mut found = Vec::new();
-        for Series { labels, samples, .. } in self.series.iter().filter(|series| series.name == name) {
-            let value = |label: &str| labels.get(label).map_or("", String::as_str);
+        let is_named = |series: &&Series| selector.name.as_ref().is_none_or(|name| series.name == *name);
+        for Series { name, labels, samples } in self.series.iter().filter(is_named) {
+            let value = |label: &str| {
+                let value = if label == "__name__" { Some(name) } else { labels.get(label) };
+                value.map_or("", String::as_str)
+            };
             if !selector.matchers.matchers.iter().all(|matcher| matcher.is_match(value(&matcher.name))) {
                 continue;
             }

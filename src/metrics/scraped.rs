@@ -1,0 +1,397 @@
+//! What is remembered of pages that were scraped from pods: counters, added up by revision as they grow.
+//!
+//! A page has no history, so its increases are taken when it comes, by the rules that samples of a Prometheus are read by:
+//! a value that falls, a series that was gone, and a container that was started again begin at 0. What is kept is one row
+//! of sums for each class of series, so that it does not grow with the pods; it is judged as a Prometheus' answer is.
+use super::{
+    Metric,
+    answer::Series,
+    counters::Beats,
+    evidence::Counted,
+    exposition::Sample,
+    presets::{Bad, Kind, Preset},
+    promql::Query,
+};
+use crate::vocab::Arm;
+use promql_parser::label::Matcher;
+use std::collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry};
+
+/// The most classes of series that one question keeps of a revision: edges of a histogram, or statuses.
+const MOST_CLASSES: usize = 256;
+/// The most series of one pod that one question counts.
+const MOST_SERIES: usize = 10_000;
+/// The most samples that are kept of one release, 16 bytes each. When there are more, the older half is forgotten, and
+/// evidence begins anew.
+const MOST_SAMPLES: usize = 1 << 20;
+
+/// Labels in an order.
+type Labels = Vec<(String, String)>;
+
+/// What a metric counts on a page.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Wanted {
+    names: Vec<String>,
+    only: Vec<Matcher>,
+    class: Class,
+}
+
+/// Which labels of a series tell what is done with it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Class {
+    /// Those that say what went wrong.
+    Bad(Bad),
+    /// The edge of a bucket.
+    Edge,
+    /// None.
+    Name,
+}
+
+impl Wanted {
+    /// What a metric counts, in the order in which it is read; nothing of one that pods cannot answer.
+    pub fn of(metric: &Metric) -> Vec<Self> {
+        match (metric.preset.as_deref().and_then(super::presets::find), &metric.scores) {
+            (Some(preset), _) => vec![Self::of_preset(preset)],
+            (None, Some(scores)) => scores
+                .selectors()
+                .filter_map(|(_, text)| {
+                    let (name, only) = Query::selector(text).ok()?.parts()?;
+                    Some(Self { names: vec![name], only, class: Class::Name })
+                })
+                .collect(),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    fn of_preset(preset: &Preset) -> Self {
+        let class = match preset.kind {
+            Kind::Errors(bad) => Class::Bad(bad),
+            Kind::Latency(_) => Class::Edge,
+            Kind::Ratio(_) => Class::Name,
+        };
+        // In text there are classic histograms alone; what is called like one as a whole is a summary.
+        let names = preset.names().into_iter().filter(|name| !preset.is_histogram(name)).map(str::to_owned);
+        Self { names: names.collect(), only: preset.matchers(), class }
+    }
+
+    /// Whether a series of this name may be one of them.
+    pub fn names(&self, name: &str) -> bool {
+        self.names.iter().any(|known| known == name)
+    }
+
+    fn takes(&self, labels: &HashMap<String, String>) -> bool {
+        let value = |label: &str| labels.get(label).map_or("", String::as_str);
+        self.names(value("__name__")) && self.only.iter().all(|matcher| matcher.is_match(value(&matcher.name)))
+    }
+
+    /// The labels that matter, in which series are added up.
+    fn class(&self, labels: &HashMap<String, String>) -> Labels {
+        let kept: &[&str] = match &self.class {
+            Class::Bad(Bad::Labelled { labels: wanted, .. }) => {
+                let first = wanted.iter().find(|label| labels.contains_key(**label));
+                first.map_or(&[][..], std::slice::from_ref)
+            }
+            Class::Bad(Bad::Marked(label)) => std::slice::from_ref(label),
+            Class::Bad(Bad::Beside(_) | Bad::Among(_)) | Class::Name => &[],
+            Class::Edge => &["le"],
+        };
+        // Of a mark it matters whether it is there.
+        let value = |label: &str, value: &String| match self.class {
+            Class::Bad(Bad::Marked(marked)) if marked == label && !value.is_empty() => "yes".to_owned(),
+            _ => value.clone(),
+        };
+        std::iter::once(&"__name__")
+            .chain(kept)
+            .filter_map(|label| Some(((*label).to_owned(), value(label, labels.get(*label)?))))
+            .collect()
+    }
+
+    fn is_count(&self, value: f64) -> bool {
+        // Scores and sums have fractions; all else is counted one by one.
+        let most = if self.class == Class::Name { f64::MAX } else { 9_007_199_254_740_992.0 };
+        (0.0..=most).contains(&value)
+    }
+}
+
+/// A page of one pod, read.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The pod's name.
+    pub(super) pod: String,
+    /// The pod's uid.
+    pub(super) uid: String,
+    /// Whose pod it is.
+    pub(super) arm: Arm,
+    /// When the pod was started, in milliseconds.
+    pub(super) started: Option<i64>,
+    /// When the container that serves the page was started, in milliseconds.
+    pub(super) began: Option<i64>,
+    /// What stands on it, or why it was not read.
+    pub(super) read: Result<Vec<Sample>, String>,
+}
+
+/// What was scraped of the pods of a release.
+#[derive(Debug, Default)]
+pub struct Scrapes {
+    /// By metric and what it counts.
+    counters: BTreeMap<(String, String), Counter>,
+    /// Why the last page of an arm was not read.
+    troubles: BTreeMap<&'static str, String>,
+    newest: Option<i64>,
+}
+
+/// What one question has counted.
+#[derive(Debug, Default)]
+struct Counter {
+    stable: Sums,
+    canary: Sums,
+    /// By pod.
+    pods: HashMap<String, Known>,
+}
+
+/// The last page of a pod.
+#[derive(Debug, Default)]
+struct Known {
+    at: i64,
+    values: HashMap<Labels, f64>,
+    /// When its container had been started.
+    began: Option<i64>,
+    /// Whether a value has fallen since, so that the news of a start only says once more what is known.
+    fell: bool,
+}
+
+impl Known {
+    /// Whether the container was started again since, by the word of its node, whose clock may be another: what is no news
+    /// does not count.
+    fn is_over(&self, page: &Page) -> bool {
+        let is_news = self.began.zip(page.began).is_some_and(|(before, began)| began > before && began > self.at);
+        is_news && !self.fell
+    }
+}
+
+/// Sums of one arm.
+#[derive(Debug, Default)]
+struct Sums {
+    beats: Vec<i64>,
+    classes: BTreeMap<Labels, (f64, Vec<(i64, f64)>)>,
+    /// The edges that every histogram of the arm has had.
+    edges: Option<BTreeSet<String>>,
+}
+
+/// One metric of a round.
+pub(super) struct Asked<'a> {
+    pub metric: &'a str,
+    pub wanted: Wanted,
+    /// When its evidence begins, in milliseconds, if that is known yet.
+    pub start: Option<i64>,
+}
+
+pub(super) fn word(arm: Arm) -> &'static str {
+    match arm {
+        Arm::Stable => "stable",
+        Arm::Canary => "the canary",
+    }
+}
+
+impl Scrapes {
+    /// Adds the pages of one round, in milliseconds since 1970. `living` are the uids of all pods there are: what is known
+    /// of others is forgotten.
+    pub(super) fn add(&mut self, at: i64, asked: &[Asked<'_>], pages: &[Page], living: &BTreeSet<&str>) {
+        if self.newest.is_some_and(|newest| newest >= at) {
+            return;
+        }
+        self.newest = Some(at);
+        self.troubles.clear();
+        let key = |asked: &Asked<'_>| (asked.metric.to_owned(), format!("{:?}", asked.wanted));
+        let keys: BTreeSet<_> = asked.iter().map(key).collect();
+        self.counters.retain(|key, _| keys.contains(key));
+        for page in pages {
+            if let Err(why) = &page.read {
+                self.troubles.entry(word(page.arm)).or_insert_with(|| why.clone());
+            }
+        }
+        for asked in asked {
+            let counter = self.counters.entry(key(asked)).or_default();
+            counter.pods.retain(|uid, _| living.contains(uid.as_str()));
+            if let Err((arm, why)) = counter.add(at, asked, pages) {
+                self.troubles.insert(word(arm), why);
+            }
+        }
+        self.shrink();
+    }
+
+    /// What was counted of an arm, of which pages are read so often, in milliseconds.
+    pub(super) fn counted(&self, metric: &str, wanted: &Wanted, arm: Arm, scrape: i64) -> Counted {
+        let key = (metric.to_owned(), format!("{wanted:?}"));
+        let Some(counter) = self.counters.get(&key) else {
+            return Counted { series: Vec::new(), beats: Beats::unknown(scrape) };
+        };
+        let sums = counter.sums(arm);
+        let beats = Series { samples: sums.beats.iter().map(|at| (*at, 1.0)).collect(), ..Series::default() };
+        let common = |labels: &Labels| {
+            let edge = labels.iter().find(|(label, _)| label == "le").map(|(_, edge)| edge);
+            edge.zip(sums.edges.as_ref()).is_none_or(|(edge, common)| common.contains(edge))
+        };
+        let series = sums.classes.iter().filter(|(labels, _)| common(labels)).map(|(labels, (_, samples))| Series {
+            labels: labels.iter().cloned().collect(),
+            samples: samples.clone(),
+            histograms: Vec::new(),
+        });
+        Counted { series: series.collect(), beats: Beats::of([&[beats][..]], scrape, |_| true) }
+    }
+
+    /// Why the last pages of an arm were not read, where one was not.
+    pub(super) fn trouble(&self, arm: Arm) -> Option<&str> {
+        self.troubles.get(word(arm)).map(String::as_str)
+    }
+
+    /// Forgets the older half when there is too much.
+    fn shrink(&mut self) {
+        let all = || self.counters.values().flat_map(|counter| [&counter.stable, &counter.canary]);
+        let samples: usize =
+            all().map(|sums| sums.beats.len() + sums.classes.values().map(|(_, row)| row.len()).sum::<usize>()).sum();
+        if samples <= MOST_SAMPLES {
+            return;
+        }
+        let longest = all().map(|sums| &sums.beats).max_by_key(|beats| beats.len());
+        let Some(cut) = longest.and_then(|beats| beats.get(beats.len() / 2)).copied() else { return };
+        for counter in self.counters.values_mut() {
+            for sums in [&mut counter.stable, &mut counter.canary] {
+                sums.beats.retain(|at| *at >= cut);
+                sums.classes.values_mut().for_each(|(_, row)| row.retain(|(at, _)| *at >= cut));
+            }
+        }
+    }
+}
+
+impl Counter {
+    fn sums(&self, arm: Arm) -> &Sums {
+        match arm {
+            Arm::Stable => &self.stable,
+            Arm::Canary => &self.canary,
+        }
+    }
+
+    /// Adds what one question finds on the pages. A page on which it finds what no counter can have counts for nothing.
+    fn add(&mut self, at: i64, asked: &Asked<'_>, pages: &[Page]) -> Result<(), (Arm, String)> {
+        let mut trouble = Ok(());
+        let mut beaten = [false; 2];
+        for page in pages {
+            let Ok(samples) = &page.read else { continue };
+            let sums = match page.arm {
+                Arm::Stable => &mut self.stable,
+                Arm::Canary => &mut self.canary,
+            };
+            let found = match series_of(&asked.wanted, samples) {
+                Ok(found) => found,
+                Err(why) => {
+                    trouble = Err((page.arm, format!("pod {}: {why}", page.pod)));
+                    continue;
+                }
+            };
+            let known = self.pods.get(&page.uid);
+            match sums.take(at, asked, page, &found, known) {
+                Ok(fell) => {
+                    beaten[usize::from(page.arm == Arm::Canary)] = true;
+                    let is_same = known.is_some_and(|known| known.began == page.began);
+                    let fell = fell || (is_same && known.is_some_and(|known| known.fell));
+                    let values = found.into_iter().map(|(labels, (_, value))| (labels, value)).collect();
+                    self.pods.insert(page.uid.clone(), Known { at, values, began: page.began, fell });
+                }
+                Err(why) => trouble = Err((page.arm, format!("pod {}: {why}", page.pod))),
+            }
+        }
+        for (sums, _) in [&mut self.stable, &mut self.canary].into_iter().zip(beaten).filter(|(_, beaten)| *beaten) {
+            sums.beats.push(at);
+            sums.classes.values_mut().for_each(|(sum, row)| row.push((at, *sum)));
+        }
+        trouble
+    }
+}
+
+impl Sums {
+    /// Adds what a page has gained, and says whether a value has fallen.
+    fn take(
+        &mut self,
+        at: i64,
+        asked: &Asked<'_>,
+        page: &Page,
+        found: &BTreeMap<Labels, (Labels, f64)>,
+        known: Option<&Known>,
+    ) -> Result<bool, String> {
+        let classes: BTreeSet<_> = found.values().map(|(class, _)| class).collect();
+        let new = classes.iter().filter(|class| !self.classes.contains_key(**class)).count();
+        if self.classes.len() + new > MOST_CLASSES {
+            return Err(format!("there are more than {MOST_CLASSES} kinds of {}", asked.wanted.names.join(" and ")));
+        }
+        // Of a pod that was never read the first value is where it starts, unless all of it is of this evidence.
+        let is_new = asked.start.zip(page.started).is_some_and(|(start, started)| started > start && started <= at);
+        let known = known.map(|known| (known, known.is_over(page)));
+        let mut fell = false;
+        for (labels, (class, value)) in found {
+            let by = match known.map(|(known, is_over)| known.values.get(labels).filter(|_| !is_over)) {
+                Some(Some(last)) if value >= last => value - last,
+                Some(Some(_)) => {
+                    fell = true;
+                    *value
+                }
+                // It was not there before.
+                Some(None) => *value,
+                None if is_new => *value,
+                None => 0.0,
+            };
+            self.classes.entry(class.clone()).or_default().0 += by;
+        }
+        if asked.wanted.class == Class::Edge {
+            self.narrow(found.keys());
+        }
+        Ok(fell)
+    }
+
+    /// Keeps the edges that these histograms have too.
+    fn narrow<'a>(&mut self, found: impl Iterator<Item = &'a Labels>) {
+        let mut groups: BTreeMap<Vec<&(String, String)>, BTreeSet<String>> = BTreeMap::new();
+        for labels in found {
+            let (edge, rest): (Vec<_>, Vec<_>) = labels.iter().partition(|(label, _)| label == "le");
+            groups.entry(rest).or_default().extend(edge.into_iter().map(|(_, edge)| edge.clone()));
+        }
+        for edges in groups.into_values() {
+            match &mut self.edges {
+                Some(common) => common.retain(|edge| edges.contains(edge)),
+                none => *none = Some(edges),
+            }
+        }
+    }
+}
+
+/// The series of a page that are wanted, each with its class and value.
+fn series_of(wanted: &Wanted, samples: &[Sample]) -> Result<BTreeMap<Labels, (Labels, f64)>, String> {
+    let mut found = BTreeMap::new();
+    for Sample { labels, value } in samples.iter().filter(|sample| wanted.takes(&sample.labels)) {
+        if !wanted.is_count(*value) {
+            return Err(format!("a counter has the value {value}"));
+        }
+        if found.len() >= MOST_SERIES {
+            return Err(format!("a pod has more than {MOST_SERIES} series of {}", wanted.names.join(" and ")));
+        }
+        let mut key: Labels = labels
+            .iter()
+            .map(|(label, value)| (label.clone(), if label == "le" { edge(value) } else { value.clone() }))
+            .collect();
+        key.sort_unstable();
+        let mut class = wanted.class(labels);
+        class.iter_mut().filter(|(label, _)| label == "le").for_each(|(_, value)| *value = edge(value));
+        // Of one that is there twice the first counts, as Prometheus takes it.
+        if let Entry::Vacant(entry) = found.entry(key) {
+            entry.insert((class, *value));
+        }
+    }
+    Ok(found)
+}
+
+/// An edge, written in one way: "1.0" of one library is "1" of another.
+fn edge(text: &str) -> String {
+    text.parse::<f64>().map_or_else(|_| text.to_owned(), |edge| edge.to_string())
+}
+
+#[cfg(test)]
+mod tests;
