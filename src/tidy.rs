@@ -261,7 +261,7 @@ fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
         "\n## Routes\n\nA step's `match` and `mirror` need a route that is the operator's to write. Where a route's status does not \
          tell when the data plane has taken a change, the time in the last column is all that is waited for; elsewhere it is \
          given besides. `settle` of a route changes it.\n\n\
-         | kind | group and version | router | weights | match | mirror | status tells | time |\n|---|---|---|---|---|---|---|---|\n",
+         | kind | group and version | router | weights | match | mirror | each request chooses | status tells | time |\n|---|---|---|---|---|---|---|---|---|\n",
     );
     for router in traffic::ROUTERS {
         let can = |capability| if router.can(capability) { "yes" } else { "no" };
@@ -275,6 +275,7 @@ fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
                     can(traffic::Capability::Weight),
                     can(traffic::Capability::Match),
                     can(traffic::Capability::Mirror),
+                    can(traffic::Capability::Requests),
                     can(traffic::Capability::Status),
                     &router.settle().to_string(),
                 ],

@@ -20,7 +20,7 @@ pub use reason::{Reason, Sort};
 pub use rollout::{
     AlertRule, Analysis, AnalysisMode, Approval, Capacity, Floor, Named, NoTraffic, OnDelete, OnInconclusive, OnStuck,
     OnUnknown, ProgressRule, ProviderKind, ProviderRef, RollbackWindow, Rollout, RolloutSpec, Services, Step, Then,
-    ThenNoTraffic, ThenUnknown, Traffic, WorkloadRef,
+    ThenNoTraffic, ThenUnknown, Traffic, WhenIgnored, WorkloadRef,
 };
 pub use status::{
     ArmStatus, Decision, Flight, Handled, HeldBy, Intent, Latch, MetricStatus, Past, PendingAlert, Phase, Progress,

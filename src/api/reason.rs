@@ -157,6 +157,8 @@ reasons! {
     RouteContested Block,
     /// A route cannot carry the weights as it is.
     RouteUnsteerable Block,
+    /// The data plane does not do what the routes say: hardly a request reaches the canary, and stable gets them.
+    WeightIgnored Block,
     /// Another Rollout holds the Deployment.
     WorkloadClaimed Block,
     /// Another Rollout holds a route.

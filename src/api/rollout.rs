@@ -284,6 +284,10 @@ pub struct Analysis {
     /// What happens when the canary gets no requests although its weight says so.
     #[serde(default)]
     pub when_no_traffic: NoTraffic,
+    /// What happens when stable gets requests and hardly one of them reaches the canary, less than a tenth of its share, whatever
+    /// the routes say. It is seen in the counters of both, where every request is shared out by itself.
+    #[serde(default)]
+    pub when_ignored: WhenIgnored,
     /// Templates whose metrics are measured as well. Of a metric that is here and there, the one here counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -416,6 +420,16 @@ pub enum ThenNoTraffic {
     Wait,
     /// Go on after `after`; the decision is recorded as unjudged.
     AdvanceAfter,
+}
+
+/// What to do with a share that the data plane does not heed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WhenIgnored {
+    /// Go no further, and tell who is told of `Blocked`.
+    #[default]
+    Block,
+    /// Go on; status shows what was seen. For traffic that mostly passes the routes by.
+    Continue,
 }
 
 /// Who is told of what.

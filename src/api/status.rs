@@ -189,6 +189,9 @@ pub struct StepStatus {
     /// Whether a `Promote` was given for this step.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub approved: bool,
+    /// Since when requests are shared out as the step says, as far as the routes tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_since: Option<MicroTime>,
     /// The most ready candidate pods seen in this step, and since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -221,6 +224,9 @@ pub struct Weights {
     /// How that is known: every route's `Status` says so, or a `Delay` alone where routes do not tell, or the ratio of `Pods`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// The canary's share of the requests of both revisions, as the metrics of this step tell, like `19 % of 1,000 requests`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<String>,
 }
 
 /// What was measured at the last look.

@@ -175,7 +175,8 @@ impl Page<'_> {
             } else {
                 format!("canary {accepted}{by}; {} is wanted", weights.desired)
             };
-            self.field("Traffic", &text);
+            let seen = weights.observed.as_deref().map_or_else(String::new, |seen| format!("; seen: {}", plain(seen)));
+            self.field("Traffic", &format!("{text}{seen}"));
         }
         if let Some(past) = &status.past {
             let ago = self.ago(past.since.0);

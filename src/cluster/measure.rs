@@ -185,6 +185,7 @@ fn subject(rollout: &Rollout, evidence_since: Timestamp, now: Timestamp, around:
         past: None,
         points: None,
         evidence_since,
+        shared_since: status.step.as_ref().and_then(|step| Some(step.shared_since.as_ref()?.0)),
         delay: crate::duration::Duration::ZERO,
         now,
         pods_started: around.pods_started.clone(),

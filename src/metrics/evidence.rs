@@ -3,7 +3,7 @@
 //! A look asks for the samples since a little before the evidence began and computes everything anew. Intervals are two
 //! scrapes long and at least two seconds, and are judged once every sample in them must have arrived.
 use super::{
-    Ask, Metric, Outcome, Past, Prometheus, Seen, Subject,
+    Arrived, Ask, Metric, Outcome, Past, Prometheus, Seen, Subject,
     answer::{self, Part, Series, Trouble},
     batch::Selection,
     counters::{self, Beats, Grid, Increase, Pods},
@@ -41,6 +41,8 @@ const BURST_MS: i64 = 10_000;
 const RECENT_MS: i64 = 30_000;
 /// A window with fewer requests of the canary is not held against a limit: one bad request would be 5 % and more.
 const FEWEST: u64 = 20;
+/// For so many scrapes it is looked where requests arrive before anything is said of it.
+const SCRAPES: i64 = 4;
 
 /// What was counted of one arm.
 pub(super) struct Counted {
@@ -69,6 +71,8 @@ pub(super) struct Judged {
     pub stable: Option<String>,
     /// All requests of the canary since the evidence began.
     pub requests: Vec<Increase>,
+    /// All requests of stable since then, if they were asked for.
+    pub stable_requests: Vec<Increase>,
     /// Those of them that were judged.
     pub samples: u64,
 }
@@ -245,7 +249,9 @@ impl Look<'_> {
             } else {
                 format!("no {series} of the canary's Service: it has had no request yet")
             };
-            return Ok(Seen { no_requests: true, ..Seen::nothing(Outcome::Empty, why) });
+            let theirs = stable.map(|stable| self.requests(stable)).transpose().map_err(Trouble::Unusable)?;
+            let arrived = self.arrived(&[], &theirs.unwrap_or_default());
+            return Ok(Seen { no_requests: true, arrived, ..Seen::nothing(Outcome::Empty, why) });
         }
         let past = past().or(self.subject.past);
         let judged = match self.preset.kind {
@@ -397,25 +403,12 @@ impl Look<'_> {
     ) -> Result<Judged, String> {
         let bursts = self.subject.bursts.or(past.map(|past| past.bursts)).unwrap_or_default();
         let traffic = past.and_then(|past| past.traffic);
-        let gains = |arm: &Counted| {
-            let (mut all, mut wrong) = (Vec::new(), Vec::new());
-            for series in &arm.series {
-                let gained = counters::increases(series, &arm.beats, &self.pods, self.times.start)?;
-                let (counts, is_bad) = bad.sorts(&series.labels);
-                if is_bad {
-                    wrong.extend_from_slice(&gained);
-                }
-                if counts {
-                    all.extend(gained);
-                }
-            }
-            Ok::<_, String>((all, wrong))
-        };
-        let (requests, wrong) = gains(canary)?;
+        let (requests, wrong) = self.gains(bad, canary)?;
+        let mut stable_requests = Vec::new();
         let compared = match stable.filter(|stable| !stable.series.is_empty()) {
             None => None,
             Some(stable) => {
-                let (stable_all, stable_bad) = gains(stable)?;
+                let (stable_all, stable_bad) = self.gains(bad, stable)?;
                 let grid = self.grid();
                 let pairs = grid.pairs(&canary.beats, &stable.beats);
                 let sums = |gained: &[Increase]| counters::merge(&grid.sums(gained), &pairs);
@@ -423,6 +416,7 @@ impl Look<'_> {
                 let rules = Rules { margins: self.subject.margins, bursts, block: self.block() };
                 let mut judged = compare::errors(&intervals, &rules);
                 judged.why.extend(self.expected(&judged, &rules, traffic));
+                stable_requests = stable_all;
                 Some(judged)
             }
         };
@@ -443,7 +437,45 @@ impl Look<'_> {
             compared,
             limited,
             requests,
+            stable_requests,
         })
+    }
+
+    /// All requests of an arm, and the bad ones.
+    fn gains(&self, bad: Bad, arm: &Counted) -> Result<(Vec<Increase>, Vec<Increase>), String> {
+        let (mut all, mut wrong) = (Vec::new(), Vec::new());
+        for series in &arm.series {
+            let gained = counters::increases(series, &arm.beats, &self.pods, self.times.start)?;
+            let (counts, is_bad) = bad.sorts(&series.labels);
+            if is_bad {
+                wrong.extend_from_slice(&gained);
+            }
+            if counts {
+                all.extend(gained);
+            }
+        }
+        Ok((all, wrong))
+    }
+
+    /// All requests of an arm.
+    fn requests(&self, arm: &Counted) -> Result<Vec<Increase>, String> {
+        match self.preset.kind {
+            Kind::Errors(bad) => Ok(self.gains(bad, arm)?.0),
+            Kind::Latency(unit) => latency::requests(self, unit, arm),
+            Kind::Ratio(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Where requests arrived since they are shared out as they are now, once it was looked for some scrapes: those of the
+    /// two arms are not at the same moment.
+    fn arrived(&self, canary: &[Increase], stable: &[Increase]) -> Option<Arrived> {
+        let from = self.subject.shared_since?.as_millisecond().max(self.times.start) + self.times.scrape;
+        let until = self.times.settled;
+        if !wants_stable(self.metric) || until - from < SCRAPES * self.times.scrape {
+            return None;
+        }
+        let within = |gained: &[Increase]| counters::since(gained, from) - counters::since(gained, until);
+        Some(Arrived { canary: within(canary), stable: within(stable) })
     }
 
     /// When a proof is to be expected, of what has proven nothing yet.
@@ -501,7 +533,7 @@ impl Look<'_> {
     }
 
     fn seen(&self, judged: Judged, stable: Option<&Counted>) -> Seen {
-        let Judged { compared, limited, canary, stable: stable_shown, requests, samples } = judged;
+        let Judged { compared, limited, canary, stable: stable_shown, requests, stable_requests, samples } = judged;
         let recent = counters::since(&requests, self.late());
         let wanted = self.metric.compares();
         let alone = wanted && compared.is_none();
@@ -525,6 +557,7 @@ impl Look<'_> {
             canary: Some(canary),
             stable: stable_shown,
             samples,
+            arrived: self.arrived(&requests, &stable_requests),
             evidence: compared.map(|judged| judged.ln_m),
             failures: limited.map_or(0, |(kept, _)| kept.failures),
             ..Seen::nothing(outcome, why)

@@ -130,6 +130,7 @@ pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Optio
     let limit = limit.and_then(|(max, quantile)| Some((known.on(max)?, quantile)));
     let mut compared = None;
     let mut shown = None;
+    let mut stable_requests = Vec::new();
     let mut watched = Vec::new();
     let stable = stable.filter(|stable| !stable.series.is_empty());
     let before = stable.map(|stable| before(look, &known, stable)).transpose()?;
@@ -160,6 +161,7 @@ pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Optio
         let judged = compare::latency_among(&tests, *among, look.subject.margins, look.block());
         shown = Some((judged.canary, judged.stable, judged.edge));
         compared = Some(judged);
+        stable_requests = other.all;
     }
     let windows = look.windows();
     let all = windows.sums(&seen.all);
@@ -186,7 +188,12 @@ pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Optio
         (_, Some((total, edge))) => (text(total, edge), None, total.n),
         _ => ("no request judged yet".into(), None, 0),
     };
-    Ok(Judged { compared, limited, canary, stable, requests: seen.all, samples })
+    Ok(Judged { compared, limited, canary, stable, requests: seen.all, stable_requests, samples })
+}
+
+/// All requests of an arm.
+pub(super) fn requests(look: &Look<'_>, unit: Unit, arm: &Counted) -> Result<Vec<Increase>, String> {
+    Ok(histogram(look, unit, arm, &[], look.times.start)?.all)
 }
 
 /// What stable did before the evidence, and at which edges the arms are compared.

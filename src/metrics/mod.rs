@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 mod answer;
 mod arms;
+mod arrived;
 mod batch;
 mod counters;
 mod evidence;
@@ -36,6 +37,7 @@ mod when;
 
 pub use crate::judge::{Bursts, Traffic};
 pub use arms::{ArmLabel, ArmNames};
+pub use arrived::Arrived;
 pub use batch::Batch;
 pub use limit::{BadBound, Limit};
 pub use looks::{Look, Looks};
@@ -172,6 +174,8 @@ pub struct Subject {
     pub points: Option<Looks>,
     /// Since when what is measured belongs to this canary: its Service pointed at it and had settled.
     pub evidence_since: Timestamp,
+    /// Since when requests are shared out as they are now, if that has settled.
+    pub shared_since: Option<Timestamp>,
     /// So much later the evidence of this metric begins.
     pub delay: Duration,
     /// The moment of the look.
@@ -223,6 +227,8 @@ pub struct Seen {
     pub evidence: Option<f64>,
     /// How many points or windows were outside the limit.
     pub failures: u32,
+    /// How many requests both arms have had since requests are shared out as they are now, if all of them are counted.
+    pub arrived: Option<Arrived>,
     /// Stable's past, for the next look to know: it does not change.
     pub past: Option<Past>,
     /// All looks so far at a source without a history, for the next look to know.
@@ -247,6 +253,7 @@ impl Seen {
             samples: 0,
             evidence: None,
             failures: 0,
+            arrived: None,
             past: None,
             points: None,
             history_from: None,

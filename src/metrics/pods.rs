@@ -389,6 +389,8 @@ impl Source for Pods {
 
 /// What the pages say that have been read.
 pub(super) fn read(pods: &Pods, metric: &Metric, subject: &Subject, scrapes: &Scrapes) -> Seen {
+    // Of stable's pods some are read, so nothing is known of the share.
+    let subject = &Subject { shared_since: None, ..subject.clone() };
     let (wanted, times) = (Wanted::of(metric), pods.times(subject));
     let counted = |wanted, arm| scrapes.counted(&metric.name, wanted, arm, times.scrape);
     let counted = |arm| wanted.iter().map(|wanted| counted(wanted, arm)).collect::<Vec<_>>();

@@ -37,6 +37,7 @@ pub(super) fn subject_at(seconds: i64) -> Subject {
         past: Some(Past { bursts: Bursts::Known(1.0), traffic: None }),
         points: None,
         evidence_since: at(0),
+        shared_since: None,
         delay: Duration::ZERO,
         now: at(seconds * 1_000),
         pods_started: vec![],
@@ -216,6 +217,22 @@ fn a_canary_without_requests_is_empty_and_says_so() {
     let seen = errors(body(&[]), requests("stable-0", 90, 0, 20), 20);
     assert_eq!((seen.verdict, seen.outcome), (Verdict::Unknown, Outcome::Empty));
     assert!(seen.no_requests && !seen.usable);
+}
+
+#[test]
+fn where_requests_arrive_is_counted_since_the_share_is_what_it_is_and_once_some_scrapes_have_told() {
+    let seen = |canary: Reply, seconds: u32, since: i64| {
+        let subject = Subject { shared_since: Some(at(since * 1_000)), ..subject_at(i64::from(seconds)) };
+        let stable = requests("stable", 16, 0, seconds);
+        read(&preset("traefik/error-rate"), &provider(1), &subject, &[canary, beats(seconds), stable]).arrived
+    };
+    let heeded = |seconds, since| seen(requests("canary", 3, 1, seconds), seconds, since);
+    // Of the seconds 31 to 59 one scrape is left out at the begin, and the last one may be on its way.
+    assert_eq!(heeded(60, 30), Some(Arrived { canary: 28 * 4, stable: 28 * 16 }));
+    assert_eq!((heeded(60, 54), heeded(60, 55)), (Some(Arrived { canary: 16, stable: 64 }), None));
+    let ignored = seen(body(&[]), 60, 30);
+    assert_eq!(ignored, Some(Arrived { canary: 0, stable: 28 * 16 }), "a canary without a series has had no request");
+    assert_eq!(errors(requests("canary", 3, 1, 60), requests("stable", 16, 0, 60), 60).arrived, None);
 }
 
 #[test]

@@ -237,6 +237,7 @@ impl<'a> Turn<'a> {
                 let settle = self.settle();
                 self.settled(&format!("weight {split}"), settle, Phase::Progressing)?;
             }
+            self.shared()?;
         } else {
             let ready = self.seen.ready_pods(&candidate.hash).len();
             let all = ready + self.seen.ready_pods(&stable.hash).len();

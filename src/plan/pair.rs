@@ -382,11 +382,13 @@ impl<'a> Turn<'a> {
     fn weighed(&mut self, split: &Split, phase: Phase) -> Result<Unwilling, Stop> {
         let Some(pair) = self.pair() else { return Ok(None) };
         let before = self.accepted_split();
+        let observed = self.status.weights.take().and_then(|weights| weights.observed);
         self.status.weights = Some(api::Weights {
             desired: split.weight,
             accepted: before.weight,
             apart: before.apart.clone(),
             by: Some(self.proof().to_owned()),
+            observed,
         });
         let (mut wrong, mut absent, mut problem, mut unaccepted) = (Vec::new(), None, None, None);
         for route in &self.seen.routes {
@@ -433,6 +435,7 @@ impl<'a> Turn<'a> {
             if let Some(flight) = &mut self.status.flight {
                 flight.settling = None;
             }
+            self.share_anew();
             return Err(Stop::Do(Effect::SetWeights { split: split.clone(), pair, routes: wrong }));
         }
         if let Some(route) = absent {
@@ -463,6 +466,29 @@ impl<'a> Turn<'a> {
             let surplus = flight.reverted.len().saturating_sub(2);
             flight.reverted.drain(..surplus);
         }
+    }
+
+    /// The data plane has had its time to share out requests as this step says.
+    pub fn shared(&mut self) -> Holds {
+        let now = MicroTime(self.seen.now);
+        self.status.step.as_mut().ok_or(Stop::Again)?.shared_since.get_or_insert(now);
+        Ok(())
+    }
+
+    /// What was seen of the share is of one that is none any more.
+    fn share_anew(&mut self) {
+        if let Some(step) = &mut self.status.step {
+            step.shared_since = None;
+        }
+        if let Some(weights) = &mut self.status.weights {
+            weights.observed = None;
+        }
+    }
+
+    /// Whether each request is shared out by itself, on every route.
+    pub fn shares_requests(&self) -> bool {
+        let mut routers = self.seen.routes.iter().filter_map(|route| route.reference.router().ok());
+        routers.all(|router| router.can(Capability::Requests))
     }
 
     /// A change was accepted, and the data plane has had its time to take it.

@@ -27,6 +27,9 @@ impl Turn<'_> {
         let hash = steps_hash(&flight.steps);
         let Some(step) = flight.steps.get(index) else { return Err(Stop::Again) };
         let (name, weight) = (step.name.clone(), step.weight);
+        if let Some(weights) = &mut self.status.weights {
+            weights.observed = None;
+        }
         self.status.step = Some(StepStatus {
             index: u32::try_from(index).unwrap_or(u32::MAX),
             name: name.clone(),
@@ -43,7 +46,7 @@ impl Turn<'_> {
     /// The step's state is there: its time runs while there is something to see, and then it is left.
     pub fn observe(&mut self, step: &Step, stable: &ReplicaSet) -> Holds {
         let dark = self.dark(step);
-        self.count(dark.is_none(), step.observe.unwrap_or(Duration::ZERO))?;
+        self.count(dark.is_none() && self.ignored(step).is_none(), step.observe.unwrap_or(Duration::ZERO))?;
         if self.flight()?.paused {
             return Err(self.wait(
                 Phase::Paused,
@@ -55,6 +58,7 @@ impl Turn<'_> {
         }
         let held = self.status.step.clone().ok_or(Stop::Again)?;
         if !held.approved {
+            self.heeded(step)?;
             if let Some(dark) = &dark {
                 self.in_the_dark(dark)?;
             } else {

@@ -5,7 +5,8 @@ use super::{
     turn::{Holds, SOON, Stop, Turn},
 };
 use crate::{
-    api::{MetricStatus, Phase, Reason, Step},
+    api::{MetricStatus, Phase, Reason, Step, WhenIgnored},
+    metrics::Arrived,
     vocab::{Verdict, Weight},
 };
 use jiff::SignedDuration;
@@ -48,6 +49,9 @@ impl Turn<'_> {
                 why: seen.why.chars().take(500).collect(),
             })
             .collect();
+        if let Some(weights) = &mut self.status.weights {
+            weights.observed = arrived(metrics).map(|arrived| arrived.to_string());
+        }
         let counts = |name: &String| !self.is_shown_only(name);
         let failed = metrics.iter().find(|(name, seen)| seen.verdict == Verdict::Fail && counts(name));
         if let Some((name, failed)) = failed {
@@ -114,6 +118,27 @@ impl Turn<'_> {
         }
     }
 
+    /// Where requests arrived, if that belies what the routes say of this step.
+    pub fn ignored(&self, step: &Step) -> Option<Arrived> {
+        let apart = !step.matches.is_empty() || step.mirror.is_some();
+        if apart || self.spec().analysis.when_ignored == WhenIgnored::Continue || !self.shares_requests() {
+            return None;
+        }
+        let Measured::Read { metrics, .. } = &self.seen.measured else { return None };
+        arrived(metrics).filter(|arrived| arrived.belies(step.weight))
+    }
+
+    /// The data plane does what the routes say.
+    pub fn heeded(&self, step: &Step) -> Holds {
+        let Some(arrived) = self.ignored(step) else { return Ok(()) };
+        let message = format!(
+            "asked {}, seen {arrived}: the routes say so and the data plane does something else. See whether requests pass these              routes at all: a sidecar that is missing, a route that wins over this one, clients that call the Service itself.              analysis.whenIgnored: Continue goes on all the same",
+            step.weight
+        );
+        let route = self.seen.routes.first().map(|route| route.reference.to_string()).unwrap_or_default();
+        Err(self.wait(Phase::Blocked, Reason::WeightIgnored, &route, message, SOON))
+    }
+
     /// Whether a metric is shown and decides nothing.
     fn is_shown_only(&self, name: &str) -> bool {
         self.spec().analysis.metrics.iter().any(|metric| metric.name == name && metric.dry_run)
@@ -134,6 +159,11 @@ impl Turn<'_> {
             .map(|metric| metric.name.clone())
             .collect()
     }
+}
+
+/// Where requests arrived, as the first metric says that counts them all.
+fn arrived(metrics: &[(String, crate::metrics::Seen)]) -> Option<Arrived> {
+    metrics.iter().find_map(|(_, seen)| seen.arrived)
 }
 
 /// The metrics that may be called worse together, when `alpha` is each one's share of being wrong: of `K` of them the `k`

@@ -31,7 +31,13 @@ use serde_json::Value;
 pub(super) static ROUTER: Weighted = Weighted {
     name: "contour",
     resources: &[Resource { group: "projectcontour.io", version: "v1", kind: "HTTPProxy", plural: "httpproxies" }],
-    capabilities: &[Capability::Weight, Capability::Match, Capability::Mirror, Capability::Status],
+    capabilities: &[
+        Capability::Weight,
+        Capability::Match,
+        Capability::Mirror,
+        Capability::Status,
+        Capability::Requests,
+    ],
     settle: Duration::seconds(3),
     shape: SHAPE,
     accepted,

@@ -101,7 +101,7 @@ impl Router for Gathered {
     }
 
     fn capabilities(&self) -> &'static [Capability] {
-        &[Capability::Weight]
+        &[Capability::Weight, Capability::Requests]
     }
 
     fn settle(&self) -> Duration {

@@ -152,6 +152,8 @@ pub enum Capability {
     Mirror,
     /// An answer in the object's status when the data plane's controller has taken a change.
     Status,
+    /// A choice for every request, and not once for a connection.
+    Requests,
 }
 
 /// What one look at a route found.

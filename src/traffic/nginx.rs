@@ -49,7 +49,7 @@ impl Router for Nginx {
     }
 
     fn capabilities(&self) -> &'static [Capability] {
-        &[Capability::Weight, Capability::Match]
+        &[Capability::Weight, Capability::Match, Capability::Requests]
     }
 
     fn settle(&self) -> Duration {

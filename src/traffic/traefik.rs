@@ -34,7 +34,7 @@ use serde_json::Value;
 pub(super) static ROUTE: Weighted = Weighted {
     name: NAME,
     resources: &[Resource { group: GROUP, version: "v1alpha1", kind: "IngressRoute", plural: "ingressroutes" }],
-    capabilities: &[Capability::Weight, Capability::Match],
+    capabilities: &[Capability::Weight, Capability::Match, Capability::Requests],
     settle: SETTLE,
     shape: ROUTES,
     accepted: untold,
@@ -66,7 +66,7 @@ pub(super) static TCP: Weighted = Weighted {
 pub(super) static SERVICE: Weighted = Weighted {
     name: NAME,
     resources: &[Resource { group: GROUP, version: "v1alpha1", kind: "TraefikService", plural: "traefikservices" }],
-    capabilities: &[Capability::Weight, Capability::Mirror],
+    capabilities: &[Capability::Weight, Capability::Mirror, Capability::Requests],
     settle: SETTLE,
     shape: WEIGHTED,
     accepted: untold,

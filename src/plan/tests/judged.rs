@@ -1,6 +1,6 @@
 //! What the decision makes of what the judge says.
 use super::*;
-use crate::metrics::{Bursts, Past, Seen, Traffic};
+use crate::metrics::{Arrived, Bursts, Past, Seen, Traffic};
 
 /// Two metrics of which the second only shows: what each says.
 fn two(world: &mut World, errors: Verdict, shown: Verdict) {
@@ -25,6 +25,66 @@ fn a_metric_on_a_dry_run_is_shown_and_decides_nothing() {
     world.until(100, |world| world.status().latch.is_some());
     let metrics = world.status().metrics;
     assert_eq!(metrics.iter().map(|metric| metric.dry_run).collect::<Vec<_>>(), [false, true]);
+}
+
+/// What a metric says that has seen so many requests of each since the share is what it is.
+fn arrives(world: &mut World, canary: u64, stable: u64) {
+    let arrived = Some(Arrived { canary, stable });
+    let no_requests = canary == 0;
+    let seen = Seen { verdict: Verdict::Continue, usable: !no_requests, no_requests, arrived, ..seen_nothing() };
+    world.seen.measured = Measured::Read { at: world.seen.now, metrics: vec![("errors".to_owned(), seen)] };
+}
+
+#[test]
+fn a_mesh_that_does_not_heed_the_routes_blocks_the_first_step_and_no_want_of_traffic_leads_past_it() {
+    let mut world = adopted(rollout(|value| {
+        judged(value);
+        value["spec"]["analysis"]["whenNoTraffic"] = json!({"then": "AdvanceAfter", "after": "60s"});
+    }));
+    world.push("v2");
+    world.until(100, |world| world.split.weight.percent() == 20);
+    arrives(&mut world, 0, 1_000);
+    world.until(30, |world| world.status().phase == Phase::Blocked);
+    let waiting = world.status().waiting_for;
+    assert_eq!(waiting[0].reason, Reason::WeightIgnored);
+    assert!(waiting[0].message.starts_with("asked 20 %, seen 0 % of 1,000 requests"), "{}", waiting[0].message);
+    assert_eq!(world.status().weights.unwrap().observed.as_deref(), Some("0 % of 1,000 requests"));
+    for _ in 0..100 {
+        world.look();
+        arrives(&mut world, 0, 1_000);
+    }
+    assert_eq!(world.status().step.map(|step| (step.index, step.observed_seconds)), Some((1, 0)));
+    // The sidecar is there now.
+    arrives(&mut world, 200, 1_800);
+    world.until(30, |world| world.status().phase == Phase::Progressing);
+    assert_eq!(world.status().weights.unwrap().observed.as_deref(), Some("10 % of 2,000 requests"));
+}
+
+#[test]
+fn what_was_seen_of_a_share_is_of_this_share_alone() {
+    let mut world = adopted(rollout(judged));
+    world.push("v2");
+    world.until(100, |world| world.status().step.is_some_and(|step| step.index == 0 && step.shared_since.is_some()));
+    let first = world.status().step.unwrap().shared_since;
+    // Somebody writes another weight: the share is put right, and counts from then on.
+    world.split.weight = Weight::new(70).unwrap();
+    world.until(30, |world| world.status().step.is_some_and(|step| step.shared_since.is_none()));
+    world.until(100, |world| world.status().step.is_some_and(|step| step.shared_since > first));
+}
+
+#[test]
+fn whoever_says_so_goes_on_with_a_share_that_is_not_heeded() {
+    let mut world = adopted(rollout(|value| {
+        judged(value);
+        value["spec"]["analysis"]["whenIgnored"] = json!("Continue");
+    }));
+    world.push("v2");
+    world.until(100, |world| world.split.weight.percent() == 20);
+    arrives(&mut world, 1, 9_999);
+    let seen = |world: &World| world.status().weights.and_then(|weights| weights.observed);
+    world.until(30, |world| seen(world).is_some());
+    assert_eq!(seen(&world).as_deref(), Some("0.01 % of 10,000 requests"));
+    assert_ne!(world.status().phase, Phase::Blocked);
 }
 
 #[test]

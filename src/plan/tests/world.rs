@@ -439,6 +439,7 @@ pub fn seen_nothing() -> Seen {
         stable: None,
         samples: 0,
         evidence: None,
+        arrived: None,
         past: None,
         points: None,
         failures: 0,

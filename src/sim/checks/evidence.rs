@@ -161,6 +161,7 @@ fn again(rollout: &Value, since: Timestamp, asked: &Asked, prometheus: &Promethe
         past: None,
         points: None,
         evidence_since: since,
+        shared_since: None,
         delay: metric.initial_delay,
         now: Timestamp::from_millisecond(asked.at).ok()?,
         pods_started: asked.pods.clone(),
