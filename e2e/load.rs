@@ -16,13 +16,15 @@ use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
 };
 use tokio::process::{Child, Command};
 
 /// Requests a second.
 pub const RATE: u32 = 50;
+/// Requests a second, where many are wanted soon.
+const BURST_RATE: u32 = 500;
 /// For so long after a container ended by itself the gateway may still send requests to it: the kubelet must see that it
 /// is gone, the endpoints must follow, and the gateway must take them.
 const AFTERMATH_MS: f64 = 5_000.0;
@@ -86,6 +88,49 @@ pub struct Tally {
 /// Tells the lost requests for which the story itself has taken away what would have answered them.
 pub type Apart = Box<dyn Fn(&Request) -> bool>;
 
+/// Where requests go in.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// Namespace and name of the gateway's Service.
+    pub gateway: (&'static str, &'static str),
+    /// The host that is asked for.
+    pub host: String,
+    /// Requests a second.
+    pub rate: u32,
+}
+
+impl Door {
+    /// Traefik, by the name that the story's routes have.
+    pub fn usual(world: &World) -> Self {
+        let host = objects::host(&world.namespace, objects::APP);
+        Self { gateway: ("traefik", "traefik"), host, rate: RATE }
+    }
+
+    async fn command(&self, world: &World, file: &Path) -> Command {
+        let (namespace, name) = self.gateway;
+        let gateway = Api::namespaced_with(world.client.clone(), namespace, &Kind::Service.resource());
+        let gateway: kube::api::DynamicObject = gateway.get(name).await.expect("a gateway: hack/planes");
+        let url = format!("http://{}/", gateway.data["spec"]["clusterIP"].as_str().unwrap());
+        let mut command = Command::new("bw-app");
+        command.args(["load", "-url", &url, "-host", &self.host, "-out"]).arg(file);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// So many requests within some seconds, and what came of each.
+    pub async fn burst(&self, world: &World, count: u32) -> Vec<Request> {
+        let file = std::env::temp_dir().join(format!("{}-burst.jsonl", world.namespace));
+        let mut command = self.command(world, &file).await;
+        // The last one begins just before the end.
+        let millis = 1000 * count / BURST_RATE - 1;
+        command.args(["-rate", &BURST_RATE.to_string(), "-duration", &format!("{millis}ms")]);
+        assert!(command.status().await.unwrap().success(), "the load generator failed");
+        let requests = read(&file);
+        let _ = std::fs::remove_file(&file);
+        requests
+    }
+}
+
 /// A load generator at work.
 pub struct Load {
     child: Child,
@@ -93,16 +138,16 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins to send requests to the namespace's app through the gateway.
+    /// Begins to send requests to the namespace's app through the usual gateway.
     pub async fn begin(world: &World) -> Self {
+        Self::through(world, &Door::usual(world)).await
+    }
+
+    /// Begins to send requests to the namespace's app.
+    pub async fn through(world: &World, door: &Door) -> Self {
         let file = std::env::temp_dir().join(format!("{}.jsonl", world.namespace));
-        let gateway = Api::namespaced_with(world.client.clone(), "traefik", &Kind::Service.resource());
-        let gateway: kube::api::DynamicObject = gateway.get("traefik").await.expect("a gateway: hack/planes");
-        let url = format!("http://{}/", gateway.data["spec"]["clusterIP"].as_str().unwrap());
-        let mut command = Command::new("bw-app");
-        command.args(["load", "-url", &url, "-host", &objects::host(&world.namespace, objects::APP)]);
-        command.args(["-rate", &RATE.to_string(), "-duration", "1h", "-out"]).arg(&file);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+        let mut command = door.command(world, &file).await;
+        let child = command.args(["-rate", &door.rate.to_string(), "-duration", "1h"]).spawn().unwrap();
         let load = Self { child, file };
         load.until_answered("the gateway knows the route", 0, 60, |request| request.own).await;
         load
@@ -126,11 +171,7 @@ impl Load {
 
     /// What has been answered so far, by when it began. What is being written is left out.
     pub fn requests(&self) -> Vec<Request> {
-        let text = std::fs::read_to_string(&self.file).unwrap_or_default();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let mut requests: Vec<Request> = whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        requests.sort_by(|one, other| one.t.total_cmp(&other.t));
-        requests
+        read(&self.file)
     }
 
     /// Ends the load, waits for what is under way, and says whose fault every lost request is.
@@ -193,6 +234,14 @@ impl fmt::Display for Tally {
         }
         Ok(())
     }
+}
+
+fn read(file: &Path) -> Vec<Request> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let mut requests: Vec<Request> = whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    requests.sort_by(|one, other| one.t.total_cmp(&other.t));
+    requests
 }
 
 /// Parts lost requests into those that the machinery lost and those that the candidate's own pods lost by ending.

@@ -4,9 +4,10 @@ use crate::{
     figures::figure,
     load::Load,
     objects::{self, APP, OnSigterm, Revision},
+    process::kubectl,
     records::Records,
-    stage::{is_at_rest, lost_nothing, push, serving},
-    world::{Apply, World, beside_others, now_ms, with_temp_ns},
+    stage::{Setup, Stage, is_at_rest, lost_nothing, push, serving, waits_for},
+    world::{Apply, World, beside_others, ms_of, now_ms, with_temp_ns},
 };
 use serde_json::{Value, json};
 
@@ -99,5 +100,46 @@ fn an_ingress_with_the_annotations_of_nginx_carries_a_release_to_its_promotion()
         records.until("the Deployment is held", 60, is_at_rest).await;
         let load = Load::begin(world).await;
         promoted(world, records, load, now_ms(), "ingress_with_annotations_of_nginx").await;
+    });
+}
+
+/// Another route of the same host that matches more closely takes all requests, and sends them to stable.
+fn winner(world: &World) -> Value {
+    let mut route = objects::route(&world.namespace, "winner", &[("app-stable", 1)]);
+    route["spec"]["rules"][0]["matches"] = json!([{"path": {"type": "Exact", "value": "/"}}]);
+    route
+}
+
+#[test]
+fn a_share_that_the_data_plane_does_not_heed_is_noticed_in_the_first_step_and_blocks_it() {
+    let _right = beside_others();
+    with_temp_ns("ignored", async |world| {
+        let of_app =
+            |analysis: &mut Value| analysis["metrics"] = json!([{"name": "errors", "preset": "app/error-rate"}]);
+        let stage = Stage::set(world, Setup { analysis: of_app, ..Setup::default() }).await;
+        world.applied(Apply::ServerSide, &[winner(world)]).await;
+        stage.push(&Revision::new("v2").with("ERROR_RATE", "0.005")).await;
+        let begun = now_ms();
+        let blocked = stage.records.until("the step is blocked", 120, |it| waits_for(it, "WeightIgnored")).await;
+        let shared = ms_of(blocked["status"]["step"]["sharedSince"].as_str().unwrap());
+        let (step, why) = (&blocked["status"]["step"]["name"], blocked["status"]["message"].as_str().unwrap());
+        assert_eq!(step, "twenty");
+        assert!(why.contains("asked 20 %, seen 0 % of "), "{why}");
+        let noticed = (now_ms() - shared) / 1000.0;
+        figure(
+            "share_ignored",
+            &format!(
+                "blocked {noticed:.1} s after the weight was in force, {:.1} s after the push: {why}",
+                (now_ms() - begun) / 1000.0
+            ),
+        );
+        kubectl(&world.namespace, &["delete", "httproute", "winner"]).await.well("kubectl delete");
+        stage.until_promoted(180).await;
+        let seen =
+            |it: &Value| it["status"]["weights"]["observed"].as_str().is_some_and(|seen| !seen.starts_with("0 %"));
+        assert!(stage.records.when(seen).is_some(), "status says what was seen of the share");
+        let tally = stage.end_load().await;
+        assert!(tally.of("v2").count() > 0);
+        lost_nothing(&tally);
     });
 }

@@ -1,0 +1,215 @@
+//! The ways to split traffic that there are here: a data plane each, and the objects that it reads.
+use crate::{load::Door, objects::APP, world::World};
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, GroupVersionKind},
+};
+use serde_json::{Value, json};
+
+/// The stable and the canary Service.
+const STABLE: &str = "app-stable";
+const CANARY: &str = "app-canary";
+
+/// A way to split traffic.
+pub struct Plane {
+    /// What it is called.
+    pub name: &'static str,
+    /// Namespace and name of the gateway's Service.
+    gateway: (&'static str, &'static str),
+    /// What hosts end with.
+    domain: &'static str,
+    /// What a team writes, for this host, with all requests at stable.
+    objects: fn(&str) -> Vec<Value>,
+    /// The entry of `spec.traffic.routes`.
+    pub route: fn() -> Value,
+    /// Where the canary's weight stands in that object.
+    weight: &'static str,
+    /// The metrics that are compared.
+    pub metrics: &'static [&'static str],
+    /// How it is known that a weight was taken.
+    pub proof: &'static str,
+}
+
+impl Plane {
+    /// Where requests go in.
+    pub fn door(&self, world: &World, rate: u32) -> Door {
+        Door { gateway: self.gateway, host: self.host(world), rate }
+    }
+
+    fn host(&self, world: &World) -> String {
+        format!("{APP}.{}.{}", world.namespace, self.domain)
+    }
+
+    /// What a team writes, with all requests at stable.
+    pub fn objects(&self, world: &World) -> Vec<Value> {
+        (self.objects)(&self.host(world))
+    }
+
+    /// The canary's weight as it is written.
+    pub async fn weight(&self, world: &World) -> i64 {
+        let route = (self.route)();
+        let text = |field: &str| route[field].as_str().unwrap().to_owned();
+        let (group, version) = route["apiVersion"].as_str().unwrap().split_once('/').unwrap();
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &text("kind")));
+        let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), &world.namespace, &resource);
+        let object = serde_json::to_value(api.get(&text("name")).await.unwrap()).unwrap();
+        let weight = object.pointer(self.weight).unwrap_or_else(|| panic!("no {} in {object}", self.weight));
+        weight.as_i64().or_else(|| weight.as_str()?.parse().ok()).unwrap()
+    }
+}
+
+fn named(api_version: &str, kind: &str, name: &str) -> Value {
+    json!({"apiVersion": api_version, "kind": kind, "name": name})
+}
+
+fn object(api_version: &str, kind: &str, name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": spec})
+}
+
+fn services() -> Value {
+    json!([{"name": STABLE, "port": 80, "weight": 100}, {"name": CANARY, "port": 80, "weight": 0}])
+}
+
+fn http_route(host: &str, gateway: &Value) -> Vec<Value> {
+    let spec = json!({"parentRefs": [gateway], "hostnames": [host], "rules": [{"backendRefs": services()}]});
+    vec![object("gateway.networking.k8s.io/v1", "HTTPRoute", APP, &spec)]
+}
+
+fn ingress_route(host: &str, services: &Value) -> Value {
+    let spec = json!({
+        "entryPoints": ["web"], "routes": [{"kind": "Rule", "match": format!("Host(`{host}`)"), "services": services}],
+    });
+    object("traefik.io/v1alpha1", "IngressRoute", APP, &spec)
+}
+
+fn ingress(host: &str, name: &str, service: &str, annotations: &Value) -> Value {
+    let backend = json!({"service": {"name": service, "port": {"number": 80}}});
+    let paths = json!([{"path": "/", "pathType": "Prefix", "backend": backend}]);
+    let spec = json!({"ingressClassName": "nginx", "rules": [{"host": host, "http": {"paths": paths}}]});
+    let mut ingress = object("networking.k8s.io/v1", "Ingress", name, &spec);
+    ingress["metadata"]["annotations"] = annotations.clone();
+    ingress
+}
+
+const OF_APP: &[&str] = &["app/error-rate", "app/latency"];
+const GATEWAY_API: fn() -> Value = || named("gateway.networking.k8s.io/v1", "HTTPRoute", APP);
+const BACKEND: &str = "/spec/rules/0/backendRefs/1/weight";
+
+/// Traefik, by the Gateway API.
+pub const TRAEFIK_GATEWAY_API: Plane = Plane {
+    name: "Traefik, HTTPRoute",
+    gateway: ("traefik", "traefik"),
+    domain: "test",
+    objects: |host| http_route(host, &json!({"name": "traefik", "namespace": "traefik"})),
+    route: GATEWAY_API,
+    weight: BACKEND,
+    metrics: &["traefik/error-rate", "traefik/latency"],
+    proof: "Status",
+};
+
+/// Traefik, by its IngressRoute.
+pub const TRAEFIK_INGRESS_ROUTE: Plane = Plane {
+    name: "Traefik, IngressRoute",
+    gateway: ("traefik", "traefik"),
+    domain: "test",
+    objects: |host| vec![ingress_route(host, &services())],
+    route: || named("traefik.io/v1alpha1", "IngressRoute", APP),
+    weight: "/spec/routes/0/services/1/weight",
+    metrics: OF_APP,
+    proof: "Delay",
+};
+
+/// Traefik, by a TraefikService behind an IngressRoute.
+pub const TRAEFIK_SERVICE: Plane = Plane {
+    name: "Traefik, TraefikService",
+    gateway: ("traefik", "traefik"),
+    domain: "test",
+    objects: |host| {
+        let weighted =
+            object("traefik.io/v1alpha1", "TraefikService", APP, &json!({"weighted": {"services": services()}}));
+        vec![weighted, ingress_route(host, &json!([{"kind": "TraefikService", "name": APP}]))]
+    },
+    route: || named("traefik.io/v1alpha1", "TraefikService", APP),
+    weight: "/spec/weighted/services/1/weight",
+    metrics: OF_APP,
+    proof: "Delay",
+};
+
+/// Traefik, by annotations of ingress-nginx.
+pub const TRAEFIK_NGINX: Plane = Plane {
+    name: "Traefik, annotations of ingress-nginx",
+    gateway: ("traefik", "traefik"),
+    domain: "test",
+    objects: |host| {
+        let canary = json!({
+            "nginx.ingress.kubernetes.io/canary": "true", "nginx.ingress.kubernetes.io/canary-weight": "0",
+        });
+        vec![ingress(host, APP, STABLE, &json!({})), ingress(host, CANARY, CANARY, &canary)]
+    },
+    route: || {
+        let mut route = named("networking.k8s.io/v1", "Ingress", CANARY);
+        route["router"] = json!("nginx");
+        route
+    },
+    weight: "/metadata/annotations/nginx.ingress.kubernetes.io~1canary-weight",
+    metrics: OF_APP,
+    proof: "Delay",
+};
+
+/// Contour with Envoy, by HTTPProxy.
+pub const CONTOUR: Plane = Plane {
+    name: "Contour, HTTPProxy",
+    gateway: ("projectcontour", "envoy"),
+    domain: "test",
+    objects: |host| {
+        let spec = json!({"virtualhost": {"fqdn": host}, "routes": [{"conditions": [{"prefix": "/"}], "services": services()}]});
+        vec![object("projectcontour.io/v1", "HTTPProxy", APP, &spec)]
+    },
+    route: || named("projectcontour.io/v1", "HTTPProxy", APP),
+    weight: "/spec/routes/0/services/1/weight",
+    metrics: &["contour/error-rate", "contour/latency"],
+    proof: "Status",
+};
+
+/// Contour with Envoy, by the Gateway API.
+pub const CONTOUR_GATEWAY_API: Plane = Plane {
+    name: "Contour, HTTPRoute",
+    gateway: ("projectcontour", "envoy"),
+    domain: "test",
+    objects: |host| http_route(host, &json!({"name": "contour", "namespace": "projectcontour"})),
+    route: GATEWAY_API,
+    weight: BACKEND,
+    metrics: &["contour/error-rate", "contour/latency"],
+    proof: "Status",
+};
+
+/// Istio with Envoy, by VirtualService.
+pub const ISTIO: Plane = Plane {
+    name: "Istio, VirtualService",
+    gateway: ("istio-system", "gateway"),
+    domain: "vs.test",
+    objects: |host| {
+        let to = |service: &str, weight: u32| json!({"destination": {"host": service, "port": {"number": 80}}, "weight": weight});
+        let spec = json!({
+            "hosts": [host], "gateways": ["istio-system/gateway"],
+            "http": [{"name": "all", "route": [to(STABLE, 100), to(CANARY, 0)]}],
+        });
+        vec![object("networking.istio.io/v1", "VirtualService", APP, &spec)]
+    },
+    route: || named("networking.istio.io/v1", "VirtualService", APP),
+    weight: "/spec/http/0/route/1/weight",
+    metrics: OF_APP,
+    proof: "Delay",
+};
+
+/// Istio with Envoy, by the Gateway API.
+pub const ISTIO_GATEWAY_API: Plane = Plane {
+    name: "Istio, HTTPRoute",
+    gateway: ("istio-system", "gateway"),
+    domain: "test",
+    objects: |host| http_route(host, &json!({"name": "istio", "namespace": "istio-system"})),
+    route: GATEWAY_API,
+    weight: BACKEND,
+    metrics: OF_APP,
+    proof: "Status",
+};

@@ -1,0 +1,187 @@
+//! Every way to split traffic, on its real data plane: the shares that arrive, a good release and one that is called back,
+//! under a hundred requests a second of which half have a connection of their own.
+use crate::{
+    figures::figure,
+    load::{Door, Load, Request},
+    objects::{self, APP, OnSigterm, Revision},
+    plane::{self, Plane},
+    process::plugin,
+    records::Records,
+    stage::{is_at_rest, lost_nothing, push, serving},
+    world::{Apply, World, beside_others, now_ms, with_temp_ns},
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Requests a second, all the time.
+const RATE: u32 = 100;
+/// Requests of which a share is measured.
+const MANY: u32 = 2_000;
+const STEPS: [(&str, u8); 6] = [("none", 0), ("one", 1), ("five", 5), ("twenty", 20), ("half", 50), ("all", 100)];
+
+/// The Rollout waits for a person at this step, with its weight in force.
+async fn until_asked(records: &Records, revision: &str, step: &str, weight: u8) {
+    let what = format!("{revision} waits for a person at step {step}");
+    records
+        .until(&what, 120, |it| {
+            let status = &it["status"];
+            status["phase"] == "AwaitingApproval"
+                && status["step"]["name"] == step
+                && status["weights"]["accepted"] == weight
+        })
+        .await;
+}
+
+/// Holds the share that this version has of all answers against the one that was asked for: no further from it than five
+/// standard deviations of chance.
+fn check_share(plane: &Plane, requests: &[Request], version: &str, weight: u8) -> String {
+    let all = requests.len();
+    assert!(all >= usize::try_from(MANY).unwrap() * 9 / 10, "only {all} of {MANY} requests were sent");
+    let own = requests.iter().filter(|request| request.own).count();
+    let got = requests.iter().filter(|request| request.own && request.version == version).count();
+    let count = |number: usize| f64::from(u32::try_from(number).unwrap());
+    let share = f64::from(weight) / 100.0;
+    let off = (count(got) - share * count(all)).abs();
+    let most = 5.0 * (count(all) * share * (1.0 - share)).sqrt();
+    assert!(off <= most, "{}: {got} of {all} requests at {weight} %", plane.name);
+    assert_eq!(own, all, "{}: requests were lost at {weight} %", plane.name);
+    format!("{weight} %: {got}/{all}")
+}
+
+/// Takes the release through all steps, and says what arrived in each.
+async fn shares(world: &World, plane: &Plane, door: &Door, records: &Records, version: &'static str) -> Vec<String> {
+    push(world, &Revision::new(version).with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
+    let mut shares = Vec::new();
+    for (step, weight) in STEPS {
+        until_asked(records, version, step, weight).await;
+        shares.push(check_share(plane, &door.burst(world, MANY).await, version, weight));
+        plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
+    }
+    shares
+}
+
+/// Calls a release back at 20 %: how long after the weight was written its last answer came, in milliseconds.
+async fn called_back(world: &World, plane: &Plane, records: &Records, load: &Load) -> (f64, f64) {
+    push(world, &Revision::new("v3").with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
+    for (step, weight) in &STEPS[..4] {
+        until_asked(records, "v3", step, *weight).await;
+        if *weight < 20 {
+            plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
+        }
+    }
+    load.until_answered("v3 serves", 50, 30, |request| request.own && request.version == "v3").await;
+    let mut child = Box::pin(plugin(&world.namespace, &["abort", APP]));
+    let mut written = None;
+    let mut done = false;
+    while written.is_none() || !done {
+        tokio::select! {
+            said = &mut child, if !done => {
+                said.well("kubectl bellwether abort");
+                done = true;
+            }
+            () = tokio::time::sleep(Duration::from_millis(10)) => {}
+        }
+        if written.is_none() && plane.weight(world).await == 0 {
+            written = Some(now_ms());
+        }
+    }
+    let written = written.unwrap();
+    records.until("the release is called back", 60, |it| it["status"]["phase"] == "Aborted").await;
+    let accepted = records.when(|it| !it["status"]["latch"].is_null() && it["status"]["weights"]["accepted"] == 0);
+    let last =
+        load.requests().iter().filter(|it| it.own && it.version == "v3").map(|it| it.t + it.ms).fold(written, f64::max);
+    (last - written, accepted.unwrap() - written)
+}
+
+async fn carries(world: &World, plane: &Plane) {
+    let records = serving(world).await;
+    let steps: Vec<_> =
+        STEPS.iter().map(|(name, weight)| json!({"name": name, "weight": weight, "approval": "Required"})).collect();
+    let metrics: Vec<_> = plane
+        .metrics
+        .iter()
+        .enumerate()
+        .map(|(at, preset)| json!({"name": format!("m{at}"), "preset": preset}))
+        .collect();
+    let mut analysis = objects::analysis("MetricProvider", "prometheus");
+    analysis["metrics"] = json!(metrics);
+    let mut rollout = objects::rollout(APP, &steps, &analysis);
+    rollout["spec"]["traffic"]["port"] = json!(80);
+    rollout["spec"]["traffic"]["routes"] = json!([(plane.route)()]);
+    rollout["spec"]["progress"]["deadline"] = json!("60s");
+    world.applied(Apply::ServerSide, &[&plane.objects(world)[..], &[rollout]].concat()).await;
+    records.until("the Deployment is held", 60, is_at_rest).await;
+    let door = plane.door(world, RATE);
+    let load = Load::through(world, &door).await;
+    let from = now_ms();
+
+    let old = records.rollout().unwrap()["status"]["stable"]["podTemplateHash"].clone();
+    let shares = shares(world, plane, &door, &records, "v2").await;
+    let promoted = |it: &Value| {
+        is_at_rest(it) && it["status"]["stable"]["podTemplateHash"] != old && it["status"]["past"].is_null()
+    };
+    records.until("the release is promoted", 120, promoted).await;
+    let proof =
+        records.rollouts().iter().rev().find_map(|(_, it)| Some(it["status"]["weights"]["by"].as_str()?.to_owned()));
+    assert_eq!(proof.as_deref(), Some(plane.proof), "{}", plane.name);
+    let (last, accepted) = called_back(world, plane, &records, &load).await;
+    let tally = load.end(world, &records, from, None).await;
+    figure(
+        &format!("plane({})", plane.name),
+        &format!(
+            "{}; called back: last answer {last:.0} ms after the weight was written, taken by {} {accepted:.0} ms after; \
+             {} requests in all, lost by the machinery {}",
+            shares.join(", "),
+            plane.proof,
+            tally.requests.len(),
+            tally.lost.len()
+        ),
+    );
+    lost_nothing(&tally);
+    assert!(tally.harm.is_empty(), "a good release did harm: {:?}", tally.harm);
+}
+
+fn told(name: &str, plane: &'static Plane) {
+    let _right = beside_others();
+    with_temp_ns(name, async |world| carries(world, plane).await);
+}
+
+#[test]
+fn plane_traefik_by_the_gateway_api() {
+    told("t-httproute", &plane::TRAEFIK_GATEWAY_API);
+}
+
+#[test]
+fn plane_traefik_by_its_ingress_route() {
+    told("t-ingressroute", &plane::TRAEFIK_INGRESS_ROUTE);
+}
+
+#[test]
+fn plane_traefik_by_its_service() {
+    told("t-service", &plane::TRAEFIK_SERVICE);
+}
+
+#[test]
+fn plane_traefik_by_annotations_of_nginx() {
+    told("t-nginx", &plane::TRAEFIK_NGINX);
+}
+
+#[test]
+fn plane_contour_by_its_proxy() {
+    told("c-httpproxy", &plane::CONTOUR);
+}
+
+#[test]
+fn plane_contour_by_the_gateway_api() {
+    told("c-httproute", &plane::CONTOUR_GATEWAY_API);
+}
+
+#[test]
+fn plane_istio_by_its_virtual_service() {
+    told("i-virtualservice", &plane::ISTIO);
+}
+
+#[test]
+fn plane_istio_by_the_gateway_api() {
+    told("i-httproute", &plane::ISTIO_GATEWAY_API);
+}
