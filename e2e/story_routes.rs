@@ -105,7 +105,8 @@ fn an_ingress_with_the_annotations_of_nginx_carries_a_release_to_its_promotion()
 
 /// Another route of the same host that matches more closely takes all requests, and sends them to stable.
 fn winner(world: &World) -> Value {
-    let mut route = objects::route(&world.namespace, "winner", &[("app-stable", 1)]);
+    let mut route = objects::route(&world.namespace, APP, &[("app-stable", 1)]);
+    route["metadata"]["name"] = json!("winner");
     route["spec"]["rules"][0]["matches"] = json!([{"path": {"type": "Exact", "value": "/"}}]);
     route
 }

@@ -132,7 +132,9 @@ impl Turn<'_> {
     pub fn heeded(&self, step: &Step) -> Holds {
         let Some(arrived) = self.ignored(step) else { return Ok(()) };
         let message = format!(
-            "asked {}, seen {arrived}: the routes say so and the data plane does something else. See whether requests pass these              routes at all: a sidecar that is missing, a route that wins over this one, clients that call the Service itself.              analysis.whenIgnored: Continue goes on all the same",
+            "asked {}, seen {arrived}: the routes say so and the data plane does something else. See whether requests pass \
+             these routes at all: a sidecar that is missing, a route that wins over this one, clients that call the Service \
+             itself. analysis.whenIgnored: Continue goes on all the same",
             step.weight
         );
         let route = self.seen.routes.first().map(|route| route.reference.to_string()).unwrap_or_default();
