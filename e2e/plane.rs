@@ -107,7 +107,7 @@ pub const TRAEFIK_GATEWAY_API: Plane = Plane {
     proof: "Status",
 };
 
-/// Traefik, by its IngressRoute.
+/// Traefik, by its `IngressRoute`.
 pub const TRAEFIK_INGRESS_ROUTE: Plane = Plane {
     name: "Traefik, IngressRoute",
     gateway: ("traefik", "traefik"),
@@ -119,7 +119,7 @@ pub const TRAEFIK_INGRESS_ROUTE: Plane = Plane {
     proof: "Delay",
 };
 
-/// Traefik, by a TraefikService behind an IngressRoute.
+/// Traefik, by a `TraefikService` behind an `IngressRoute`.
 pub const TRAEFIK_SERVICE: Plane = Plane {
     name: "Traefik, TraefikService",
     gateway: ("traefik", "traefik"),
@@ -156,7 +156,7 @@ pub const TRAEFIK_NGINX: Plane = Plane {
     proof: "Delay",
 };
 
-/// Contour with Envoy, by HTTPProxy.
+/// Contour with Envoy, by `HTTPProxy`.
 pub const CONTOUR: Plane = Plane {
     name: "Contour, HTTPProxy",
     gateway: ("projectcontour", "envoy"),
@@ -183,7 +183,7 @@ pub const CONTOUR_GATEWAY_API: Plane = Plane {
     proof: "Status",
 };
 
-/// Istio with Envoy, by VirtualService.
+/// Istio with Envoy, by `VirtualService`.
 pub const ISTIO: Plane = Plane {
     name: "Istio, VirtualService",
     gateway: ("istio-system", "gateway"),
