@@ -45,6 +45,7 @@ mod story_deleted;
 mod story_evicted;
 mod story_git;
 mod story_idle;
+mod story_job;
 mod story_judged;
 mod story_operator;
 mod story_outage;

@@ -296,3 +296,20 @@ func TestSink(t *testing.T) {
 		t.Error(list)
 	}
 }
+
+func TestEvalScoresTheShareOfGoodAnswers(t *testing.T) {
+	var asked atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1)%4 == 0 {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}))
+	defer server.Close()
+	if score := evaluate(server.URL, 40); score != 0.75 || asked.Load() != 40 {
+		t.Errorf("score %g of %d questions", score, asked.Load())
+	}
+	server.Close()
+	if score := evaluate(server.URL, 2); score != 0 {
+		t.Errorf("nobody answers, and the score is %g", score)
+	}
+}

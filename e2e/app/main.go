@@ -3,6 +3,7 @@
 //	app [serve]   the workload: an HTTP server that misbehaves as its environment says
 //	app load      a load generator that hides no lost request
 //	app sink      a receiver of signed webhooks
+//	app eval      an evaluation of a revision, for a Job
 //
 // `app MODE --help` tells more of each.
 package main
@@ -25,8 +26,10 @@ func main() {
 		err = load(args)
 	case "sink":
 		err = sink(args)
+	case "eval":
+		err = eval(args)
 	default:
-		err = fmt.Errorf("no such mode: %s (there are serve, load and sink)", mode)
+		err = fmt.Errorf("no such mode: %s (there are serve, load, sink and eval)", mode)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "app:", err)

@@ -42,7 +42,8 @@ pub struct ClusterAnalysisTemplateSpec {
 /// Metrics with arguments.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Shared {
-    /// What whoever uses the template says: `{{args.NAME}}` in any text of a metric, but its name, becomes the value.
+    /// What whoever uses the template says: `{{args.NAME}}` in any text of a metric, but its name, becomes the value. Of the
+    /// pods of a job only values of `env` are such texts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub args: Vec<Arg>,

@@ -10,6 +10,7 @@ mod reason;
 mod rollout;
 mod status;
 
+pub use crate::metrics::{ProviderKind, ProviderRef};
 pub use action::{Action, ActionOutcome, ActionStatus, Expect, RolloutAction, RolloutActionSpec};
 pub use alert::AlertReceiver;
 pub use analysis::{
@@ -19,8 +20,8 @@ pub use provider::{ClusterMetricProvider, MetricProvider};
 pub use reason::{Reason, Sort};
 pub use rollout::{
     AlertRule, Analysis, AnalysisMode, Approval, Capacity, Floor, Named, NoTraffic, OnDelete, OnInconclusive, OnStuck,
-    OnUnknown, ProgressRule, ProviderKind, ProviderRef, RollbackWindow, Rollout, RolloutSpec, Services, Step, Then,
-    ThenNoTraffic, ThenUnknown, Traffic, WhenIgnored, WorkloadRef,
+    OnUnknown, ProgressRule, RollbackWindow, Rollout, RolloutSpec, Services, Step, Then, ThenNoTraffic, ThenUnknown,
+    Traffic, WhenIgnored, WorkloadRef,
 };
 pub use status::{
     ArmStatus, Decision, Flight, Handled, HeldBy, Intent, Latch, MetricStatus, Past, PendingAlert, Phase, Progress,

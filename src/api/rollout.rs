@@ -2,7 +2,7 @@
 use crate::{
     duration::Duration,
     judge,
-    metrics::Metric,
+    metrics::{Metric, ProviderRef},
     notify::AlertEvent,
     traffic::{Apart, Mirror, RequestMatch, RouteRef, Split},
     vocab::{Pair, Weight},
@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 use super::{analysis::TemplateRef, status::RolloutStatus};
 
@@ -37,6 +38,7 @@ use super::{analysis::TemplateRef, status::RolloutStatus};
 #[x_kube(validation = Rule::new("has(self.traffic) && has(self.traffic.routes) && self.traffic.routes.size() > 0 || self.steps.all(s, s.weight <= 50)").message("without traffic.routes the share of pods is the share of traffic, and stable keeps all its pods: no step can be above weight 50; name a route, or keep steps at 50 and below"))]
 #[x_kube(validation = Rule::new("!has(self.traffic) || !has(self.traffic.routes) || self.traffic.routes.size() == 0 || has(self.traffic.services)").message("traffic.routes needs traffic.services: name the stable and the canary Service that the routes weigh"))]
 #[x_kube(validation = Rule::new("self.steps.all(s, !has(s.match) && !has(s.mirror)) || has(self.traffic) && has(self.traffic.routes) && self.traffic.routes.size() > 0 && self.traffic.routes.all(r, has(r.ownership) && r.ownership == 'Operator')").message("match and mirror need rules of their own, so every route must be the operator's to write: say ownership: Operator and give its template"))]
+#[x_kube(validation = Rule::new("!has(self.analysis.metrics) || self.analysis.metrics.all(m, !has(m.steps) || m.steps.all(n, self.steps.exists(s, s.name == n)))").message("analysis.metrics[].steps has names of steps"))]
 #[x_kube(validation = Rule::new("self.steps.all(s, self.steps.exists_one(t, t.name == s.name))").message("every step needs a name of its own"))]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutSpec {
@@ -257,13 +259,13 @@ pub enum OnDelete {
 /// How the candidate is judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.mode) && self.mode == 'None' ? (!has(self.metrics) || self.metrics.size() == 0) && (!has(self.templates) || self.templates.size() == 0) : ((has(self.metrics) && self.metrics.size() > 0 || has(self.templates) && self.templates.size() > 0) && has(self.provider))").message("analysis needs a provider and at least one metric or template, or {mode: None} to say openly that nothing is judged"))]
+#[x_kube(validation = Rule::new("has(self.mode) && self.mode == 'None' ? (!has(self.metrics) || self.metrics.size() == 0) && (!has(self.templates) || self.templates.size() == 0) : ((has(self.metrics) && self.metrics.size() > 0 || has(self.templates) && self.templates.size() > 0) && (has(self.provider) || !has(self.metrics) || self.metrics.all(m, has(m.provider) || has(m.job))))").message("analysis needs at least one metric or template, and a provider for metrics that name none, or {mode: None} to say openly that nothing is judged"))]
 #[x_kube(validation = Rule::new("!has(self.metrics) || self.metrics.all(m, self.metrics.exists_one(n, n.name == m.name))").message("every metric needs a name of its own"))]
 pub struct Analysis {
     /// `None`: nothing is judged, and `observe` is plain time with pods ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<AnalysisMode>,
-    /// Where the numbers come from.
+    /// Where the numbers of all metrics come from that name no provider of their own and are no Jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<ProviderRef>,
     /// How much worse than stable is too much, and how sure the judge must be.
@@ -306,6 +308,18 @@ impl Analysis {
         margins.alpha /= f64::from(u32::try_from(compared.max(1)).unwrap_or(u32::MAX));
         margins
     }
+
+    /// The provider that is asked for a metric: its own, else that of all.
+    pub fn provider_of<'a>(&'a self, metric: &'a Metric) -> Option<&'a ProviderRef> {
+        metric.provider.as_ref().or(self.provider.as_ref()).filter(|_| metric.asks_a_provider())
+    }
+
+    /// What people are shown as the source of the numbers, as Kind/name: the provider, where there is only one.
+    pub fn source(&self) -> String {
+        let all: BTreeSet<_> = self.metrics.iter().filter_map(|metric| self.provider_of(metric)).collect();
+        let mut all = all.into_iter().chain(self.provider.as_ref().filter(|_| self.metrics.is_empty()));
+        all.next().filter(|_| all.next().is_none()).map(ToString::to_string).unwrap_or_default()
+    }
 }
 
 fn explore_up_to() -> Weight {
@@ -317,25 +331,6 @@ fn explore_up_to() -> Weight {
 pub enum AnalysisMode {
     /// Nothing is.
     None,
-}
-
-/// A reference to a provider: of the Rollout's namespace, or of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ProviderRef {
-    /// Which kind.
-    pub kind: ProviderKind,
-    /// Its name.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-}
-
-/// The two kinds of providers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ProviderKind {
-    /// In the Rollout's namespace, with Secrets of that namespace.
-    MetricProvider,
-    /// Of the cluster, with Secrets of the operator's namespace.
-    ClusterMetricProvider,
 }
 
 /// What happens when a comparison has proven nothing.
@@ -487,5 +482,12 @@ impl RolloutSpec {
     pub fn is_judged(&self) -> bool {
         let analysis = &self.analysis;
         analysis.mode.is_none() && !(analysis.metrics.is_empty() && analysis.templates.is_empty())
+    }
+
+    /// Whether a metric counts in the step of this name. Where the steps in force have other names than those of the spec,
+    /// the spec says nothing of them, and every metric counts.
+    pub fn counts_in(&self, metric: &Metric, step: &str) -> bool {
+        let named = metric.steps.is_empty() || metric.steps.iter().any(|name| name == step);
+        named || self.steps.iter().all(|known| known.name != step)
     }
 }

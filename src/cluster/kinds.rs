@@ -46,6 +46,11 @@ pub fn pods() -> ApiResource {
     resource("", "v1", "Pod", "pods")
 }
 
+/// Jobs.
+pub fn jobs() -> ApiResource {
+    resource("batch", "v1", "Job", "jobs")
+}
+
 /// Services.
 pub fn services() -> ApiResource {
     resource("", "v1", "Service", "services")

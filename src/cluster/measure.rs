@@ -5,9 +5,9 @@ use super::{
     key_of, kinds, scrape,
 };
 use crate::{
-    api::{ArmStatus, Flight, ProviderKind, Rollout},
+    api::{ArmStatus, Flight, ProviderKind, ProviderRef, Rollout},
     metrics::{
-        self, ArmNames, Ask, Auth, Batch, Bursts, How, Looks, Metric, OnTrial, Past, Pods, ProviderSpec, Reach, Reply,
+        self, ArmNames, Ask, Auth, Batch, Bursts, How, Looks, Metric, OnTrial, Past, ProviderSpec, Reach, Reply, Seen,
         Subject,
     },
     outbound::{Body, Credentials, Method, Peer, Request},
@@ -20,7 +20,7 @@ use kube::ResourceExt;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::Deserialize as _;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
@@ -59,6 +59,8 @@ struct Slot {
 pub struct Around {
     /// The port of the Services, where there are any.
     pub port: Option<u16>,
+    /// The selectors by which the Deployment and Services know its pods.
+    pub selectors: Vec<serde_json::Value>,
     /// Names of pods of either arm, and when they were started.
     pub pods_started: Vec<(String, Timestamp)>,
     /// The pods of both arms.
@@ -80,6 +82,12 @@ struct Known {
     points: Option<Looks>,
 }
 
+/// A provider, and with what it is asked.
+struct Asked {
+    provider: Provider,
+    access: Access,
+}
+
 /// With what a provider is asked.
 #[derive(Default)]
 struct Access {
@@ -93,11 +101,9 @@ impl Measurements {
         Self { slots: Mutex::default(), wake }
     }
 
-    /// Forgets a Rollout that has nothing on trial.
-    pub fn forget(&self, key: &Key) {
-        if let Ok(mut slots) = self.slots.lock() {
-            slots.remove(key);
-        }
+    /// Forgets a Rollout that has nothing on trial. Whether there was anything to forget.
+    pub fn forget(&self, key: &Key) -> bool {
+        self.slots.lock().is_ok_and(|mut slots| slots.remove(key).is_some())
     }
 
     fn last(&self, key: &Key, subject: &(String, Timestamp)) -> Measured {
@@ -204,7 +210,11 @@ impl Cluster {
         let key = key_of(rollout);
         let judged = rollout.spec.is_judged();
         let Some(subject) = subject_of(rollout).filter(|_| judged) else {
-            self.measurements.forget(&key);
+            let runs_jobs = rollout.spec.analysis.metrics.iter().any(|metric| metric.job.is_some());
+            if self.measurements.forget(&key) && runs_jobs {
+                let (cluster, rollout) = (self.clone(), rollout.clone());
+                tokio::spawn(async move { cluster.end_jobs(&rollout).await });
+            }
             match scrape::ahead(rollout).filter(|_| judged) {
                 Some(flight) if self.scraping.is_ahead(&key) => {
                     self.scrape_ahead(rollout, flight.revision.clone(), around().on_trial);
@@ -233,14 +243,14 @@ impl Cluster {
     fn scrape_ahead(&self, rollout: &Rollout, revision: String, pods: Vec<OnTrial>) {
         let (cluster, rollout) = (self.clone(), rollout.clone());
         tokio::spawn(async move {
-            let namespace = rollout.namespace().unwrap_or_default();
-            let Ok(Provider { spec: ProviderSpec { pods: Some(provider), .. }, .. }) =
-                cluster.provider(&rollout, &namespace).await
-            else {
-                return;
-            };
-            let (key, metrics) = (key_of(&rollout), &rollout.spec.analysis.metrics);
-            cluster.scrape((&key, &revision), &provider, metrics, None, &pods).await;
+            let providers = cluster.providers(&rollout).await;
+            let mut known = providers.iter().filter_map(|(reference, asked)| Some((reference, asked.as_ref().ok()?)));
+            let of_pods = known.find_map(|(reference, asked)| Some((*reference, asked.provider.spec.pods.as_ref()?)));
+            let Some((reference, provider)) = of_pods else { return };
+            let analysis = &rollout.spec.analysis;
+            let mine = analysis.metrics.iter().filter(|metric| analysis.provider_of(metric) == Some(reference));
+            let mine: Vec<_> = mine.cloned().collect();
+            cluster.scrape((&key_of(&rollout), &revision), provider, &mine, None, &pods).await;
         });
     }
 
@@ -252,60 +262,83 @@ impl Cluster {
         around: &Around,
         mut known: HashMap<String, Known>,
     ) -> (Measured, Duration) {
-        let namespace = rollout.namespace().unwrap_or_default();
-        let provider = match self.provider(rollout, &namespace).await {
-            Ok(provider) => provider,
-            Err(why) => return (Measured::NoProvider(why), PACE),
-        };
-        let mut each = |now| -> Option<Vec<(Metric, Subject)>> {
-            let subject = subject(rollout, of.1, now, around)?;
-            let each = rollout.spec.analysis.metrics.iter().map(|metric| {
+        let Some(subject) = subject(rollout, of.1, self.now(), around) else { return (Measured::NotYet, PACE) };
+        let (providers, jobs) =
+            futures::join!(self.providers(rollout), self.read_jobs(rollout, &subject, &around.selectors));
+        // Where nobody can be asked, that is what there is to say.
+        if jobs.is_empty() && providers.values().all(Result::is_err) {
+            let why = providers.into_values().find_map(Result::err);
+            return (Measured::NoProvider(why.unwrap_or_else(|| "no provider is named".to_owned())), PACE);
+        }
+        let analysis = &rollout.spec.analysis;
+        let groups = providers.iter().map(|(reference, asked)| {
+            let of_group = |metric: &&Metric| analysis.provider_of(metric) == Some(*reference);
+            let mine = analysis.metrics.iter().filter(of_group).map(|metric| {
                 let Known { past, points } = known.remove(&metric.name).unwrap_or_default();
-                (metric.clone(), Subject { past, points, delay: metric.initial_delay, ..subject.clone() })
+                (metric.clone(), past, points)
             });
-            Some(each.collect())
-        };
-        let (each, seen) = if let Some(pods) = &provider.spec.pods {
-            self.scrape_and_read(rollout, of, &provider.spec, pods, &around.on_trial, &mut each).await
-        } else {
-            let Some(each) = each(self.now()) else { return (Measured::NotYet, PACE) };
-            let access = match self.access(rollout, &namespace, &provider.spec).await {
-                Ok(access) => access,
-                Err(why) => return (Measured::NoProvider(why), PACE),
-            };
-            let batch = Batch::of(&each, &provider.spec);
-            let line = self.asks.line(&provider.identity);
-            let asks = batch.asks().iter().map(|ask| self.query(&provider.spec, &line, ask, &access));
-            let replies = join_all(asks).await;
-            let seen = batch.read(&each, &provider.spec, &replies);
-            (each, seen)
-        };
-        let own = BuildHasherDefault::<DefaultHasher>::default().hash_one(key_of(rollout));
-        let pause = metrics::pause(&provider.spec, &each, own).std();
-        let metrics = each.into_iter().map(|(metric, _)| metric.name).zip(seen).collect();
+            let mine: Vec<_> = mine.collect();
+            async move {
+                match asked {
+                    Ok(asked) => self.read_group(rollout, of, around, asked, mine).await,
+                    Err(why) => {
+                        let unanswered = |(metric, ..): (Metric, _, _)| {
+                            (metric.name, metrics::unanswered(metrics::Outcome::Unreachable, why))
+                        };
+                        (mine.into_iter().map(unanswered).collect(), PACE)
+                    }
+                }
+            }
+        });
+        let (groups, mut pauses): (Vec<Vec<_>>, Vec<_>) = join_all(groups).await.into_iter().unzip();
+        pauses.extend((!jobs.is_empty()).then_some(PACE));
+        let pause = pauses.into_iter().min().unwrap_or(PACE);
+        let mut seen: HashMap<String, Seen> = groups.into_iter().flatten().chain(jobs).collect();
+        let metrics = analysis.metrics.iter().filter_map(|metric| seen.remove_entry(&metric.name)).collect();
         let at = self.now();
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a float")]
         self.telemetry.last_measured.set(at.as_second() as f64);
         (Measured::Read { at, metrics }, pause)
     }
 
-    /// Reads the pods' pages, and what all that was read of them says.
-    async fn scrape_and_read(
+    /// Reads the metrics that one provider answers, and says how long it shows nothing new.
+    async fn read_group(
         &self,
         rollout: &Rollout,
-        (revision, since): &(String, Timestamp),
-        provider: &ProviderSpec,
-        pods: &Pods,
-        on_trial: &[OnTrial],
-        each: &mut impl FnMut(Timestamp) -> Option<Vec<(Metric, Subject)>>,
-    ) -> (Vec<(Metric, Subject)>, Vec<metrics::Seen>) {
-        let metrics = &rollout.spec.analysis.metrics;
-        let scrapes = self.scrape((&key_of(rollout), revision), pods, metrics, Some(*since), on_trial).await;
-        let each = each(self.now()).unwrap_or_default();
-        let scrapes = scrapes.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = each.iter().map(|(metric, subject)| metrics::read_scraped(metric, provider, subject, &scrapes));
-        let seen = seen.collect();
-        (each, seen)
+        of: &(String, Timestamp),
+        around: &Around,
+        Asked { provider, access }: &Asked,
+        mine: Vec<(Metric, Option<Past>, Option<Looks>)>,
+    ) -> (Vec<(String, Seen)>, Duration) {
+        let scrapes = match &provider.spec.pods {
+            Some(pods) => {
+                let metrics: Vec<_> = mine.iter().map(|(metric, ..)| metric.clone()).collect();
+                Some(self.scrape((&key_of(rollout), &of.0), pods, &metrics, Some(of.1), &around.on_trial).await)
+            }
+            None => None,
+        };
+        let Some(subject) = subject(rollout, of.1, self.now(), around) else { return (Vec::new(), PACE) };
+        let each = mine.into_iter().map(|(metric, past, points)| {
+            let delay = metric.initial_delay;
+            (metric, Subject { past, points, delay, ..subject.clone() })
+        });
+        let each: Vec<_> = each.collect();
+        let seen: Vec<_> = if let Some(scrapes) = scrapes {
+            let scrapes = scrapes.lock().unwrap_or_else(PoisonError::into_inner);
+            let read = |(metric, subject): &(Metric, Subject)| {
+                metrics::read_scraped(metric, &provider.spec, subject, &scrapes)
+            };
+            each.iter().map(read).collect()
+        } else {
+            let batch = Batch::of(&each, &provider.spec);
+            let line = self.asks.line(&provider.identity);
+            let asks = batch.asks().iter().map(|ask| self.query(&provider.spec, &line, ask, access));
+            let replies = join_all(asks).await;
+            batch.read(&each, &provider.spec, &replies)
+        };
+        let own = BuildHasherDefault::<DefaultHasher>::default().hash_one(key_of(rollout));
+        let pause = metrics::pause(&provider.spec, &each, own).std();
+        (each.into_iter().map(|(metric, _)| metric.name).zip(seen).collect(), pause)
     }
 
     async fn query(&self, provider: &ProviderSpec, line: &Arc<Line>, ask: &Ask, access: &Access) -> Reply {
@@ -331,16 +364,46 @@ impl Cluster {
         reply
     }
 
-    /// What is wrong with the provider that the spec names.
+    /// What is wrong with the providers that the spec names.
     pub(super) async fn provider_problem(&self, rollout: &Rollout, namespace: &str) -> Option<String> {
-        match self.provider(rollout, namespace).await {
-            Ok(provider) => problem_of(rollout, &provider.spec),
-            Err(problem) => Some(problem),
+        let namespace = &namespace;
+        let each = named(rollout).into_iter().map(|(reference, field)| async move {
+            let found = self.provider(reference, &field, namespace).await;
+            (reference, field, found)
+        });
+        let each = join_all(each).await;
+        let mut pods =
+            each.iter().filter_map(|(_, field, found)| Some((field, found.as_ref().ok()?.spec.pods.as_ref()?)));
+        let first = pods.next();
+        self.scraping.note(&key_of(rollout), first.map(|(_, pods)| pods));
+        if let (Some((one, _)), Some((other, _))) = (first, pods.next()) {
+            return Some(format!("{other}: reads pods, and so does {one}: name one provider of pods for all metrics"));
         }
+        let problem = |(reference, field, found): (&ProviderRef, String, Result<Provider, String>)| match found {
+            Ok(provider) => problem_of(rollout, reference, &field, &provider.spec),
+            Err(problem) => Some(problem),
+        };
+        each.into_iter().find_map(problem)
     }
 
-    async fn provider(&self, rollout: &Rollout, namespace: &str) -> Result<Provider, String> {
-        let reference = rollout.spec.analysis.provider.as_ref().ok_or("spec.analysis.provider is missing")?;
+    /// The providers of all metrics, or why one cannot be asked.
+    async fn providers<'a>(&self, rollout: &'a Rollout) -> BTreeMap<&'a ProviderRef, Result<Asked, String>> {
+        let namespace = rollout.namespace().unwrap_or_default();
+        let each = named(rollout).into_iter().map(|(reference, field)| {
+            let namespace = &namespace;
+            async move {
+                let asked = async {
+                    let provider = self.provider(reference, &field, namespace).await?;
+                    let access = self.access(reference, namespace, &provider.spec).await?;
+                    Ok(Asked { provider, access })
+                };
+                (reference, asked.await)
+            }
+        });
+        join_all(each).await.into_iter().collect()
+    }
+
+    async fn provider(&self, reference: &ProviderRef, field: &str, namespace: &str) -> Result<Provider, String> {
         let name = &reference.name;
         let namespace = if reference.kind == ProviderKind::MetricProvider { namespace } else { "" };
         let found = self.ask_for(&kinds::providers(reference.kind), namespace, name).await;
@@ -354,19 +417,18 @@ impl Cluster {
         };
         let found = found.map(read).transpose();
         let found = found.map_err(|error| unreadable(&error))?;
-        if let Some(found) = &found {
-            self.scraping.note(&key_of(rollout), found.spec.pods.as_ref());
-        }
-        found.ok_or_else(|| {
-            format!("spec.analysis.provider: there is no {:?} {name}; create it, or correct the name", reference.kind)
-        })
+        found.ok_or_else(|| format!("{field}: there is no {:?} {name}; create it, or correct the name", reference.kind))
     }
 
     /// Reads the Secrets that a provider names.
-    async fn access(&self, rollout: &Rollout, namespace: &str, provider: &ProviderSpec) -> Result<Access, String> {
+    async fn access(
+        &self,
+        reference: &ProviderRef,
+        namespace: &str,
+        provider: &ProviderSpec,
+    ) -> Result<Access, String> {
         let Ok(Reach { auth, hmac, .. }) = metrics::reach(provider) else { return Ok(Access::default()) };
-        let of_cluster =
-            rollout.spec.analysis.provider.as_ref().is_some_and(|it| it.kind == ProviderKind::ClusterMetricProvider);
+        let of_cluster = reference.kind == ProviderKind::ClusterMetricProvider;
         let namespace = if of_cluster { &self.settings.namespace } else { namespace };
         let credentials = match auth {
             Some(auth) => self.credentials(namespace, auth).await?,
@@ -394,14 +456,31 @@ impl Cluster {
     }
 }
 
-/// What is wrong with a provider, by itself or for these metrics.
-fn problem_of(rollout: &Rollout, provider: &ProviderSpec) -> Option<String> {
-    if let Err(complaint) = metrics::check_provider(provider) {
-        return Some(format!("spec.analysis.provider: {complaint}"));
+/// The providers that the spec names, each with the first field that does.
+fn named(rollout: &Rollout) -> BTreeMap<&ProviderRef, String> {
+    let analysis = &rollout.spec.analysis;
+    let mut named = BTreeMap::new();
+    for (index, metric) in analysis.metrics.iter().enumerate() {
+        let Some(reference) = analysis.provider_of(metric) else { continue };
+        let field = match metric.provider {
+            Some(_) => format!("spec.analysis.metrics[{index}].provider"),
+            None => "spec.analysis.provider".to_owned(),
+        };
+        named.entry(reference).or_insert(field);
     }
-    let mut each = rollout.spec.analysis.metrics.iter().enumerate();
+    named
+}
+
+/// What is wrong with a provider, by itself or for the metrics that it is asked for.
+fn problem_of(rollout: &Rollout, reference: &ProviderRef, field: &str, provider: &ProviderSpec) -> Option<String> {
+    if let Err(complaint) = metrics::check_provider(provider) {
+        return Some(format!("{field}: {complaint}"));
+    }
+    let analysis = &rollout.spec.analysis;
+    let mut each = analysis.metrics.iter().enumerate();
     each.find_map(|(index, metric)| {
-        let complaint = metrics::fits(metric, provider).err()?;
+        let is_asked = analysis.provider_of(metric) == Some(reference);
+        let complaint = metrics::fits(metric, provider).err().filter(|_| is_asked)?;
         Some(format!("spec.analysis.metrics[{index}].{complaint}"))
     })
 }

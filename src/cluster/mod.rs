@@ -7,6 +7,7 @@ mod deliver;
 mod elders;
 mod facts;
 mod gateways;
+mod jobs;
 mod kinds;
 pub mod lease;
 mod lenient;
@@ -212,6 +213,18 @@ impl Cluster {
         if let Ok(mut since) = self.led_since.lock() {
             *since = Some(self.settings.clock.now());
         }
+    }
+
+    /// Another replica may be acting from now on: what goes on beside the looks writes nothing any more.
+    pub fn resign(&self) {
+        if let Ok(mut since) = self.led_since.lock() {
+            *since = None;
+        }
+    }
+
+    /// Whether this process leads, as far as it knows.
+    fn leads(&self) -> bool {
+        self.led_since.lock().is_ok_and(|since| since.is_some())
     }
 
     /// The client, for watches.

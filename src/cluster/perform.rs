@@ -165,8 +165,18 @@ impl Cluster {
         self.ask(kind, namespace, "", Ask::Create(object, Care::Plain)).await.map(|_| ())
     }
 
+    /// Refused with a field that the API server does not know.
+    pub(super) async fn create_strictly(
+        &self,
+        kind: &ApiResource,
+        namespace: &str,
+        object: Value,
+    ) -> Result<(), kube::Error> {
+        self.ask(kind, namespace, "", Ask::Create(object, Care::Strict)).await.map(|_| ())
+    }
+
     /// That it is gone already is no mistake.
-    async fn delete(
+    pub(super) async fn delete(
         &self,
         kind: &ApiResource,
         namespace: &str,
@@ -270,7 +280,7 @@ impl Candidate<'_> {
     }
 }
 
-fn rollout_owner(rollout: &Rollout, controller: bool) -> Value {
+pub(super) fn rollout_owner(rollout: &Rollout, controller: bool) -> Value {
     json!({
         "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "Rollout", "name": rollout.name_any(), "uid": rollout.uid(),
         "controller": controller, "blockOwnerDeletion": false,

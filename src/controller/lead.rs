@@ -43,27 +43,35 @@ pub async fn lead(
     tracing::info!(epoch, "leading");
     cluster.lead(epoch);
     cluster.telemetry().leader.set(1);
+    let resigned = cluster.clone();
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let mut looks = Box::pin(super::run(cluster, care, wakes, async move {
         let _ = ended.await;
     }));
     tokio::select! {
         biased;
-        () = elector.hold() => return Ended::LeaseLost,
+        () = elector.hold() => {
+            resigned.resign();
+            return Ended::LeaseLost;
+        }
         () = &mut stop => {}
         () = &mut looks => return Ended::LooksEnded,
     }
     tracing::info!("stopping");
     let _ = end.send(());
     // What is under way ends while the Lease is still held, or goes no further; then another replica may begin at once.
-    tokio::select! {
+    let kept = tokio::select! {
         biased;
-        () = elector.hold() => return Ended::LeaseLost,
-        () = &mut looks => {}
-        () = tokio::time::sleep(LAST_LOOKS) => {}
-    }
+        () = elector.hold() => false,
+        () = &mut looks => true,
+        () = tokio::time::sleep(LAST_LOOKS) => true,
+    };
     // Looks are tasks of their own; what has not ended is cut off before the Lease is free, not after.
     drop(looks);
+    resigned.resign();
+    if !kept {
+        return Ended::LeaseLost;
+    }
     elector.release().await;
     Ended::Told
 }

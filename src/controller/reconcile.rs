@@ -75,7 +75,7 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Option<Duration>, Error> {
     if let Some(tamper) = cluster.tamper() {
         tamper.decided(&seen, &mut plan);
     }
-    let port = seen.port();
+    let (port, selectors) = (seen.port(), seen.selectors());
     let mut rollout = seen.rollout;
     if rollout.status.as_ref() != Some(&plan.status) {
         rollout = cluster.write_status(&rollout, &plan.status).await?;
@@ -89,6 +89,7 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Option<Duration>, Error> {
     let (pods, sets) = (&seen.pods, &seen.replica_sets);
     cluster.measure(&rollout, || Around {
         port,
+        selectors,
         pods_started: pods.iter().filter_map(|pod| Some((pod.name.clone(), pod.started?))).collect(),
         on_trial: on_trial(&rollout, sets, pods),
     });

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct Limit {
     /// The number may be this at most: the share of errors, the latency that `quantile` of the requests must keep (it
-    /// must be an edge of the histogram), or the result of the query or of the web endpoint.
+    /// must be an edge of the histogram), or the result of the query, of the web endpoint or of the Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub max: Option<String>,
-    /// The result of the query, or of the web endpoint, must be this at least.
+    /// The result of the query, of the web endpoint or of the Job must be this at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub min: Option<String>,

@@ -1,6 +1,6 @@
 //! A metric of a Rollout's analysis, and what can be said against it before anything is asked.
 use super::{
-    ArmLabel, BadBound, BadCondition, BadQuery, Limit, ScoresOf, WebOf, When,
+    ArmLabel, BadBound, BadCondition, BadQuery, JobOf, JobResult, Limit, ProviderRef, ScoresOf, WebOf, When,
     limit::Unit,
     presets,
     promql::Query,
@@ -15,11 +15,13 @@ use serde::{Deserialize, Serialize};
 /// One thing that is measured, and what it is measured against.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.preset), has(self.query), has(self.scores), has(self.web)].exists_one(one, one)").message("a metric has exactly one of preset, query, scores and web"))]
+#[x_kube(validation = Rule::new("[has(self.preset), has(self.query), has(self.scores), has(self.web), has(self.job)].exists_one(one, one)").message("a metric has exactly one of preset, query, scores, web and job"))]
 #[x_kube(validation = Rule::new("!(has(self.query) || has(self.web)) || has(self.limit) || has(self.when)").message("query and web need a limit: {max: ...} or {min: ...}, or when: {fail: ...}"))]
-#[x_kube(validation = Rule::new("!has(self.compare) || has(self.preset)").message("compare is for presets: query and web are held against their limit, and scores are always compared"))]
-#[x_kube(validation = Rule::new("!(has(self.preset) || has(self.web)) || !(has(self.arm) || has(self.shared))").message("arm and shared are for queries: a preset states its own, and web has placeholders"))]
-#[x_kube(validation = Rule::new("!has(self.when) || ((has(self.query) || has(self.web) || (has(self.preset) && self.preset.contains('/mean-'))) && (has(self.when.fail) || has(self.when.pass)))").message("when is for query, web and presets of ratios, and has fail, pass or both"))]
+#[x_kube(validation = Rule::new("!has(self.job) || (has(self.job.result) && self.job.result == 'Score') == (has(self.limit) || has(self.when))").message("a job with result: Score needs a limit: {max: ...} or {min: ...}, or when: {fail: ...}; one that is judged by its exit code has neither"))]
+#[x_kube(validation = Rule::new("!has(self.job) || !has(self.provider)").message("a job is run in the Rollout's namespace and has no provider"))]
+#[x_kube(validation = Rule::new("!has(self.compare) || has(self.preset)").message("compare is for presets: query, web and job are held against their limit, and scores are always compared"))]
+#[x_kube(validation = Rule::new("!(has(self.preset) || has(self.web) || has(self.job)) || !(has(self.arm) || has(self.shared))").message("arm and shared are for queries: a preset states its own, web has placeholders, and job has variables"))]
+#[x_kube(validation = Rule::new("!has(self.when) || ((has(self.query) || has(self.web) || has(self.job) || (has(self.preset) && self.preset.contains('/mean-'))) && (has(self.when.fail) || has(self.when.pass)))").message("when is for query, web, job and presets of ratios, and has fail, pass or both"))]
 #[x_kube(validation = Rule::new("!has(self.preset) || !self.preset.contains('/mean-') || ((has(self.limit) || has(self.when)) && !has(self.compare))").message("a preset of a ratio is not compared, for no test says how far two ratios differ by chance: write limit: {max: ...} or {min: ...}, or when: {fail: ...}"))]
 #[x_kube(validation = Rule::new("!has(self.scores) || !(has(self.limit) || has(self.shared))").message("limit and shared are not for scores: write scores.tolerated and scores.excluded"))]
 #[x_kube(validation = Rule::new("!has(self.limit) || !has(self.limit.quantile) || (has(self.preset) && !self.preset.endsWith('error-rate') && !self.preset.contains('/mean-'))").message("limit.quantile is for presets of latency"))]
@@ -47,12 +49,26 @@ pub struct Metric {
     /// the operator restarts, and then counted anew. An endpoint that does not answer counts for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub web: Option<WebOf>,
+    /// A Job that is run against the canary: a smoke test, or a model's evaluation on a data set. It runs in every step, also
+    /// where the canary gets no requests: first when evidence begins, then an `interval` after the last one began, until
+    /// `count` runs have been judged. A run that ends without a result is no evidence, and another takes its place, up to
+    /// three in a row. The Jobs of the last three runs are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobOf>,
+    /// Where this metric's numbers come from, instead of `analysis.provider`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderRef>,
+    /// Names of the steps in which this metric is judged, the last one's also while the candidate takes over. In others it
+    /// is shown; it neither fails the canary there nor is waited for. Its evidence begins with everybody's. Default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 63)))]
+    pub steps: Vec<String>,
     /// What the canary's number may be at most or at least. Of a preset, an interval with fewer than 20 requests of the
     /// canary is not held against it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
-    /// Conditions in CEL on the numbers of both arms that a query, a web endpoint or a preset of a ratio yields, beside or
-    /// instead of `limit`.
+    /// Conditions in CEL on the numbers of both arms that a query, a web endpoint, a Job or a preset of a ratio yields,
+    /// beside or instead of `limit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<When>,
     /// What a preset's numbers are compared with: Stable, which is the default, or None.
@@ -76,6 +92,7 @@ pub struct Metric {
     pub inconclusive_limit: u32,
     /// So many intervals are judged; then the metric is finished, and what it said stays. Without it one is enough for the
     /// canary to keep its limit, and all that follow are judged as well. A comparison with stable goes on nevertheless.
+    /// Of a Job the default is 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000), extend("format" = "int32"))]
     pub count: Option<u32>,
@@ -109,7 +126,7 @@ pub enum Compare {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Complaint {
     /// None or several sources.
-    #[error("preset, query, scores, web: a metric has exactly one of them")]
+    #[error("preset, query, scores, web, job: a metric has exactly one of them")]
     Which,
     /// An unknown preset.
     #[error("preset: there is no \"{name}\"; there are {known}")]
@@ -121,7 +138,7 @@ pub enum Complaint {
     },
     /// A query without, or a preset with nothing to be held against.
     #[error(
-        "limit: without a comparison there must be one; write limit: {{max: ...}} or {{min: ...}}, or of query and web when: {{fail: ...}}"
+        "limit: without a comparison there must be one; write limit: {{max: ...}} or {{min: ...}}, or of query, web and job when: {{fail: ...}}"
     )]
     NoLimit,
     /// A field that only goes with the other kind of source.
@@ -200,6 +217,16 @@ impl Metric {
         }
     }
 
+    /// Whether a provider is asked for its numbers.
+    pub const fn asks_a_provider(&self) -> bool {
+        self.job.is_none()
+    }
+
+    /// Whether it has something to see where the canary gets no requests: it brings its own.
+    pub const fn needs_no_requests(&self) -> bool {
+        self.job.is_some()
+    }
+
     /// Whether a condition asks for stable's number.
     pub(super) fn names_stable(&self) -> bool {
         self.conditions().is_ok_and(|conditions| conditions.names_stable())
@@ -211,7 +238,7 @@ impl Metric {
             failures: self.failure_limit,
             in_a_row: self.consecutive_failures,
             open: self.inconclusive_limit,
-            most: self.count,
+            most: self.count.or(self.job.as_ref().map(|_| 1)),
         }
     }
 
@@ -249,17 +276,24 @@ impl Metric {
             return value("initialDelay", "write at most 24h");
         }
         let is_ratio = self.preset.as_deref().and_then(presets::find).is_some_and(presets::Preset::is_ratio);
-        if self.when.is_some() && self.query.is_none() && self.web.is_none() && !is_ratio {
-            return Err(Complaint::Misplaced { field: "when", with: "query, a web or a preset of a ratio" });
+        if self.when.is_some() && self.query.is_none() && self.web.is_none() && self.job.is_none() && !is_ratio {
+            return Err(Complaint::Misplaced { field: "when", with: "query, a web, a job or a preset of a ratio" });
+        }
+        if self.provider.as_ref().is_some_and(|provider| provider.name.is_empty() || provider.name.len() > 253) {
+            return value("provider.name", "write the name of a provider, of 1 to 253 characters");
+        }
+        if self.steps.len() > 32 {
+            return value("steps", "write at most 32 names");
         }
         if self.shared.len() > 16 || self.shared.iter().any(|name| name.len() > 200) {
             return value("shared", "write at most 16 names of at most 200 characters");
         }
-        match (&self.preset, &self.query, &self.scores, &self.web) {
-            (Some(preset), None, None, None) => self.check_preset(preset),
-            (None, Some(query), None, None) => self.check_query(query),
-            (None, None, Some(scores), None) => self.check_scores(scores),
-            (None, None, None, Some(web)) => self.check_web(web),
+        match (&self.preset, &self.query, &self.scores, &self.web, &self.job) {
+            (Some(preset), None, None, None, None) => self.check_preset(preset),
+            (None, Some(query), None, None, None) => self.check_query(query),
+            (None, None, Some(scores), None, None) => self.check_scores(scores),
+            (None, None, None, Some(web), None) => self.check_web(web),
+            (None, None, None, None, Some(job)) => self.check_job(job),
             _ => Err(Complaint::Which),
         }
     }
@@ -329,6 +363,31 @@ impl Metric {
         }
         self.check_rules()?;
         web.check()
+    }
+
+    fn check_job(&self, job: &JobOf) -> Result<(), Complaint> {
+        let misplaced = [
+            ("arm", self.arm.is_some(), "query"),
+            ("shared", !self.shared.is_empty(), "query"),
+            ("provider", self.provider.is_some(), "metric that a provider is asked for"),
+        ];
+        if let Some((field, _, with)) = misplaced.into_iter().find(|(_, is_there, _)| *is_there) {
+            return Err(Complaint::Misplaced { field, with });
+        }
+        match job.result {
+            JobResult::Score => self.check_rules()?,
+            JobResult::ExitCode => {
+                let misplaced = [
+                    ("limit", self.limit.is_some(), "job with result: Score"),
+                    ("when", self.when.is_some(), "job with result: Score"),
+                    ("compare", self.compare.is_some(), "preset"),
+                ];
+                if let Some((field, _, with)) = misplaced.into_iter().find(|(_, is_there, _)| *is_there) {
+                    return Err(Complaint::Misplaced { field, with });
+                }
+            }
+        }
+        job.check()
     }
 
     /// What numbers are held against, where they are not compared.

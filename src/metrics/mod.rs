@@ -18,7 +18,9 @@ mod batch;
 mod counters;
 mod evidence;
 mod exposition;
+mod from;
 mod held;
+pub mod job;
 mod latency;
 mod limit;
 mod looks;
@@ -39,6 +41,8 @@ pub use crate::judge::{Bursts, Traffic};
 pub use arms::{ArmLabel, ArmNames};
 pub use arrived::Arrived;
 pub use batch::Batch;
+pub use from::{ProviderKind, ProviderRef};
+pub use job::{JobOf, JobResult};
 pub use limit::{BadBound, Limit};
 pub use looks::{Look, Looks};
 pub use metric::{Compare, Complaint, Metric};
@@ -266,6 +270,16 @@ impl Seen {
         let complaint = complaint.into();
         Self { invalid: Some(complaint.clone()), ..Self::nothing(Outcome::Unusable, complaint) }
     }
+}
+
+/// What is seen of a metric whose source could not be asked.
+pub fn unanswered(outcome: Outcome, why: impl Into<String>) -> Seen {
+    Seen::nothing(outcome, why)
+}
+
+/// What is seen of a metric that cannot be carried out.
+pub fn refused(complaint: &Complaint) -> Seen {
+    Seen::invalid(complaint.to_string())
 }
 
 /// Whether a metric can be carried out, as far as can be told without asking a provider.

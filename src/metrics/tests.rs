@@ -446,10 +446,10 @@ fn every_complaint_names_the_field_and_the_cure() {
     let query = r#"sum(rate(x{arm="$arm"}[$window]))"#;
     let s = r#"x{arm="$arm"}"#;
     for (metric, words) in [
-        (json!({}), "preset, query, scores, web: a metric has exactly one of them"),
+        (json!({}), "preset, query, scores, web, job: a metric has exactly one of them"),
         (
             json!({"preset": "app/latency", "query": query}),
-            "preset, query, scores, web: a metric has exactly one of them",
+            "preset, query, scores, web, job: a metric has exactly one of them",
         ),
         (json!({"preset": "app/errors"}), "preset: there is no \"app/errors\"; there are app/error-rate, app/latency"),
         (json!({"query": query}), "limit: without a comparison there must be one"),
@@ -476,7 +476,7 @@ fn every_complaint_names_the_field_and_the_cure() {
         (json!({"query": query, "when": {}}), "limit: without a comparison there must be one"),
         (
             json!({"preset": "app/latency", "when": {"fail": "canary > 1"}}),
-            "when: only for a query, a web or a preset of a ratio; leave it out",
+            "when: only for a query, a web, a job or a preset of a ratio; leave it out",
         ),
         (json!({"preset": "app/latency", "initialDelay": "25h"}), "initialDelay: write at most 24h"),
         (json!({"preset": "app/latency", "count": 0}), "consecutiveFailures, inconclusiveLimit, count: write numbers"),
@@ -529,7 +529,7 @@ fn what_cannot_be_carried_out_is_seen_as_invalid() {
     let seen = read(&named("m"), &provider(1), &subject(), &[]);
     assert_eq!(
         (seen.outcome, seen.invalid.as_deref()),
-        (Outcome::Unusable, Some("preset, query, scores, web: a metric has exactly one of them"))
+        (Outcome::Unusable, Some("preset, query, scores, web, job: a metric has exactly one of them"))
     );
     assert!(read(&preset("app/latency"), &ProviderSpec::default(), &subject(), &[]).invalid.is_some());
 }

@@ -224,7 +224,7 @@ fn said_of(arm: &str, trouble: Trouble) -> Trouble {
 }
 
 /// When the evidence of this metric begins.
-fn since(subject: &Subject) -> Timestamp {
+pub(super) fn since(subject: &Subject) -> Timestamp {
     let delay = i64::try_from(subject.delay.as_millis()).unwrap_or(0);
     let since = subject.evidence_since.as_millisecond().saturating_add(delay);
     Timestamp::from_millisecond(since).unwrap_or(Timestamp::MAX)

@@ -1,5 +1,5 @@
 //! What a spec must say beyond its schema, in words that name the field and the cure.
-use super::capacity::percent;
+use super::{Observed, capacity::percent};
 use crate::{
     api::{GROUP, RolloutSpec, Step},
     duration::Duration,
@@ -52,6 +52,20 @@ pub fn check(spec: &RolloutSpec) -> Result<(), Complaint> {
     }
     if spec.progress.deadline < Duration::seconds(1) {
         return Err(Complaint::new("spec.progress.deadline", "must be at least 1s"));
+    }
+    Ok(())
+}
+
+/// The pods of Jobs are not taken for the Deployment's.
+///
+/// # Errors
+/// The first complaint, with the field's path.
+pub(super) fn jobs_apart(seen: &Observed) -> Result<(), Complaint> {
+    let analysis = &seen.rollout.spec.analysis;
+    let jobs = analysis.metrics.iter().enumerate().filter_map(|(index, metric)| Some((index, metric.job.as_ref()?)));
+    for (index, job) in jobs.filter(|_| seen.rollout.spec.is_judged()) {
+        metrics::job::apart(&job.template, &seen.selectors())
+            .map_err(|complaint| Complaint::new(format!("spec.analysis.metrics[{index}]"), complaint.to_string()))?;
     }
     Ok(())
 }
@@ -191,12 +205,6 @@ fn analysis(spec: &RolloutSpec) -> Result<(), Complaint> {
     if analysis.metrics.is_empty() && analysis.templates.is_empty() {
         return Err(Complaint::new("spec.analysis.metrics", "name at least one metric, or say {mode: None} openly"));
     }
-    if analysis.provider.is_none() {
-        return Err(Complaint::new(
-            "spec.analysis.provider",
-            "metrics need a MetricProvider or a ClusterMetricProvider",
-        ));
-    }
     let margins = analysis.margins.unwrap_or_default();
     if let Some((field, cure)) = margins.complaint(analysis.sensitivity.margins()) {
         return Err(Complaint::new(format!("spec.analysis.margins.{field}"), cure));
@@ -210,10 +218,26 @@ fn analysis(spec: &RolloutSpec) -> Result<(), Complaint> {
                 format!("\"{}\" is the name of another metric", metric.name),
             ));
         }
-        metrics::check(metric).map_err(|complaint| Complaint::new(field, complaint.to_string()))?;
+        metrics::check(metric).map_err(|complaint| Complaint::new(&field, complaint.to_string()))?;
+        if metric.asks_a_provider() && analysis.provider_of(metric).is_none() {
+            return Err(Complaint::new(
+                "spec.analysis.provider",
+                format!(
+                    "metric \"{}\" needs a MetricProvider or a ClusterMetricProvider: name one here for all metrics, or as {field}.provider for this one",
+                    metric.name
+                ),
+            ));
+        }
+        if let Some(at) = metric.steps.iter().position(|name| spec.steps.iter().all(|step| step.name != *name)) {
+            let known: Vec<_> = spec.steps.iter().map(|step| step.name.as_str()).collect();
+            return Err(Complaint::new(
+                format!("{field}.steps[{at}]"),
+                format!("there is no step \"{}\"; there are {}", metric.steps[at], known.join(", ")),
+            ));
+        }
         if spec.routes().is_empty() && !metric.is_of_pods() {
             return Err(Complaint::new(
-                format!("spec.analysis.metrics[{index}]"),
+                field,
                 "tells the revisions apart by Service, and without traffic.routes both share one: use a metric of the pods",
             ));
         }

@@ -448,6 +448,22 @@ impl Observed {
         services.find_map(Service::port)
     }
 
+    /// The selectors by which the Deployment knows its pods, and Services those that they send requests to.
+    pub fn selectors(&self) -> Vec<Value> {
+        let services = self.stable_service.iter().chain(&self.canary_service).chain(&self.other_services);
+        let of_service = |service: &Service| {
+            let labels: serde_json::Map<_, _> = service
+                .selector
+                .iter()
+                .filter(|(key, _)| key.as_str() != crate::api::HASH_LABEL)
+                .map(|(key, value)| (key.clone(), Value::from(value.clone())))
+                .collect();
+            serde_json::json!({"matchLabels": labels})
+        };
+        let deployment = self.deployment.iter().map(|deployment| deployment.selector.clone());
+        deployment.chain(services.map(of_service)).collect()
+    }
+
     /// A ReplicaSet by name.
     pub fn replica_set(&self, name: &str) -> Option<&ReplicaSet> {
         self.replica_sets.iter().find(|set| set.name == name)

@@ -150,11 +150,11 @@ impl Turn<'_> {
 
     /// What is compared has passed, or the weight is still small enough to explore, or the spec says to go on unproven.
     fn proven(&mut self, step: &Step) -> Holds {
-        if !self.is_judged_at(step) || self.all_pass() {
+        if !self.is_judged_at(step) || self.all_pass(step) {
             return Ok(());
         }
         let analysis = &self.spec().analysis;
-        let unknown: Vec<_> = self.named(Verdict::Unknown);
+        let unknown: Vec<_> = self.named(Verdict::Unknown, step);
         if !unknown.is_empty() {
             let message = format!("not judged yet: {}", unknown.join(", "));
             return Err(self.wait(Phase::Waiting, Reason::NoEvidence, "", message, SOON));
@@ -162,7 +162,7 @@ impl Turn<'_> {
         if self.next_weight()? <= analysis.explore_up_to {
             return Ok(());
         }
-        let open = self.named(Verdict::Continue).join(", ");
+        let open = self.named(Verdict::Continue, step).join(", ");
         let full_at = self.status.step.as_ref().and_then(|step| step.full_at.as_ref()).map_or(self.seen.now, |at| at.0);
         if analysis.on_inconclusive.then == Then::Advance
             && self.ago(full_at) >= analysis.on_inconclusive.after.signed()

@@ -178,7 +178,18 @@ fn filled(metric: &Metric, args: &BTreeMap<String, String>) -> Result<Metric, St
         Ok(())
     }
     let mut value = serde_json::to_value(metric).map_err(|error| error.to_string())?;
+    // A Job's programs are not written anew: what they are told they are told by their variables.
+    let mut pods = value.pointer_mut("/job/template").map(Value::take);
     walk(&mut value, args)?;
+    for list in ["initContainers", "containers"] {
+        let containers = pods.as_mut().and_then(|pods| pods.pointer_mut(&format!("/spec/{list}")));
+        let containers = containers.and_then(Value::as_array_mut).into_iter().flatten();
+        let variables = containers.filter_map(|container| container.get_mut("env")?.as_array_mut()).flatten();
+        variables.filter_map(|variable| variable.get_mut("value")).try_for_each(|value| walk(value, args))?;
+    }
+    if let (Some(place), Some(pods)) = (value.pointer_mut("/job/template"), pods) {
+        *place = pods;
+    }
     serde_json::from_value(value).map_err(|error| error.to_string())
 }
 

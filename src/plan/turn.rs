@@ -106,7 +106,8 @@ impl<'a> Turn<'a> {
             return Err(self.wait(Phase::Waiting, Reason::NamespaceEnding, "", message, LATER));
         }
         let legible = self.seen.malformed.clone().map_or(Ok(()), |why| Err(Complaint::new("spec", why)));
-        let checked = legible.and_then(|()| super::check(self.spec())).map_err(|complaint| {
+        let checked = legible.and_then(|()| super::check(self.spec()));
+        let checked = checked.and_then(|()| super::check::jobs_apart(self.seen)).map_err(|complaint| {
             let phase = if self.status.flight.is_some() { Phase::Blocked } else { Phase::Invalid };
             self.wait(phase, Reason::InvalidSpec, "Rollout", complaint.to_string(), LATER)
         });

@@ -6,11 +6,12 @@ use super::{
 };
 use crate::{
     api::{MetricStatus, Phase, Reason, Step, WhenIgnored},
-    metrics::Arrived,
+    metrics::{Arrived, Metric},
     vocab::{Verdict, Weight},
 };
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use std::collections::BTreeSet;
 
 /// Numbers older than this are not the present; it is longer than a provider's time-out and some looks.
 const STALE: SignedDuration = SignedDuration::from_secs(45);
@@ -52,12 +53,14 @@ impl Turn<'_> {
         if let Some(weights) = &mut self.status.weights {
             weights.observed = arrived(metrics).map(|arrived| arrived.to_string());
         }
-        let counts = |name: &String| !self.is_shown_only(name);
+        let step = self.status.step.as_ref().map(|step| step.name.clone());
+        let counts =
+            |name: &String| !self.is_shown_only(name) && step.as_ref().is_none_or(|step| self.counts_in(name, step));
         let failed = metrics.iter().find(|(name, seen)| seen.verdict == Verdict::Fail && counts(name));
         if let Some((name, failed)) = failed {
             let others: Vec<_> = guilty(metrics, self.spec().analysis.margins().alpha)
                 .into_iter()
-                .filter(|other| *other != name)
+                .filter(|other| *other != name && counts(other))
                 .map(String::as_str)
                 .collect();
             let others = if others.is_empty() { String::new() } else { format!("; also worse: {}", others.join(", ")) };
@@ -87,12 +90,21 @@ impl Turn<'_> {
 
     /// Whether this step has something to judge.
     pub fn is_judged_at(&self, step: &Step) -> bool {
+        !self.judged_at(step).is_empty()
+    }
+
+    /// The metrics that this step has something to judge by: of those that count in it, those that bring their own requests,
+    /// and the others where the canary gets some.
+    fn judged_at(&self, step: &Step) -> Vec<&Metric> {
         if !self.spec().is_judged() {
-            return false;
+            return Vec::new();
         }
+        let metrics = self.spec().analysis.metrics.iter().filter(|metric| self.spec().counts_in(metric, &step.name));
+        let (own, others): (Vec<_>, Vec<_>) = metrics.partition(|metric| metric.needs_no_requests());
         // Copies of requests are seen at the pods alone: a gateway counts the answers that it gives.
-        let at_pods = || self.spec().analysis.metrics.iter().all(crate::metrics::Metric::is_of_pods);
-        step.weight > Weight::ZERO || !step.matches.is_empty() || (step.mirror.is_some() && at_pods())
+        let at_pods = || others.iter().all(|metric| metric.is_of_pods());
+        let served = step.weight > Weight::ZERO || !step.matches.is_empty() || (step.mirror.is_some() && at_pods());
+        if served { [own, others].concat() } else { own }
     }
 
     /// Why there is nothing usable to see, if there is nothing.
@@ -100,8 +112,8 @@ impl Turn<'_> {
         if !self.is_judged_at(step) {
             return None;
         }
-        let provider = self.spec().analysis.provider.as_ref();
-        let object = provider.map(|provider| format!("{:?}/{}", provider.kind, provider.name)).unwrap_or_default();
+        let object = self.spec().analysis.source();
+        let decides = self.decides(step);
         let dark = |reason, message: String| Some(Dark { reason, object: object.clone(), message });
         match &self.seen.measured {
             Measured::NotYet => dark(Reason::NoEvidence, "nothing has been measured yet".to_owned()),
@@ -111,7 +123,7 @@ impl Turn<'_> {
                 dark(Reason::NoEvidence, "the provider has not answered lately".to_owned())
             }
             Measured::Read { metrics, .. } => {
-                let (name, seen) = metrics.iter().find(|(name, seen)| !seen.usable && !self.is_shown_only(name))?;
+                let (name, seen) = metrics.iter().find(|(name, seen)| !seen.usable && decides(name))?;
                 let reason = if seen.no_requests { Reason::NoRequests } else { Reason::NoEvidence };
                 dark(reason, format!("{name}: {}", seen.why))
             }
@@ -146,20 +158,34 @@ impl Turn<'_> {
         self.spec().analysis.metrics.iter().any(|metric| metric.name == name && metric.dry_run)
     }
 
-    /// Whether every metric has passed that decides something.
-    pub fn all_pass(&self) -> bool {
-        let mut deciding = self.status.metrics.iter().filter(|metric| !metric.dry_run);
-        !self.status.metrics.is_empty() && deciding.all(|metric| metric.verdict == Verdict::Pass)
+    /// Whether a metric counts in the step of this name. What the spec no longer names counts everywhere.
+    fn counts_in(&self, name: &str, step: &str) -> bool {
+        let mut known = self.spec().analysis.metrics.iter().filter(|metric| metric.name == name);
+        known.all(|metric| self.spec().counts_in(metric, step))
     }
 
-    /// The metrics with this verdict.
-    pub fn named(&self, verdict: Verdict) -> Vec<String> {
-        self.status
-            .metrics
-            .iter()
-            .filter(|metric| metric.verdict == verdict && !metric.dry_run)
-            .map(|metric| metric.name.clone())
-            .collect()
+    /// Whether every metric has passed that decides something in this step.
+    pub fn all_pass(&self, step: &Step) -> bool {
+        !self.status.metrics.is_empty() && self.deciding(step).all(|metric| metric.verdict == Verdict::Pass)
+    }
+
+    /// The metrics with this verdict that decide something in this step.
+    pub fn named(&self, verdict: Verdict, step: &Step) -> Vec<String> {
+        self.deciding(step).filter(|metric| metric.verdict == verdict).map(|metric| metric.name.clone()).collect()
+    }
+
+    fn deciding(&self, step: &Step) -> impl Iterator<Item = &MetricStatus> {
+        let decides = self.decides(step);
+        self.status.metrics.iter().filter(move |metric| decides(&metric.name))
+    }
+
+    /// Which names are those of metrics that decide something in this step.
+    fn decides(&self, step: &Step) -> impl Fn(&str) -> bool {
+        let judged = self.judged_at(step);
+        let is_judged = |metric: &Metric| judged.iter().any(|other| other.name == metric.name);
+        let idle = self.spec().analysis.metrics.iter().filter(|metric| metric.dry_run || !is_judged(metric));
+        let idle: BTreeSet<_> = idle.map(|metric| metric.name.clone()).collect();
+        move |name| !idle.contains(name)
     }
 }
 

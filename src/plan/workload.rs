@@ -222,8 +222,7 @@ impl<'a> Turn<'a> {
             return Err(self.wait(Phase::Blocked, Reason::RouteUnsteerable, "Gateway", why, LATER));
         }
         let Some(problem) = &self.seen.provider else { return Ok(()) };
-        let provider = self.spec().analysis.provider.as_ref();
-        let object = provider.map(|provider| format!("{:?}/{}", provider.kind, provider.name)).unwrap_or_default();
+        let object = self.spec().analysis.source();
         Err(self.wait(Phase::Waiting, Reason::ProviderMissing, &object, problem, LATER))
     }
 

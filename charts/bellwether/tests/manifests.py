@@ -25,7 +25,7 @@ VALUES = {
         "affinity": {"nodeAffinity": {}}, "networkPolicy": {"enabled": True, "from": [{"namespaceSelector": {}}]},
         "topologySpreadConstraints": [{"topologyKey": "kubernetes.io/hostname", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}],
         "eject": {"timeout": "1h1m30s500ms"}, "looks": {"concurrent": 4, "timeout": "1m"}, "leaseName": "mine",
-        "customRoutes": [{"apiGroup": "mesh.example.com", "resource": "splits"}],
+        "customRoutes": [{"apiGroup": "mesh.example.com", "resource": "splits"}], "rbac": {"jobs": True},
     },
     "another shard": {
         **ALL_POLICIES, "selector": "team in (pay, web),!legacy", "clusterObjects": False,
@@ -240,6 +240,11 @@ def every_kind_of_route_is_covered(sets):
     assert of_gateways == {(group, resource) for rule in guarded for group in rule["apiGroups"] for resource in rule["resources"]}
 
 
+def jobs_are_made_where_a_value_says_so(sets):
+    of = lambda name: [rule["verbs"] for _, rule in rules(sets[name]) if "batch" in rule["apiGroups"] and "create" in rule["verbs"]]
+    assert of("everything") == [["list", "create", "delete"]] and of("default") == []
+
+
 def kinds_that_users_describe_are_written_where_a_value_says_so(sets):
     of = lambda name: [rule["verbs"] for _, rule in rules(sets[name]) if "mesh.example.com" in rule["apiGroups"]]
     assert of("everything") == [["get", "patch", "update"]] and of("default") == []
@@ -364,7 +369,7 @@ CLAIMS = [
     without_rbac_nobody_of_ours_is_given_rights, policies_know_the_operator_by_its_account,
     policies_are_rendered_where_they_are_served, definitions_are_kept_and_otherwise_as_generated, every_action_has_its_verb,
     every_secret_that_can_be_named_is_guarded, every_kind_of_route_is_covered,
-    kinds_that_users_describe_are_written_where_a_value_says_so, every_namespaced_object_says_its_namespace,
+    jobs_are_made_where_a_value_says_so, kinds_that_users_describe_are_written_where_a_value_says_so, every_namespaced_object_says_its_namespace,
     rollouts_are_ejected_before_anything_is_uninstalled, the_job_ends_while_helm_still_waits, other_values_reach_the_pods,
     a_shard_steers_and_ejects_its_own_rollouts_alone, shards_have_leases_of_their_own, what_a_cluster_has_once_is_brought_once,
     a_look_has_a_time_limit_that_the_operator_takes, leases_that_the_operator_would_refuse_are_refused, typos_are_refused, every_value_is_explained,

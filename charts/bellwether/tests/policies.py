@@ -427,6 +427,37 @@ def what_names_a_secret_takes_the_right_to_read_it(ns):
         ns.run("delete", "clusterrolebinding,clusterrole", "jane-chart-test")
 
 
+def what_runs_a_job_takes_the_right_to_create_jobs(ns):
+    pods = {"spec": {"containers": [{"name": "eval", "image": "eval"}]}}
+    metric = {"name": "eval", "job": {"template": pods}}
+    plain = {"name": "errors", "preset": "app/error-rate"}
+    def template(kind, metric):
+        return {"apiVersion": API, "kind": kind, "metadata": {"name": "app"}, "spec": {"metrics": [metric]}}
+    judged = rollout()
+    judged["spec"]["analysis"] = {"metrics": [metric]}
+    kinds = ("rollouts", "analysistemplates")
+    ns.allow("jane", *(("bellwether.dev", kind, "create patch get", "") for kind in kinds), ("apps", "deployments", "update", ""),
+             ("gateway.networking.k8s.io", "httproutes", "update create", ""))
+    denied = f"jane may not create Jobs in namespace {ns.name}, and so may not tell the operator to do it by a metric"
+    ns.cannot_create(judged, denied, by="jane")
+    ns.cannot_create(template("AnalysisTemplate", metric), denied, by="jane")
+    ns.create(template("AnalysisTemplate", plain), by="jane")
+    change = ["patch", "analysistemplate", "app", "--type=merge", "-p", json.dumps({"spec": {"metrics": [metric]}})]
+    ns.refused(denied, *change, by="jane")
+    ns.run("create", "clusterrole", "jane-chart-test", "--verb=create", "--resource=clusteranalysistemplates.bellwether.dev")
+    ns.run("create", "clusterrolebinding", "jane-chart-test", "--clusterrole=jane-chart-test", "--user=jane")
+    ns.allow("jane", ("batch", "jobs", "create", ""))
+    try:
+        ns.create(judged, by="jane")
+        ns.run(*change, by="jane")
+        of_cluster = template("ClusterAnalysisTemplate", metric)
+        until(lambda: "forbidden: User" not in ns.objection(of_cluster, "jane"))
+        ns.cannot_create(of_cluster, "jane may not create Jobs in every namespace", by="jane")
+        ns.create(template("ClusterAnalysisTemplate", plain), by="jane", dry=True)
+    finally:
+        ns.run("delete", "clusterrolebinding,clusterrole", "jane-chart-test")
+
+
 def what_does_not_change_what_a_rollout_says_takes_no_more(ns):
     ns.create(rollout())
     ns.allow("jane", ("bellwether.dev", "rollouts", "patch get", ""))
@@ -443,6 +474,7 @@ CLAIMS = [
     a_command_takes_its_verb, the_author_is_who_sent_it, a_rollout_takes_the_right_to_what_it_names,
     a_rollout_may_name_as_many_routes_as_it_can, what_does_not_change_what_a_rollout_says_takes_no_more,
     a_field_of_null_is_no_field, what_names_a_secret_takes_the_right_to_read_it,
+    what_runs_a_job_takes_the_right_to_create_jobs,
 ]
 
 

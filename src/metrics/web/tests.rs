@@ -241,7 +241,7 @@ fn metrics_that_cannot_be_carried_out_are_refused_with_the_cure() {
             "web.result: write a JSON pointer, like /data/score for $.data.score",
         ),
         (json!({"web": {"path": "/", "result": "/a~b"}, "limit": limit}), "web.result: write ~0 for ~"),
-        (json!({"web": {"path": "/"}, "limit": limit, "query": "up"}), "preset, query, scores, web: a metric has exactly"),
+        (json!({"web": {"path": "/"}, "limit": limit, "query": "up"}), "preset, query, scores, web, job: a metric has exactly"),
         (json!({"web": {"path": "/"}, "limit": limit, "compare": "Stable"}), "compare: only for a preset"),
         (json!({"web": {"path": "/"}, "limit": limit, "arm": "Pod"}), "arm: only for a query; leave it out"),
         (json!({"web": {"path": "/"}, "limit": limit, "shared": ["x"]}), "shared: only for a query; leave it out"),

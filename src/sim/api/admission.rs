@@ -57,13 +57,14 @@ impl Policies {
         }
     }
 
-    fn all(&self) -> [(&'static str, &'static str, bool); 9] {
+    fn all(&self) -> [(&'static str, &'static str, bool); 10] {
         [
             (VALIDATING, "bellwether-belt", self.belt),
             (VALIDATING, "bellwether-action-author", self.action_author),
             (VALIDATING, "bellwether-action-rights", self.rights),
             (VALIDATING, "bellwether-rollout-rights", self.rights),
             (VALIDATING, "bellwether-secret-rights", self.rights),
+            (VALIDATING, "bellwether-job-rights", self.rights),
             (MUTATING, "bellwether-hold", self.hold),
             (MUTATING, "bellwether-floor", self.floor),
             (MUTATING, "bellwether-action-author", self.action_author),
@@ -224,6 +225,16 @@ impl State {
                 if says_something && armed("bellwether-rollout-rights") {
                     self.review_rollout(ask, new)?;
                 }
+                if says_something && armed("bellwether-job-rights") {
+                    self.review_jobs(ask, new)?;
+                }
+                Ok(())
+            }
+            (GROUP, "analysistemplates" | "clusteranalysistemplates") if ask.user != self.policies.operator => {
+                let says_something = old.is_none_or(|old| old["spec"] != new["spec"]);
+                if says_something && armed("bellwether-job-rights") {
+                    self.review_jobs(ask, new)?;
+                }
                 Ok(())
             }
             (GROUP, "metricproviders" | "clustermetricproviders" | "alertreceivers") => {
@@ -289,6 +300,22 @@ impl State {
             route.text("kind"),
             route.text("name")
         )))
+    }
+
+    fn review_jobs(&self, ask: &Ask<'_>, new: &Value) -> Result<(), Status> {
+        let metrics =
+            ["/spec/analysis/metrics", "/spec/metrics"].into_iter().filter_map(|place| new.pointer(place)?.as_array());
+        let runs_jobs = metrics.flatten().any(|metric| metric.get("job").is_some());
+        if !runs_jobs || !self.is_denied(ask.user, "create", "jobs") {
+            return Ok(());
+        }
+        let home =
+            if ask.kind.namespaced { format!("namespace {}", ask.namespace()) } else { "every namespace".to_owned() };
+        let why = format!(
+            "{} may not create Jobs in {home}, and so may not tell the operator to do it by a metric",
+            ask.user
+        );
+        Err(Status::denied(&ask.kind, new.name(), "bellwether-job-rights", "Forbidden", &why))
     }
 
     fn review_secrets(&self, ask: &Ask<'_>, new: &Value) -> Result<(), Status> {

@@ -83,26 +83,38 @@ fn of_analysis(rule: &str, new: &Value) -> Option<bool> {
     let items = |member: &str| items(new, member);
     let is_ratio = || has("preset") && new.text("preset").contains("/mean-");
     Some(match rule {
-        "has(self.mode) && self.mode == 'None' ? (!has(self.metrics) || self.metrics.size() == 0) && (!has(self.templates) || self.templates.size() == 0) : ((has(self.metrics) && self.metrics.size() > 0 || has(self.templates) && self.templates.size() > 0) && has(self.provider))" =>
+        "has(self.mode) && self.mode == 'None' ? (!has(self.metrics) || self.metrics.size() == 0) && (!has(self.templates) || self.templates.size() == 0) : ((has(self.metrics) && self.metrics.size() > 0 || has(self.templates) && self.templates.size() > 0) && (has(self.provider) || !has(self.metrics) || self.metrics.all(m, has(m.provider) || has(m.job))))" =>
         {
             let judged = !items("metrics").is_empty() || !items("templates").is_empty();
-            if new["mode"] == "None" { !judged } else { judged && has("provider") }
+            let has_its_own = |metric: &Value| metric.get("provider").is_some() || metric.get("job").is_some();
+            let provided = has("provider") || items("metrics").iter().all(has_its_own);
+            if new["mode"] == "None" { !judged } else { judged && provided }
+        }
+        "!has(self.analysis.metrics) || self.analysis.metrics.all(m, !has(m.steps) || m.steps.all(n, self.steps.exists(s, s.name == n)))" =>
+        {
+            let metrics = new["analysis"]["metrics"].as_array().map_or(&[][..], Vec::as_slice);
+            let named = metrics.iter().filter_map(|metric| metric["steps"].as_array()).flatten();
+            named.into_iter().all(|name| items("steps").iter().any(|step| step["name"] == *name))
         }
         "has(self.value) != has(self.valueFrom)" => has("value") != has("valueFrom"),
         "!has(self.metrics) || self.metrics.all(m, self.metrics.exists_one(n, n.name == m.name))" => {
             names_differ(new, "metrics")
         }
-        "[has(self.preset), has(self.query), has(self.scores), has(self.web)].exists_one(one, one)" => {
-            ["preset", "query", "scores", "web"].into_iter().filter(|source| has(source)).count() == 1
+        "[has(self.preset), has(self.query), has(self.scores), has(self.web), has(self.job)].exists_one(one, one)" => {
+            ["preset", "query", "scores", "web", "job"].into_iter().filter(|source| has(source)).count() == 1
         }
-        "!has(self.when) || ((has(self.query) || has(self.web) || (has(self.preset) && self.preset.contains('/mean-'))) && (has(self.when.fail) || has(self.when.pass)))" =>
+        "!has(self.when) || ((has(self.query) || has(self.web) || has(self.job) || (has(self.preset) && self.preset.contains('/mean-'))) && (has(self.when.fail) || has(self.when.pass)))" =>
         {
             let said = ["fail", "pass"].into_iter().any(|condition| new["when"].get(condition).is_some());
-            !has("when") || ((has("query") || has("web") || is_ratio()) && said)
+            !has("when") || ((has("query") || has("web") || has("job") || is_ratio()) && said)
         }
         "!has(self.preset) || !self.preset.contains('/mean-') || ((has(self.limit) || has(self.when)) && !has(self.compare))" => {
             !is_ratio() || ((has("limit") || has("when")) && !has("compare"))
         }
+        "!has(self.job) || (has(self.job.result) && self.job.result == 'Score') == (has(self.limit) || has(self.when))" => {
+            !has("job") || (new["job"]["result"] == "Score") == (has("limit") || has("when"))
+        }
+        "!has(self.job) || !has(self.provider)" => !has("job") || !has("provider"),
         "!has(self.scores) || !(has(self.limit) || has(self.shared))" => {
             !has("scores") || !(has("limit") || has("shared"))
         }
@@ -110,8 +122,8 @@ fn of_analysis(rule: &str, new: &Value) -> Option<bool> {
             !(has("query") || has("web")) || has("limit") || has("when")
         }
         "!has(self.compare) || has(self.preset)" => !has("compare") || has("preset"),
-        "!(has(self.preset) || has(self.web)) || !(has(self.arm) || has(self.shared))" => {
-            !(has("preset") || has("web")) || !(has("arm") || has("shared"))
+        "!(has(self.preset) || has(self.web) || has(self.job)) || !(has(self.arm) || has(self.shared))" => {
+            !(has("preset") || has("web") || has("job")) || !(has("arm") || has("shared"))
         }
         "!has(self.limit) || !has(self.limit.quantile) || (has(self.preset) && !self.preset.endsWith('error-rate') && !self.preset.contains('/mean-'))" =>
         {

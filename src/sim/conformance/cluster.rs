@@ -8,7 +8,7 @@ use std::{
 };
 
 /// What Bob may not do, verb and plural; `RIGHTS` says the rest.
-pub const BOB_MAY_NOT: [(&str, &str); 15] = [
+pub const BOB_MAY_NOT: [(&str, &str); 16] = [
     ("create", "deployments"),
     ("update", "deployments"),
     ("patch", "deployments"),
@@ -24,6 +24,7 @@ pub const BOB_MAY_NOT: [(&str, &str); 15] = [
     ("create", "httproutes"),
     ("delete", "httproutes"),
     ("create", "services"),
+    ("create", "jobs"),
 ];
 
 /// What Bob may: groups, resources, verbs.
@@ -31,7 +32,11 @@ const RIGHTS: [(&str, &str, &str); 5] = [
     ("apps", "deployments", "get list watch"),
     ("apps", "replicasets", "*"),
     ("bellwether.dev", "rollouts", "get list watch create update patch delete pause resume"),
-    ("bellwether.dev", "rolloutactions metricproviders clustermetricproviders alertreceivers rollouts/status", "*"),
+    (
+        "bellwether.dev",
+        "rolloutactions metricproviders clustermetricproviders alertreceivers analysistemplates clusteranalysistemplates rollouts/status",
+        "*",
+    ),
     ("gateway.networking.k8s.io", "httproutes", "get list watch update patch"),
 ];
 
@@ -56,7 +61,15 @@ impl Cluster {
             let definition = serde_json::to_value(definition).unwrap();
             cluster.create(&side, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition);
         }
-        for plural in ["rollouts", "rolloutactions", "metricproviders", "clustermetricproviders", "alertreceivers"] {
+        for plural in [
+            "rollouts",
+            "rolloutactions",
+            "metricproviders",
+            "clustermetricproviders",
+            "alertreceivers",
+            "analysistemplates",
+            "clusteranalysistemplates",
+        ] {
             let served = Request::new("GET", format!("/apis/bellwether.dev/v1alpha1/{plural}"));
             until("our definitions are served", || side.ask(&served).code == 200);
         }

@@ -271,7 +271,7 @@ fn provider(dice: &mut Dice) -> Request {
         let secret = json!({"secretRef": {"name": "token", "key": "k"}});
         web[how] = if how == "auth" { json!({"bearer": secret}) } else { secret };
     }
-    let (path, kind, spec) = match dice.range(0, 3) {
+    let (path, kind, spec) = match dice.range(0, 5) {
         0 => (format!("{OURS}/metricproviders"), "MetricProvider", json!({"prometheus": prometheus})),
         1 => (
             "/apis/bellwether.dev/v1alpha1/clustermetricproviders".to_owned(),
@@ -279,6 +279,12 @@ fn provider(dice: &mut Dice) -> Request {
             json!({"prometheus": prometheus}),
         ),
         2 => (format!("{OURS}/metricproviders"), "MetricProvider", json!({"web": web})),
+        3 => (format!("{OURS}/analysistemplates"), "AnalysisTemplate", json!({"metrics": [measured(dice)]})),
+        4 => (
+            "/apis/bellwether.dev/v1alpha1/clusteranalysistemplates".to_owned(),
+            "ClusterAnalysisTemplate",
+            json!({"metrics": [measured(dice)]}),
+        ),
         _ => {
             let webhook = json!({"url": "https://alerts.example.com", "secretRef": {"name": "token", "key": "k"}});
             (format!("{OURS}/alertreceivers"), "AlertReceiver", json!({"webhook": webhook}))
@@ -287,6 +293,13 @@ fn provider(dice: &mut Dice) -> Request {
     Request::new("POST", path).with(json!({
         "apiVersion": "bellwether.dev/v1alpha1", "kind": kind, "metadata": {"name": "conformance-new"}, "spec": spec,
     }))
+}
+
+fn measured(dice: &mut Dice) -> Value {
+    if dice.permille(300) {
+        return json!({"name": "errors", "preset": "app/error-rate"});
+    }
+    json!({"name": "eval", "job": {"template": {"spec": {"containers": [{"name": "eval", "image": "eval"}]}}}})
 }
 
 /// The answer, as far as policies have a say in it: of an object its spec, labels and annotations.

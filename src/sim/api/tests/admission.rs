@@ -232,6 +232,15 @@ fn commands_rollouts_and_secrets_take_rights() {
     }}});
     let refused = server.create("bob", "metricproviders", "n", provider).unwrap_err();
     assert!(refused.message.contains("bob may not read Secret token in namespace n"), "{refused}");
+    server.deny("bob", "create", "jobs");
+    let metrics =
+        json!([{"name": "eval", "job": {"template": {"spec": {"containers": [{"name": "eval", "image": "eval"}]}}}}]);
+    for (kind, home) in [("analysistemplates", "namespace n"), ("clusteranalysistemplates", "every namespace")] {
+        let namespace = if kind.starts_with("cluster") { "" } else { "n" };
+        let template = json!({"metadata": {"name": "t"}, "spec": {"metrics": metrics}});
+        let refused = server.create("bob", kind, namespace, template).unwrap_err();
+        assert!(refused.message.contains(&format!("bob may not create Jobs in {home}")), "{refused}");
+    }
     let secret = json!({"secretRef": {"name": "token", "key": "k"}});
     for named in [json!({"auth": {"basic": secret}}), json!({"auth": {"bearer": secret}}), json!({"hmac": secret})] {
         let mut web = json!({"url": "https://scores.example.com"});
@@ -258,6 +267,7 @@ fn the_policies_are_those_that_were_translated() {
         ("action-rights.yaml", 0xb5bd_bfac_e22f_c484_u64),
         ("belt.yaml", 0xca03_ebee_ef85_e684_u64),
         ("hold.yaml", 0x6d89_6b3b_f7c0_d93b_u64),
+        ("job-rights.yaml", 0x4bdc_1a68_4260_9618_u64),
         ("rollout-rights.yaml", 0x1a1_a6c2_0e5f_135b_u64),
         ("route-weights.yaml", 0x6f2f_1403_1399_1735_u64),
         ("secret-rights.yaml", 0xddc3_2529_ac65_2581_u64),

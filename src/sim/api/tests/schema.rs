@@ -63,12 +63,12 @@ fn a_number_of_a_web_endpoint_is_one_source_and_has_a_limit() {
     for (metric, why) in [
         (
             json!({"web": web, "query": "up", "limit": limit}),
-            "a metric has exactly one of preset, query, scores and web",
+            "a metric has exactly one of preset, query, scores, web and job",
         ),
         (json!({"web": web}), "query and web need a limit"),
         (json!({"web": web, "limit": limit, "arm": "Pod"}), "arm and shared are for queries"),
         (json!({"web": web, "limit": limit, "compare": "Stable"}), "compare is for presets"),
-        (json!({"web": web, "when": {}}), "when is for query, web and presets of ratios"),
+        (json!({"web": web, "when": {}}), "when is for query, web, job and presets of ratios"),
         (json!({"web": {"path": "score"}, "limit": limit}), "in body should match"),
         (json!({"web": {"path": "/", "result": "$.a"}, "limit": limit}), "in body should match"),
     ] {

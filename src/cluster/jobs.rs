@@ -1,0 +1,191 @@
+//! Runs the Jobs that metrics are measured by, beside the looks like every question to a provider.
+//!
+//! Only who leads creates and deletes. A create that comes late, after a pause past the Lease's end, makes the Job that
+//! the next leader would make under the same name, or one that the next look finds to be nobody's.
+use super::{Cluster, kinds, perform::rollout_owner, refusals::words_of};
+use crate::{
+    api::{ROLLOUT_LABEL, Rollout},
+    metrics::{
+        self, Metric, Outcome, Seen, Subject,
+        job::{self, Runs, Standing, Whose},
+    },
+    plan::claim_labels,
+    telemetry::WriteLabels,
+};
+use futures::future::{join_all, try_join_all};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams, Preconditions},
+};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Which pods are a Job's, by the label that its controller gives them.
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+
+impl Cluster {
+    /// What the Jobs of the metrics say that are measured by Jobs; those that are due are begun, and those that nobody needs
+    /// are deleted. Their pods stay apart from what these selectors mean.
+    pub(super) async fn read_jobs(
+        &self,
+        rollout: &Rollout,
+        subject: &Subject,
+        selectors: &[Value],
+    ) -> Vec<(String, Seen)> {
+        let metrics: Vec<_> = rollout.spec.analysis.metrics.iter().filter(|metric| metric.job.is_some()).collect();
+        if metrics.is_empty() {
+            return Vec::new();
+        }
+        let jobs = match self.jobs_of(rollout).await {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                let why = format!("Jobs cannot be read: {}", told(&error));
+                return metrics.iter().map(|metric| (metric.name.clone(), unreachable(why.clone()))).collect();
+            }
+        };
+        let whose = whose(rollout);
+        let subjects: Vec<_> =
+            metrics.iter().map(|metric| Subject { delay: metric.initial_delay, ..subject.clone() }).collect();
+        let runs: Vec<_> =
+            metrics.iter().zip(&subjects).filter_map(|(metric, subject)| Runs::of(metric, subject, &whose)).collect();
+        let live = runs.iter().map(Runs::question).collect();
+        let each = metrics.iter().zip(&runs).map(|(metric, runs)| async {
+            (metric.name.clone(), self.read_runs(rollout, metric, runs, &jobs, selectors).await)
+        });
+        let seen = join_all(each).await;
+        self.delete_surplus(rollout, &jobs, &live).await;
+        seen
+    }
+
+    /// Nothing is on trial any more: what still runs is ended.
+    pub(super) async fn end_jobs(&self, rollout: &Rollout) {
+        match self.jobs_of(rollout).await {
+            Ok(jobs) => self.delete_surplus(rollout, &jobs, &BTreeSet::new()).await,
+            Err(error) => tracing::debug!(error = error.to_string(), "Jobs cannot be read; their deadlines end them"),
+        }
+    }
+
+    /// The Jobs that were made for this Rollout.
+    async fn jobs_of(&self, rollout: &Rollout) -> Result<Vec<Arc<Value>>, kube::Error> {
+        let labels = format!("{ROLLOUT_LABEL}={}", rollout.name_any());
+        let params = ListParams::default().labels(&labels);
+        let jobs = self.ask_for_all(&kinds::jobs(), &rollout.namespace().unwrap_or_default(), &params).await?;
+        let uid = rollout.uid().unwrap_or_default();
+        let is_owner = |owner: &Value| owner["uid"] == uid && owner["kind"] == "Rollout";
+        let is_ours =
+            |job: &Arc<Value>| job["metadata"]["ownerReferences"].as_array().is_some_and(|it| it.iter().any(is_owner));
+        Ok(jobs.into_iter().filter(is_ours).collect())
+    }
+
+    async fn read_runs(
+        &self,
+        rollout: &Rollout,
+        metric: &Metric,
+        runs: &Runs<'_>,
+        jobs: &[Arc<Value>],
+        selectors: &[Value],
+    ) -> Seen {
+        let namespace = rollout.namespace().unwrap_or_default();
+        let template = metric.job.as_ref().map(|job| &job.template);
+        if let Some(complaint) = template.and_then(|template| job::apart(template, selectors).err()) {
+            return metrics::refused(&complaint);
+        }
+        let pods = runs.ended(jobs).into_iter().map(|name| {
+            let namespace = &namespace;
+            async move {
+                let params = ListParams::default().labels(&format!("{JOB_NAME}={name}"));
+                let pods = self.ask_for_all(&kinds::pods(), namespace, &params).await?;
+                Ok::<_, kube::Error>((name, pods))
+            }
+        });
+        let pods: BTreeMap<_, _> = match try_join_all(pods).await {
+            Ok(pods) => pods.into_iter().collect(),
+            Err(error) => return unreachable(format!("the pods of a Job cannot be read: {}", told(&error))),
+        };
+        let step = rollout.status.as_ref().and_then(|status| status.step.as_ref());
+        let counts = step.is_none_or(|step| rollout.spec.counts_in(metric, &step.name));
+        let standing = if counts { Standing::Judged } else { Standing::Idle };
+        let shown = runs.look(jobs, &pods, standing);
+        for object in shown.create {
+            if let Err(error) = self.begin_job(rollout, &namespace, object).await {
+                let why = format!("a Job cannot be created: {}", told(&error));
+                return Seen { canary: shown.seen.canary, samples: shown.seen.samples, ..unreachable(why) };
+            }
+        }
+        shown.seen
+    }
+
+    /// Creates a Job, unless it is there, or somebody else may lead by now.
+    async fn begin_job(&self, rollout: &Rollout, namespace: &str, mut object: Value) -> Result<(), kube::Error> {
+        for (key, value) in claim_labels(&rollout.name_any(), &rollout.uid().unwrap_or_default()) {
+            object["metadata"]["labels"][key] = json!(value);
+        }
+        object["metadata"]["ownerReferences"] = json!([rollout_owner(rollout, true)]);
+        if !self.leads() {
+            return Ok(());
+        }
+        let made = self.create_strictly(&kinds::jobs(), namespace, object).await;
+        let made = match made {
+            // It was made before, by whoever was interrupted then.
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            other => other,
+        };
+        self.count("create-job", &made);
+        made
+    }
+
+    /// Deletes what nobody needs, with its pods. What cannot be deleted is tried again by the next measurement.
+    async fn delete_surplus(&self, rollout: &Rollout, jobs: &[Arc<Value>], live: &BTreeSet<String>) {
+        let namespace = rollout.namespace().unwrap_or_default();
+        for (name, uid) in job::surplus(jobs, live) {
+            if !self.leads() {
+                return;
+            }
+            let preconditions = Some(Preconditions { uid: Some(uid), resource_version: None });
+            let params = DeleteParams { preconditions, ..DeleteParams::background() };
+            let deleted = self.delete(&kinds::jobs(), &namespace, &name, params).await;
+            self.count("delete-job", &deleted);
+            if let Err(error) = deleted {
+                tracing::debug!(job = name, error = error.to_string(), "a Job cannot be deleted");
+            }
+        }
+    }
+
+    fn count(&self, effect: &'static str, done: &Result<(), kube::Error>) {
+        let outcome = match done {
+            Ok(()) => "ok",
+            Err(kube::Error::Api(status)) if status.code == 409 => "conflict",
+            Err(_) => "error",
+        };
+        self.telemetry.api_writes.get_or_create(&WriteLabels { effect, outcome }).inc();
+    }
+}
+
+fn whose(rollout: &Rollout) -> Whose {
+    let status = rollout.status.as_ref();
+    let revision = |arm: Option<&crate::api::ArmStatus>| arm.map(|arm| arm.revision.clone()).unwrap_or_default();
+    Whose {
+        rollout: rollout.name_any(),
+        uid: rollout.uid().unwrap_or_default(),
+        canary: revision(status.and_then(|status| status.canary.as_ref())),
+        stable: revision(status.and_then(|status| status.stable.as_ref())),
+    }
+}
+
+fn unreachable(why: String) -> Seen {
+    metrics::unanswered(Outcome::Unreachable, why)
+}
+
+/// What the API server said, and the cure where the operator lacks a right.
+fn told(error: &kube::Error) -> String {
+    let words = words_of(error);
+    match error {
+        kube::Error::Api(status) if status.code == 403 && words.contains("cannot ") => {
+            format!("{words}; the chart's value rbac.jobs gives the operator that right")
+        }
+        _ => words,
+    }
+}
