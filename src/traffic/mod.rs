@@ -12,6 +12,7 @@ mod gathered;
 mod in_text;
 mod ingress;
 mod istio;
+mod linkerd;
 mod nginx;
 mod reference;
 mod skipper;
@@ -46,6 +47,7 @@ pub static ROUTERS: &[&dyn Router] = &[
     &alb::ROUTER,
     &skipper::WEIGHTS,
     &skipper::GROUPS,
+    &linkerd::ROUTER,
 ];
 
 /// Every kind of object that some router steers, each once, for RBAC, schemas and documentation.
