@@ -2,6 +2,7 @@
 //! A router takes objects and answers with objects; it has no client and knows no clock.
 //! A new router is a new file here, its `mod` line and its line in [`ROUTERS`].
 mod alb;
+mod apisix;
 #[cfg(test)]
 mod conformance;
 mod contour;
@@ -12,6 +13,7 @@ mod gathered;
 mod in_text;
 mod ingress;
 mod istio;
+mod kuma;
 mod linkerd;
 mod nginx;
 mod reference;
@@ -48,6 +50,9 @@ pub static ROUTERS: &[&dyn Router] = &[
     &skipper::WEIGHTS,
     &skipper::GROUPS,
     &linkerd::ROUTER,
+    &kuma::HTTP,
+    &kuma::TCP,
+    &apisix::ROUTER,
 ];
 
 /// Every kind of object that some router steers, each once, for RBAC, schemas and documentation.

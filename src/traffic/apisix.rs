@@ -1,0 +1,87 @@
+//! Apache APISIX: weights on the backends of an `ApisixRoute`.
+use super::{
+    Capability, Resource,
+    weighted::{Shape, Weighted, untold, weights_only},
+};
+use crate::{duration::Duration, vocab::Pair};
+use serde_json::Value;
+
+/// Weighted backends of the HTTP rules of an `ApisixRoute`:
+///
+/// ```yaml
+/// backends:
+/// - {serviceName: checkout-stable, servicePort: 8080, weight: 100}
+/// - {serviceName: checkout-canary, servicePort: 8080, weight: 0}
+/// ```
+///
+/// A backend without a weight has 100. One of ours with a `subset` is refused: its labels, in an `ApisixUpstream`, would have to move
+/// while it carries requests. `upstreams` of a rule, which name hosts outside the cluster, keep their weights. Its controller
+/// writes whether it has taken a route, and not always of which generation, so that is not waited for; it pushes changes every
+/// second, and 5 s are given.
+pub(super) static ROUTER: Weighted = Weighted {
+    name: "apisix",
+    resources: &[Resource { group: "apisix.apache.org", version: "v2", kind: "ApisixRoute", plural: "apisixroutes" }],
+    capabilities: &[Capability::Weight, Capability::Requests],
+    settle: Duration::seconds(5),
+    shape: SHAPE,
+    accepted: untold,
+    apart: weights_only,
+};
+
+const SHAPE: Shape = Shape {
+    rules: &["/spec/http/*"],
+    backends: "backends",
+    port: "/servicePort",
+    unset: 100,
+    heaviest: 1_000_000,
+    service: |_, backend| backend["serviceName"].as_str().map(str::to_owned),
+    unfit,
+    elsewhere: |_, _| Vec::new(),
+    lines,
+};
+
+fn unfit(backend: &Value) -> Option<(&'static str, &'static str)> {
+    let cure =
+        "left out: its labels would have to move while it carries requests; the two Services tell the revisions apart";
+    (!backend["subset"].is_null()).then_some(("subset", cure))
+}
+
+fn lines(pair: &Pair) -> String {
+    let Pair { stable, canary, port } = pair;
+    let backend = |name: &str, weight: u8| format!("{{serviceName: {name}, servicePort: {port}, weight: {weight}}}");
+    format!("backends: [{}, {}]", backend(stable, 100), backend(canary, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Router as _, Weights},
+        *,
+    };
+    use crate::vocab::Weight;
+
+    fn recorded() -> Value {
+        serde_saphyr::from_str(include_str!("apisix/recorded/http.yaml")).unwrap()
+    }
+
+    fn pair() -> Pair {
+        Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 }
+    }
+
+    #[test]
+    fn a_backend_without_a_weight_has_a_hundred() {
+        let mut route = recorded();
+        for backend in route["spec"]["http"][0]["backends"].as_array_mut().unwrap() {
+            backend.as_object_mut().unwrap().remove("weight");
+        }
+        assert_eq!(ROUTER.read(&route, &pair()).unwrap().weight, Weights::At(Weight::new(50).unwrap()));
+    }
+
+    #[test]
+    fn a_subset_is_refused_with_the_cure() {
+        let mut route = recorded();
+        route["spec"]["http"][0]["backends"][1]["subset"] = "v2".into();
+        let error = ROUTER.read(&route, &pair()).unwrap_err().to_string();
+        assert!(error.contains("subset") && error.contains("left out"), "{error}");
+    }
+}
