@@ -97,13 +97,15 @@ pub struct Door {
     pub host: String,
     /// Requests a second.
     pub rate: u32,
+    /// How they are sent; `bw-app load --help` says what there is.
+    pub protocol: &'static str,
 }
 
 impl Door {
     /// Traefik, by the name that the story's routes have.
     pub fn usual(world: &World) -> Self {
         let host = objects::host(&world.namespace, objects::APP);
-        Self { gateway: ("traefik", "traefik"), host, rate: RATE }
+        Self { gateway: ("traefik", "traefik"), host, rate: RATE, protocol: "http1" }
     }
 
     async fn command(&self, world: &World, file: &Path) -> Command {
@@ -112,7 +114,7 @@ impl Door {
         let gateway: kube::api::DynamicObject = gateway.get(name).await.expect("a gateway: hack/planes");
         let url = format!("http://{}/", gateway.data["spec"]["clusterIP"].as_str().unwrap());
         let mut command = Command::new("bw-app");
-        command.args(["load", "-url", &url, "-host", &self.host, "-out"]).arg(file);
+        command.args(["load", "-url", &url, "-host", &self.host, "-protocol", self.protocol, "-out"]).arg(file);
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         command
     }

@@ -1,5 +1,9 @@
 //! The ways to split traffic that there are here: a data plane each, and the objects that it reads.
-use crate::{load::Door, objects::APP, world::World};
+use crate::{
+    load::Door,
+    objects::{self, APP},
+    world::World,
+};
 use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind},
@@ -28,12 +32,28 @@ pub struct Plane {
     pub metrics: &'static [&'static str],
     /// How it is known that a weight was taken.
     pub proof: &'static str,
+    /// How requests are sent.
+    protocol: &'static str,
 }
 
 impl Plane {
     /// Where requests go in.
     pub fn door(&self, world: &World, rate: u32) -> Door {
-        Door { gateway: self.gateway, host: self.host(world), rate }
+        Door { gateway: self.gateway, host: self.host(world), rate, protocol: self.protocol }
+    }
+
+    /// The same for requests of another protocol, which the app counts.
+    pub const fn speaking(self, protocol: &'static str) -> Self {
+        Self { protocol, metrics: OF_APP, ..self }
+    }
+
+    /// The app's ordinary Service, which says what its pods speak where that is not HTTP/1.1.
+    pub fn service(&self) -> Value {
+        let mut service = objects::service(APP);
+        if ["h2c", "grpc"].contains(&self.protocol) {
+            service["spec"]["ports"][0]["appProtocol"] = json!("kubernetes.io/h2c");
+        }
+        service
     }
 
     fn host(&self, world: &World) -> String {
@@ -75,6 +95,12 @@ fn http_route(host: &str, gateway: &Value) -> Vec<Value> {
     vec![object("gateway.networking.k8s.io/v1", "HTTPRoute", APP, &spec)]
 }
 
+fn grpc_route(host: &str, gateway: &Value) -> Vec<Value> {
+    let mut route = http_route(host, gateway).remove(0);
+    route["kind"] = json!("GRPCRoute");
+    vec![route]
+}
+
 fn ingress_route(host: &str, services: &Value) -> Value {
     let spec = json!({
         "entryPoints": ["web"], "routes": [{"kind": "Rule", "match": format!("Host(`{host}`)"), "services": services}],
@@ -105,6 +131,7 @@ pub const TRAEFIK_GATEWAY_API: Plane = Plane {
     weight: BACKEND,
     metrics: &["traefik/error-rate", "traefik/latency"],
     proof: "Status",
+    protocol: "http1",
 };
 
 /// Traefik, by its `IngressRoute`.
@@ -117,6 +144,7 @@ pub const TRAEFIK_INGRESS_ROUTE: Plane = Plane {
     weight: "/spec/routes/0/services/1/weight",
     metrics: OF_APP,
     proof: "Delay",
+    protocol: "http1",
 };
 
 /// Traefik, by a `TraefikService` behind an `IngressRoute`.
@@ -133,6 +161,7 @@ pub const TRAEFIK_SERVICE: Plane = Plane {
     weight: "/spec/weighted/services/1/weight",
     metrics: OF_APP,
     proof: "Delay",
+    protocol: "http1",
 };
 
 /// Traefik, by annotations of ingress-nginx.
@@ -154,6 +183,7 @@ pub const TRAEFIK_NGINX: Plane = Plane {
     weight: "/metadata/annotations/nginx.ingress.kubernetes.io~1canary-weight",
     metrics: OF_APP,
     proof: "Delay",
+    protocol: "http1",
 };
 
 /// Contour with Envoy, by `HTTPProxy`.
@@ -169,6 +199,7 @@ pub const CONTOUR: Plane = Plane {
     weight: "/spec/routes/0/services/1/weight",
     metrics: &["contour/error-rate", "contour/latency"],
     proof: "Status",
+    protocol: "http1",
 };
 
 /// Contour with Envoy, by the Gateway API.
@@ -181,6 +212,7 @@ pub const CONTOUR_GATEWAY_API: Plane = Plane {
     weight: BACKEND,
     metrics: &["contour/error-rate", "contour/latency"],
     proof: "Status",
+    protocol: "http1",
 };
 
 /// Istio with Envoy, by `VirtualService`.
@@ -200,6 +232,7 @@ pub const ISTIO: Plane = Plane {
     weight: "/spec/http/0/route/1/weight",
     metrics: OF_APP,
     proof: "Delay",
+    protocol: "http1",
 };
 
 /// Istio with Envoy, by the Gateway API.
@@ -212,4 +245,31 @@ pub const ISTIO_GATEWAY_API: Plane = Plane {
     weight: BACKEND,
     metrics: OF_APP,
     proof: "Status",
+    protocol: "http1",
+};
+
+const GRPC: fn() -> Value = || named("gateway.networking.k8s.io/v1", "GRPCRoute", APP);
+
+/// Traefik, by a `GRPCRoute`.
+pub const TRAEFIK_GRPC: Plane = Plane {
+    name: "Traefik, GRPCRoute",
+    objects: |host| grpc_route(host, &json!({"name": "traefik", "namespace": "traefik"})),
+    route: GRPC,
+    ..TRAEFIK_GATEWAY_API.speaking("grpc")
+};
+
+/// Contour with Envoy, by a `GRPCRoute`.
+pub const CONTOUR_GRPC: Plane = Plane {
+    name: "Contour, GRPCRoute",
+    objects: |host| grpc_route(host, &json!({"name": "contour", "namespace": "projectcontour"})),
+    route: GRPC,
+    ..CONTOUR_GATEWAY_API.speaking("grpc")
+};
+
+/// Istio with Envoy, by a `GRPCRoute`.
+pub const ISTIO_GRPC: Plane = Plane {
+    name: "Istio, GRPCRoute",
+    objects: |host| grpc_route(host, &json!({"name": "istio", "namespace": "istio-system"})),
+    route: GRPC,
+    ..ISTIO_GATEWAY_API.speaking("grpc")
 };

@@ -109,7 +109,7 @@ async fn carries(world: &World, plane: &Plane) {
     rollout["spec"]["traffic"]["port"] = json!(80);
     rollout["spec"]["traffic"]["routes"] = json!([(plane.route)()]);
     rollout["spec"]["progress"]["deadline"] = json!("60s");
-    world.applied(Apply::ServerSide, &[&plane.objects(world)[..], &[rollout]].concat()).await;
+    world.applied(Apply::ServerSide, &[&[plane.service()], &plane.objects(world)[..], &[rollout]].concat()).await;
     records.until("the Deployment is held", 60, is_at_rest).await;
     let door = plane.door(world, RATE);
     let load = Load::through(world, &door).await;
@@ -127,7 +127,7 @@ async fn carries(world: &World, plane: &Plane) {
     let (last, accepted) = called_back(world, plane, &records, &load).await;
     let tally = load.end(world, &records, from, None).await;
     figure(
-        &format!("plane({})", plane.name),
+        &format!("plane({}, {})", plane.name, door.protocol),
         &format!(
             "{}; called back: last answer {last:.0} ms after the weight was written, taken by {} {accepted:.0} ms after; \
              {} requests in all, lost by the machinery {}",
@@ -141,7 +141,7 @@ async fn carries(world: &World, plane: &Plane) {
     assert!(tally.harm.is_empty(), "a good release did harm: {:?}", tally.harm);
 }
 
-fn told(name: &str, plane: &'static Plane) {
+fn told(name: &str, plane: &Plane) {
     let _right = beside_others();
     with_temp_ns(name, async |world| carries(world, plane).await);
 }
@@ -184,4 +184,49 @@ fn plane_istio_by_its_virtual_service() {
 #[test]
 fn plane_istio_by_the_gateway_api() {
     told("i-httproute", &plane::ISTIO_GATEWAY_API);
+}
+
+#[test]
+fn plane_traefik_with_calls_of_grpc() {
+    told("t-grpc", &plane::TRAEFIK_GRPC);
+}
+
+#[test]
+fn plane_traefik_with_http_2() {
+    told("t-h2c", &plane::TRAEFIK_GATEWAY_API.speaking("h2c"));
+}
+
+#[test]
+fn plane_traefik_with_web_sockets() {
+    told("t-websocket", &plane::TRAEFIK_GATEWAY_API.speaking("websocket"));
+}
+
+#[test]
+fn plane_contour_with_calls_of_grpc() {
+    told("c-grpc", &plane::CONTOUR_GRPC);
+}
+
+#[test]
+fn plane_contour_with_http_2() {
+    told("c-h2c", &plane::CONTOUR_GATEWAY_API.speaking("h2c"));
+}
+
+#[test]
+fn plane_contour_with_web_sockets() {
+    told("c-websocket", &plane::CONTOUR_GATEWAY_API.speaking("websocket"));
+}
+
+#[test]
+fn plane_istio_with_calls_of_grpc() {
+    told("i-grpc", &plane::ISTIO_GRPC);
+}
+
+#[test]
+fn plane_istio_with_http_2() {
+    told("i-h2c", &plane::ISTIO_GATEWAY_API.speaking("h2c"));
+}
+
+#[test]
+fn plane_istio_with_web_sockets() {
+    told("i-websocket", &plane::ISTIO_GATEWAY_API.speaking("websocket"));
 }

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 )
 
 func env(pairs ...string) func(string) string {
@@ -164,7 +166,7 @@ func brokenServer(t *testing.T, whenIdle bool) (url string, read *atomic.Int64) 
 
 func TestNoHiddenRetry(t *testing.T) {
 	url, read := brokenServer(t, false)
-	g := newGenerator(url, "")
+	g := newGenerator(url, "", http1)
 	first, second := g.send("a", true), g.send("b", true)
 	if !first.Own || second.Own || second.Err == "" || second.cause() != "reset" {
 		t.Errorf("%+v, then %+v", first, second)
@@ -178,7 +180,7 @@ func TestNoHiddenRetry(t *testing.T) {
 // What must never be is a request more on the server than the generator sent.
 func TestNoHiddenRetryOnIdleConnections(t *testing.T) {
 	url, read := brokenServer(t, true)
-	g := newGenerator(url, "")
+	g := newGenerator(url, "", http1)
 	own := 0
 	for i := range 300 {
 		if g.send(strconv.Itoa(i), true).Own {
@@ -205,7 +207,7 @@ func TestLostIsWhatTheAppDidNotAnswer(t *testing.T) {
 			w.Write([]byte("half"))
 		}
 	}))
-	g := newGenerator(server.URL, "")
+	g := newGenerator(server.URL, "", http1)
 	var records []record
 	for _, id := range []string{"own500", "gateway", "broken"} {
 		records = append(records, g.send(id, false))
@@ -236,7 +238,7 @@ func TestRateStaysWhenAnswersAreSlow(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	records := make(chan record, 1000)
-	newGenerator(server.URL, "").run(ctx, 100, 0.5, func(r record) { records <- r })
+	newGenerator(server.URL, "", http1).run(ctx, 100, 0.5, func(r record) { records <- r })
 	close(records)
 	total, kept := 0, 0
 	for r := range records {
@@ -311,5 +313,57 @@ func TestEvalScoresTheShareOfGoodAnswers(t *testing.T) {
 	server.Close()
 	if score := evaluate(server.URL, 2); score != 0 {
 		t.Errorf("nobody answers, and the score is %g", score)
+	}
+}
+
+func TestEveryProtocolIsSpokenOverKeptAndNewConnections(t *testing.T) {
+	server := httptest.NewUnstartedServer(newApp(mustRead(t, "VERSION", "v7")))
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	var opened atomic.Int64
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	for _, protocol := range protocols {
+		g := newGenerator(server.URL, "", protocol)
+		for _, kept := range []bool{true, false, true, false} {
+			if r := g.send("id", kept); !r.Own || r.Code != 200 || r.Version != "v7" {
+				t.Errorf("%s: %+v", protocol, r)
+			}
+		}
+		want := int64(3) // one that is kept, and one each for the others
+		if protocol == webSocket {
+			want = 4
+		}
+		if n := opened.Swap(0); n != want {
+			t.Errorf("%s: %d connections, not %d", protocol, n, want)
+		}
+	}
+}
+
+func TestACallThatFailsIsAnErrorOfTheAppAndABrokenSessionIsLost(t *testing.T) {
+	server := httptest.NewUnstartedServer(newApp(mustRead(t, "ERROR_RATE", "1")))
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	defer server.Close()
+	if r := newGenerator(server.URL, "", grpc).send("id", true); !r.Own || r.Code != 500 {
+		t.Errorf("%+v", r)
+	}
+	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-App", "1")
+		ws, err := websocket.Accept(w, r, nil)
+		if err == nil {
+			ws.CloseNow()
+		}
+	}))
+	defer broken.Close()
+	if r := newGenerator(broken.URL, "", webSocket).send("id", true); r.Own || r.Err == "" {
+		t.Errorf("%+v", r)
 	}
 }

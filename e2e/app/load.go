@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -24,7 +23,7 @@ const loadHelp = `app load: sends requests at a constant rate, however slow the 
 
 Each request is a POST with a body that cannot be sent twice, for both Go's client here and the one in Traefik would
 silently send a GET again when a kept connection breaks, and with it hide a lost request. Each has its own
-X-Request-Id. It ends after -duration, or on SIGTERM or SIGINT, waits for what is under way, and prints a summary.
+X-Request-Id. With -protocol websocket a request is a session of a second, which is lost when it breaks. It ends after -duration, or on SIGTERM or SIGINT, waits for what is under way, and prints a summary.
 
 -out FILE gets a JSON line for each request, when it ends:
   t        start, Unix time in milliseconds
@@ -70,23 +69,12 @@ const answerTimeout = 10 * time.Second
 // generator sends single requests, each over a kept or over a new connection.
 type generator struct {
 	url, host string
+	protocol  protocol
 	kept, new *http.Client
 }
 
-func newGenerator(url, host string) *generator {
-	client := func(keep bool) *http.Client {
-		return &http.Client{
-			Timeout:       answerTimeout,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-			Transport: &http.Transport{
-				DialContext:         (&net.Dialer{Timeout: answerTimeout}).DialContext,
-				DisableKeepAlives:   !keep,
-				MaxIdleConnsPerHost: 1 << 16,
-				DisableCompression:  true,
-			},
-		}
-	}
-	return &generator{url: url, host: host, kept: client(true), new: client(false)}
+func newGenerator(url, host string, protocol protocol) *generator {
+	return &generator{url: url, host: host, protocol: protocol, kept: protocol.client(true), new: protocol.client(false)}
 }
 
 func (g *generator) send(id string, kept bool) record {
@@ -96,20 +84,25 @@ func (g *generator) send(id string, kept bool) record {
 	}
 	begin := time.Now()
 	r := record{T: float64(begin.UnixMicro()) / 1000, ID: id, Kept: kept}
-	r.ask(client, g.url, g.host)
+	if g.protocol == webSocket {
+		r.converse(client, g.url, g.host)
+	} else {
+		r.ask(client, g.url, g.host, g.protocol)
+	}
 	r.Ms = math.Round(float64(time.Since(begin).Microseconds())) / 1000
 	return r
 }
 
-func (r *record) ask(client *http.Client, url, host string) {
+func (r *record) ask(client *http.Client, url, host string, protocol protocol) {
 	// A POST is not replayed once it was written, and without GetBody not even when nothing of it was.
-	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader("load\n"))
+	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(protocol.body()))
 	if err != nil {
 		r.Err = err.Error()
 		return
 	}
 	req.GetBody = nil
 	req.Host = host
+	protocol.prepare(req)
 	req.Header.Set("X-Request-Id", r.ID)
 	res, err := client.Do(req)
 	if err != nil {
@@ -121,6 +114,13 @@ func (r *record) ask(client *http.Client, url, host string) {
 	if _, err := io.Copy(io.Discard, res.Body); err != nil {
 		r.Err = "broken answer: " + err.Error()
 		return
+	}
+	if err := protocol.trailing(res); err != nil {
+		r.Err = err.Error()
+		return
+	}
+	if res.Trailer.Get("Grpc-Status") == "13" {
+		r.Code = http.StatusInternalServerError
 	}
 	r.Own = res.Header.Get("X-App") == "1"
 }
@@ -201,7 +201,11 @@ func load(args []string) error {
 	duration := flags.Duration("duration", time.Minute, "for how long")
 	out := flags.String("out", "", "file that gets a line for each request")
 	share := flags.Float64("new-connections", 0.5, "share of requests that have a new connection each")
+	spoken := flags.String("protocol", string(http1), fmt.Sprintf("how requests are sent, one of %v", protocols))
 	flags.Parse(args)
+	if !slices.Contains(protocols, protocol(*spoken)) {
+		return fmt.Errorf("-protocol is one of %v", protocols)
+	}
 	if flags.NArg() > 0 || !(*rate > 0) || !(*share >= 0 && *share <= 1) {
 		return errors.New("-rate must be above 0, -new-connections from 0 to 1, and there are no other arguments")
 	}
@@ -223,7 +227,7 @@ func load(args []string) error {
 	var records []record
 	var failed error
 	lines := json.NewEncoder(file)
-	newGenerator(*url, *host).run(ctx, *rate, *share, func(r record) {
+	newGenerator(*url, *host, protocol(*spoken)).run(ctx, *rate, *share, func(r record) {
 		mu.Lock()
 		defer mu.Unlock()
 		records = append(records, r)

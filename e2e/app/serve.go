@@ -18,6 +18,8 @@ import (
 
 const serveHelp = `app serve: an HTTP server on :8080 that answers / (any path, any method), /healthz and /metrics.
 
+It speaks HTTP/1.1 and HTTP/2 without TLS, takes calls of gRPC, and echoes what is said in WebSockets.
+
 Every answer has the headers X-App: 1, X-App-Version and X-App-Pod, so that it can be told from a gateway's.
 It behaves as the environment says; durations are written 250ms, 5s, or 0:
   PORT               port (8080)
@@ -126,7 +128,9 @@ func serve(args []string) error {
 		time.AfterFunc(*s.crashAfter, func() { crash("CRASH_AFTER is over") })
 	}
 
-	server := &http.Server{Addr: ":" + s.port, Handler: newApp(s)}
+	server := &http.Server{Addr: ":" + s.port, Handler: newApp(s), Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
 	failed := make(chan error, 1)
 	go func() { failed <- server.ListenAndServe() }()
 	fmt.Printf("version %q serves on :%s\n", s.version, s.port)
@@ -192,6 +196,14 @@ func (a *app) healthz(w http.ResponseWriter) {
 
 func (a *app) work(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
+	if isWebSocket(r) {
+		if err := echo(w, r); err != nil {
+			fmt.Fprintln(os.Stderr, "app: no WebSocket:", err)
+			return
+		}
+		a.metrics.request(r.Method, http.StatusOK, time.Since(begin))
+		return
+	}
 	io.Copy(io.Discard, r.Body) // a body left unread would cost the connection
 	pause := a.latency
 	if a.jitter > 0 {
@@ -205,6 +217,10 @@ func (a *app) work(w http.ResponseWriter, r *http.Request) {
 	a.metrics.request(r.Method, code, time.Since(begin))
 	if a.score != nil {
 		a.metrics.score(max(0, *a.score*(1+0.05*rand.NormFloat64())))
+	}
+	if isCall(r) {
+		answerCall(w, code, a.version)
+		return
 	}
 	w.WriteHeader(code)
 	fmt.Fprintf(w, "%s\n", a.version)
