@@ -79,8 +79,13 @@ func newGenerator(url, host string, protocol protocol) *generator {
 
 func (g *generator) send(id string, kept bool) record {
 	client := g.new
-	if kept {
+	switch {
+	case kept:
 		client = g.kept
+	case g.protocol == h2c || g.protocol == grpc:
+		// Of one client two requests could meet on a connection that the first of them closes.
+		client = g.protocol.client(true)
+		defer client.CloseIdleConnections()
 	}
 	begin := time.Now()
 	r := record{T: float64(begin.UnixMicro()) / 1000, ID: id, Kept: kept}

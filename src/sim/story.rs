@@ -311,10 +311,10 @@ mod tests {
             let script = vec![
                 (0, Deed::Image("app:v2")),
                 (5_000 + at, Deed::Act("SetStep half", true)),
-                (14_000 + at, Deed::Act("SetStep some", true)),
-                (18_000 + at, Deed::Act("SetStep nowhere", true)),
-                (20_000 + at, Deed::EditSteps),
-                (23_000 + at, Deed::Act("AdoptSteps", true)),
+                (19_000 + at, Deed::Act("SetStep some", true)),
+                (23_000 + at, Deed::Act("SetStep nowhere", true)),
+                (25_000 + at, Deed::EditSteps),
+                (28_000 + at, Deed::Act("AdoptSteps", true)),
             ];
             let ending = Story::new("steps", seed, script).tell(None);
             println!("{ending}");
