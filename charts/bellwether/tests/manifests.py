@@ -169,7 +169,7 @@ def policies_know_the_operator_by_its_account(sets):
 
 
 def policies_are_rendered_where_they_are_served(sets):
-    assert not policies(sets["default"]) and len(policies(sets["all policies"])) == 9
+    assert not policies(sets["default"]) and len(policies(sets["all policies"])) == 10
     served = ["--api-versions=admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy"]
     objects = parsed(run("helm", "template", "bellwether", str(CHART), *served))
     assert {policy["kind"] for policy in policies(objects)} == {"ValidatingAdmissionPolicy"}
