@@ -43,6 +43,8 @@ const RECENT_MS: i64 = 30_000;
 const FEWEST: u64 = 20;
 /// For so many scrapes it is looked where requests arrive before anything is said of it.
 const SCRAPES: i64 = 4;
+/// And for so long, in milliseconds, for a data plane that is busy takes a share late.
+const PATIENCE_MS: i64 = 15_000;
 
 /// What was counted of one arm.
 pub(super) struct Counted {
@@ -471,7 +473,7 @@ impl Look<'_> {
     fn arrived(&self, canary: &[Increase], stable: &[Increase]) -> Option<Arrived> {
         let from = self.subject.shared_since?.as_millisecond().max(self.times.start) + self.times.scrape;
         let until = self.times.settled;
-        if !wants_stable(self.metric) || until - from < SCRAPES * self.times.scrape {
+        if !wants_stable(self.metric) || until - from < (SCRAPES * self.times.scrape).max(PATIENCE_MS) {
             return None;
         }
         let within = |gained: &[Increase]| counters::since(gained, from) - counters::since(gained, until);

@@ -229,7 +229,7 @@ fn where_requests_arrive_is_counted_since_the_share_is_what_it_is_and_once_some_
     let heeded = |seconds, since| seen(requests("canary", 3, 1, seconds), seconds, since);
     // Of the seconds 31 to 59 one scrape is left out at the begin, and the last one may be on its way.
     assert_eq!(heeded(60, 30), Some(Arrived { canary: 28 * 4, stable: 28 * 16 }));
-    assert_eq!((heeded(60, 54), heeded(60, 55)), (Some(Arrived { canary: 16, stable: 64 }), None));
+    assert_eq!((heeded(60, 43), heeded(60, 44)), (Some(Arrived { canary: 60, stable: 240 }), None));
     let ignored = seen(body(&[]), 60, 30);
     assert_eq!(ignored, Some(Arrived { canary: 0, stable: 28 * 16 }), "a canary without a series has had no request");
     assert_eq!(errors(requests("canary", 3, 1, 60), requests("stable", 16, 0, 60), 60).arrived, None);

@@ -243,6 +243,8 @@ def every_kind_of_route_is_covered(sets):
 def jobs_are_made_where_a_value_says_so(sets):
     of = lambda name: [rule["verbs"] for _, rule in rules(sets[name]) if "batch" in rule["apiGroups"] and "create" in rule["verbs"]]
     assert of("everything") == [["list", "create", "delete"]] and of("default") == []
+    unasked = {"rbac": {"jobs": True}, "policies": {"validating": "Never"}}
+    assert "policies.validating" in fails("helm", "template", str(CHART), "-f", values_file(unasked))
 
 
 def kinds_that_users_describe_are_written_where_a_value_says_so(sets):

@@ -88,6 +88,24 @@ fn whoever_says_so_goes_on_with_a_share_that_is_not_heeded() {
 }
 
 #[test]
+fn a_metric_decides_in_its_steps_alone() {
+    let mut world = adopted(rollout(|value| {
+        judged(value);
+        value["spec"]["analysis"]["metrics"][0]["steps"] = json!(["half"]);
+        let all = json!({"name": "shown", "preset": "app/latency"});
+        value["spec"]["analysis"]["metrics"].as_array_mut().unwrap().push(all);
+    }));
+    world.push("v2");
+    two(&mut world, Verdict::Fail, Verdict::Pass);
+    // It neither holds nor gives up what comes before.
+    world.until(40, |world| world.status().step.is_some_and(|step| step.name == "some"));
+    two(&mut world, Verdict::Fail, Verdict::Pass);
+    world.until(40, |world| world.status().step.is_some_and(|step| step.name == "half"));
+    two(&mut world, Verdict::Fail, Verdict::Pass);
+    world.until(10, |world| world.status().latch.is_some_and(|latch| latch.message.starts_with("errors: ")));
+}
+
+#[test]
 fn metrics_that_are_worse_beyond_doubt_together_are_named_together() {
     let mut world = adopted(rollout(judged));
     world.push("v2");

@@ -299,11 +299,19 @@ fn pause_holds_and_promote_leaves_a_step() {
 
 #[test]
 fn nothing_moves_for_a_spec_that_is_wrong() {
-    let wrong: [fn(&mut Value); 4] = [
+    let wrong: [fn(&mut Value); 6] = [
         |value| value["spec"]["steps"] = json!([]),
         |value| value["spec"]["steps"][1]["name"] = json!("warm"),
         |value| value["spec"]["traffic"]["services"] = Value::Null,
         |value| value["spec"]["analysis"] = json!({"metrics": [{"name": "x", "preset": "nobody/knows"}]}),
+        |value| {
+            judged(value);
+            value["spec"]["analysis"]["metrics"][0]["steps"] = json!(["nowhere"]);
+        },
+        |value| {
+            judged(value);
+            value["spec"]["analysis"].as_object_mut().unwrap().remove("provider");
+        },
     ];
     for change in wrong {
         let mut world = World::new(rollout(change));
