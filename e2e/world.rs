@@ -112,9 +112,11 @@ impl World {
     /// Waits until the namespace has ended.
     pub async fn until_gone(&self) {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        until("the story's namespace ends", 120, async || match namespaces.get_opt(&self.namespace).await.unwrap() {
-            None => Ok(()),
-            Some(left) => Err(json!(left.status).to_string()),
+        // Another story may have taken the API server away for a moment.
+        until("the story's namespace ends", 120, async || match namespaces.get_opt(&self.namespace).await {
+            Ok(None) => Ok(()),
+            Ok(Some(left)) => Err(json!(left.status).to_string()),
+            Err(error) => Err(error.to_string()),
         })
         .await;
     }
