@@ -150,8 +150,6 @@ pub const TRAEFIK_INGRESS_ROUTE: Plane = Plane {
 /// Traefik, by a `TraefikService` behind an `IngressRoute`.
 pub const TRAEFIK_SERVICE: Plane = Plane {
     name: "Traefik, TraefikService",
-    gateway: ("traefik", "traefik"),
-    domain: "test",
     objects: |host| {
         let weighted =
             object("traefik.io/v1alpha1", "TraefikService", APP, &json!({"weighted": {"services": services()}}));
@@ -159,16 +157,12 @@ pub const TRAEFIK_SERVICE: Plane = Plane {
     },
     route: || named("traefik.io/v1alpha1", "TraefikService", APP),
     weight: "/spec/weighted/services/1/weight",
-    metrics: OF_APP,
-    proof: "Delay",
-    protocol: "http1",
+    ..TRAEFIK_INGRESS_ROUTE
 };
 
 /// Traefik, by annotations of ingress-nginx.
 pub const TRAEFIK_NGINX: Plane = Plane {
     name: "Traefik, annotations of ingress-nginx",
-    gateway: ("traefik", "traefik"),
-    domain: "test",
     objects: |host| {
         let canary = json!({
             "nginx.ingress.kubernetes.io/canary": "true", "nginx.ingress.kubernetes.io/canary-weight": "0",
@@ -181,9 +175,7 @@ pub const TRAEFIK_NGINX: Plane = Plane {
         route
     },
     weight: "/metadata/annotations/nginx.ingress.kubernetes.io~1canary-weight",
-    metrics: OF_APP,
-    proof: "Delay",
-    protocol: "http1",
+    ..TRAEFIK_INGRESS_ROUTE
 };
 
 /// Contour with Envoy, by `HTTPProxy`.
@@ -205,14 +197,10 @@ pub const CONTOUR: Plane = Plane {
 /// Contour with Envoy, by the Gateway API.
 pub const CONTOUR_GATEWAY_API: Plane = Plane {
     name: "Contour, HTTPRoute",
-    gateway: ("projectcontour", "envoy"),
-    domain: "test",
     objects: |host| http_route(host, &json!({"name": "contour", "namespace": "projectcontour"})),
     route: GATEWAY_API,
     weight: BACKEND,
-    metrics: &["contour/error-rate", "contour/latency"],
-    proof: "Status",
-    protocol: "http1",
+    ..CONTOUR
 };
 
 /// Istio with Envoy, by `VirtualService`.
@@ -239,13 +227,9 @@ pub const ISTIO: Plane = Plane {
 pub const ISTIO_GATEWAY_API: Plane = Plane {
     name: "Istio, HTTPRoute",
     gateway: ("istio-system", "gateway"),
-    domain: "test",
     objects: |host| http_route(host, &json!({"name": "istio", "namespace": "istio-system"})),
-    route: GATEWAY_API,
-    weight: BACKEND,
     metrics: OF_APP,
-    proof: "Status",
-    protocol: "http1",
+    ..TRAEFIK_GATEWAY_API
 };
 
 const GRPC: fn() -> Value = || named("gateway.networking.k8s.io/v1", "GRPCRoute", APP);

@@ -4,6 +4,7 @@ use crate::{
     figures::figure,
     load::Load,
     objects::{self, APP, OnSigterm, Revision},
+    plane::TRAEFIK_NGINX,
     process::kubectl,
     records::Records,
     stage::{Setup, Stage, is_at_rest, lost_nothing, push, serving, waits_for},
@@ -67,36 +68,19 @@ fn without_a_route_the_ratio_of_pods_carries_a_release_to_its_promotion() {
     });
 }
 
-/// An Ingress for the app's host that sends everything to one Service.
-fn ingress(world: &World, name: &str, service: &str, annotations: &Value) -> Value {
-    let backend = json!({"service": {"name": service, "port": {"number": 80}}});
-    let path = json!({"path": "/", "pathType": "Prefix", "backend": backend});
-    let rules = json!([{"host": objects::host(&world.namespace, APP), "http": {"paths": [path]}}]);
-    json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": name, "annotations": annotations},
-        "spec": {"ingressClassName": "nginx", "rules": rules},
-    })
-}
-
 /// The test bed's Traefik reads the annotations of ingress-nginx.
 #[test]
 fn an_ingress_with_the_annotations_of_nginx_carries_a_release_to_its_promotion() {
     let _right = beside_others();
     with_temp_ns("ingress", async |world| {
         let records = serving(world).await;
-        let canary = json!({
-            "nginx.ingress.kubernetes.io/canary": "true", "nginx.ingress.kubernetes.io/canary-weight": "0",
-        });
-        let ingresses =
-            [ingress(world, APP, "app-stable", &json!({})), ingress(world, "app-canary", "app-canary", &canary)];
         let mut analysis = objects::analysis("MetricProvider", "prometheus");
         analysis["metrics"] = json!([{"name": "errors", "preset": "app/error-rate"}]);
         let steps = [objects::step("twenty", 20, "5s"), objects::step("half", 50, "5s")];
         let mut rollout = objects::rollout(APP, &steps, &analysis);
         rollout["spec"]["traffic"]["port"] = json!(80);
-        rollout["spec"]["traffic"]["routes"] =
-            json!([{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "app-canary", "router": "nginx"}]);
-        world.applied(Apply::ServerSide, &[&ingresses[..], &[rollout]].concat()).await;
+        rollout["spec"]["traffic"]["routes"] = json!([(TRAEFIK_NGINX.route)()]);
+        world.applied(Apply::ServerSide, &[&TRAEFIK_NGINX.objects(world)[..], &[rollout]].concat()).await;
         records.until("the Deployment is held", 60, is_at_rest).await;
         let load = Load::begin(world).await;
         promoted(world, records, load, now_ms(), "ingress_with_annotations_of_nginx").await;

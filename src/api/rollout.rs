@@ -314,6 +314,16 @@ impl Analysis {
         metric.provider.as_ref().or(self.provider.as_ref()).filter(|_| metric.asks_a_provider())
     }
 
+    /// The metrics that this provider is asked for, each with its place.
+    pub fn metrics_of(&self, provider: &ProviderRef) -> impl Iterator<Item = (usize, &Metric)> {
+        self.metrics.iter().enumerate().filter(move |(_, metric)| self.provider_of(metric) == Some(provider))
+    }
+
+    /// Whether a metric is measured by Jobs.
+    pub fn runs_jobs(&self) -> bool {
+        self.metrics.iter().any(|metric| metric.job.is_some())
+    }
+
     /// What people are shown as the source of the numbers, as Kind/name: the provider, where there is only one.
     pub fn source(&self) -> String {
         let all: BTreeSet<_> = self.metrics.iter().filter_map(|metric| self.provider_of(metric)).collect();

@@ -210,8 +210,7 @@ impl Cluster {
         let key = key_of(rollout);
         let judged = rollout.spec.is_judged();
         let Some(subject) = subject_of(rollout).filter(|_| judged) else {
-            let runs_jobs = rollout.spec.analysis.metrics.iter().any(|metric| metric.job.is_some());
-            if self.measurements.forget(&key) && runs_jobs {
+            if self.measurements.forget(&key) && rollout.spec.analysis.runs_jobs() {
                 let (cluster, rollout) = (self.clone(), rollout.clone());
                 tokio::spawn(async move { cluster.end_jobs(&rollout).await });
             }
@@ -247,9 +246,7 @@ impl Cluster {
             let mut known = providers.iter().filter_map(|(reference, asked)| Some((reference, asked.as_ref().ok()?)));
             let of_pods = known.find_map(|(reference, asked)| Some((*reference, asked.provider.spec.pods.as_ref()?)));
             let Some((reference, provider)) = of_pods else { return };
-            let analysis = &rollout.spec.analysis;
-            let mine = analysis.metrics.iter().filter(|metric| analysis.provider_of(metric) == Some(reference));
-            let mine: Vec<_> = mine.cloned().collect();
+            let mine: Vec<_> = rollout.spec.analysis.metrics_of(reference).map(|(_, metric)| metric.clone()).collect();
             cluster.scrape((&key_of(&rollout), &revision), provider, &mine, None, &pods).await;
         });
     }
@@ -272,8 +269,7 @@ impl Cluster {
         }
         let analysis = &rollout.spec.analysis;
         let groups = providers.iter().map(|(reference, asked)| {
-            let of_group = |metric: &&Metric| analysis.provider_of(metric) == Some(*reference);
-            let mine = analysis.metrics.iter().filter(of_group).map(|metric| {
+            let mine = analysis.metrics_of(reference).map(|(_, metric)| {
                 let Known { past, points } = known.remove(&metric.name).unwrap_or_default();
                 (metric.clone(), past, points)
             });
@@ -476,11 +472,9 @@ fn problem_of(rollout: &Rollout, reference: &ProviderRef, field: &str, provider:
     if let Err(complaint) = metrics::check_provider(provider) {
         return Some(format!("{field}: {complaint}"));
     }
-    let analysis = &rollout.spec.analysis;
-    let mut each = analysis.metrics.iter().enumerate();
-    each.find_map(|(index, metric)| {
-        let is_asked = analysis.provider_of(metric) == Some(reference);
-        let complaint = metrics::fits(metric, provider).err().filter(|_| is_asked)?;
+    let mut asked = rollout.spec.analysis.metrics_of(reference);
+    asked.find_map(|(index, metric)| {
+        let complaint = metrics::fits(metric, provider).err()?;
         Some(format!("spec.analysis.metrics[{index}].{complaint}"))
     })
 }

@@ -75,7 +75,9 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Option<Duration>, Error> {
     if let Some(tamper) = cluster.tamper() {
         tamper.decided(&seen, &mut plan);
     }
-    let (port, selectors) = (seen.port(), seen.selectors());
+    // Only the pods of Jobs have to be told from others.
+    let selectors = if seen.rollout.spec.analysis.runs_jobs() { seen.selectors() } else { Vec::new() };
+    let port = seen.port();
     let mut rollout = seen.rollout;
     if rollout.status.as_ref() != Some(&plan.status) {
         let written = cluster.write_status(&rollout, &plan.status).await?;
