@@ -53,6 +53,37 @@ func TestSettingsRefuseTypos(t *testing.T) {
 	}
 }
 
+func TestAnIncidentMakesRequestsFailForItsTime(t *testing.T) {
+	server := httptest.NewServer(newApp(mustRead(t)))
+	defer server.Close()
+	post := func(query string) int {
+		res, err := http.Post(server.URL+"/incident?"+query, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.StatusCode
+	}
+	for _, query := range []string{"", "share=2&for=1s", "share=NaN&for=1s", "share=0.5", "share=0.5&for=soon"} {
+		if code := post(query); code != http.StatusBadRequest {
+			t.Errorf("%q was answered %d", query, code)
+		}
+	}
+	if code, _, _ := get(t, server.URL); code != http.StatusOK {
+		t.Errorf("%d before it", code)
+	}
+	if code := post("share=1&for=1h"); code != http.StatusOK {
+		t.Errorf("it was answered %d", code)
+	}
+	if code, _, _ := get(t, server.URL); code != http.StatusInternalServerError {
+		t.Errorf("%d in it", code)
+	}
+	post("share=1&for=0s")
+	if code, _, _ := get(t, server.URL); code != http.StatusOK {
+		t.Errorf("%d after it", code)
+	}
+}
+
 func get(t *testing.T, url string) (int, string, http.Header) {
 	t.Helper()
 	res, err := http.Get(url)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -19,6 +20,7 @@ import (
 const serveHelp = `app serve: an HTTP server on :8080 that answers / (any path, any method), /healthz and /metrics.
 
 It speaks HTTP/1.1 and HTTP/2 without TLS, takes calls of gRPC, and echoes what is said in WebSockets.
+POST /incident?share=0.2&for=20s makes it answer 500 to that share of requests for so long, whatever it was started with.
 
 Every answer has the headers X-App: 1, X-App-Version and X-App-Pod, so that it can be told from a gateway's.
 It behaves as the environment says; durations are written 250ms, 5s, or 0:
@@ -159,6 +161,14 @@ type app struct {
 	started time.Time
 	ready   sync.Once
 	metrics metrics
+	// What befalls it now, nil for nothing.
+	incident atomic.Pointer[incident]
+}
+
+// incident is a time in which more requests fail than else.
+type incident struct {
+	share float64
+	end   time.Time
 }
 
 func newApp(s settings) *app {
@@ -176,6 +186,8 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/metrics":
 		h.Set("Content-Type", "text/plain; version=0.0.4")
 		a.metrics.write(w, a.score != nil)
+	case "/incident":
+		a.befall(w, r)
 	default:
 		a.work(w, r)
 	}
@@ -192,6 +204,25 @@ func (a *app) healthz(w http.ResponseWriter) {
 		}
 	})
 	io.WriteString(w, "ok\n")
+}
+
+func (a *app) befall(w http.ResponseWriter, r *http.Request) {
+	share, wrongShare := strconv.ParseFloat(r.URL.Query().Get("share"), 64)
+	length, wrongLength := time.ParseDuration(r.URL.Query().Get("for"))
+	if r.Method != http.MethodPost || wrongShare != nil || wrongLength != nil || !(share >= 0 && share <= 1) {
+		http.Error(w, "POST it with a share from 0 to 1 and for, a duration", http.StatusBadRequest)
+		return
+	}
+	a.incident.Store(&incident{share: share, end: time.Now().Add(length)})
+	io.WriteString(w, "ok\n")
+}
+
+// failing is the share of requests that fail now.
+func (a *app) failing() float64 {
+	if now := a.incident.Load(); now != nil && time.Now().Before(now.end) {
+		return now.share
+	}
+	return a.errorRate
 }
 
 func (a *app) work(w http.ResponseWriter, r *http.Request) {
@@ -211,7 +242,7 @@ func (a *app) work(w http.ResponseWriter, r *http.Request) {
 	}
 	time.Sleep(pause)
 	code := http.StatusOK
-	if rand.Float64() < a.errorRate {
+	if rand.Float64() < a.failing() {
 		code = http.StatusInternalServerError
 	}
 	a.metrics.request(r.Method, code, time.Since(begin))

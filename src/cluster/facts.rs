@@ -220,8 +220,8 @@ pub(super) fn budget_of(object: &Value) -> Crowd {
 pub(super) fn pod_of(object: &Value) -> Pod {
     let status = &object["status"];
     let condition = |kind: &str| {
-        let conditions = status["conditions"].as_array();
-        conditions.and_then(|all| all.iter().find(|condition| condition["type"] == kind)).cloned().unwrap_or_default()
+        let found = items(&status["conditions"]).iter().find(|condition| condition["type"] == kind);
+        found.unwrap_or(&Value::Null)
     };
     let containers = || {
         ["initContainerStatuses", "containerStatuses"].into_iter().filter_map(|list| status[list].as_array()).flatten()

@@ -6,7 +6,7 @@ use crate::{
     telemetry::WriteLabels,
 };
 use jiff::Timestamp;
-use kube::ResourceExt;
+use kube::{ResourceExt, api::ObjectMeta};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -32,14 +32,14 @@ fn stalled(reason: Reason, message: &str, now: Timestamp) -> Value {
 }
 
 impl Cluster {
-    /// Writes the status at the version of the Rollout that was read, so that a leader of yesterday cannot.
+    /// Writes the status at the version of the Rollout that was read, so that a leader of yesterday cannot. What comes back is
+    /// as it is stored then, but for the spec, which is as it was seen: with the metrics of its templates among its own.
     ///
     /// # Errors
     /// When the API server refuses it or does not answer; a conflict says that the look it came from is out of date.
-    pub async fn write_status(&self, rollout: &Rollout, status: &RolloutStatus) -> Result<Rollout, Error> {
-        let object = Rollout { status: Some(status.clone()), ..rollout.clone() };
+    pub async fn write_status(&self, rollout: Rollout, status: &RolloutStatus) -> Result<Rollout, Error> {
         let name = rollout.name_any();
-        let done = self.put_status(&rollout.namespace().unwrap_or_default(), &name, &object).await;
+        let done = self.put_status(Rollout { status: Some(status.clone()), ..rollout }).await;
         let outcome = match &done {
             Ok(_) => "ok",
             Err(kube::Error::Api(status)) if status.code == 409 => "conflict",
@@ -53,10 +53,13 @@ impl Cluster {
         })
     }
 
-    async fn put_status(&self, namespace: &str, name: &str, object: &Rollout) -> Result<Rollout, kube::Error> {
-        let object = serde_json::to_value(object).map_err(kube::Error::SerdeError)?;
-        let stored = self.ask(&kinds::rollouts(), namespace, name, Ask::ReplaceStatus(object)).await?;
-        Rollout::deserialize(&*stored).map_err(kube::Error::SerdeError)
+    async fn put_status(&self, rollout: Rollout) -> Result<Rollout, kube::Error> {
+        let object = serde_json::to_value(&rollout).map_err(kube::Error::SerdeError)?;
+        let (namespace, name) = (rollout.namespace().unwrap_or_default(), rollout.name_any());
+        let stored = self.ask(&kinds::rollouts(), &namespace, &name, Ask::ReplaceStatus(object)).await?;
+        let metadata = ObjectMeta::deserialize(&stored["metadata"]).map_err(kube::Error::SerdeError)?;
+        let status = Option::deserialize(&stored["status"]).map_err(kube::Error::SerdeError)?;
+        Ok(Rollout { metadata, status, ..rollout })
     }
 
     /// Says on a Rollout what keeps the operator from looking at it, as long as it does. The next look that succeeds

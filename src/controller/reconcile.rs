@@ -80,9 +80,7 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Option<Duration>, Error> {
     let port = seen.port();
     let mut rollout = seen.rollout;
     if rollout.status.as_ref() != Some(&plan.status) {
-        let written = cluster.write_status(&rollout, &plan.status).await?;
-        // What is measured stands in the spec as it was read, with the metrics of its templates.
-        rollout = Rollout { spec: rollout.spec, ..written };
+        rollout = cluster.write_status(rollout, &plan.status).await?;
     }
     for decision in &plan.news {
         tracing::info!(rollout = %key, reason = %decision.reason, message = decision.message, by = decision.by, "decided");

@@ -29,8 +29,10 @@ use std::{
 };
 
 const HASH: &str = "pod-template-hash";
-/// So many writes within a minute are too many for one flight, with whatever befalls it.
+/// So many writes within a minute are too many, with whatever befalls what is in flight.
 const MOST_WRITES: usize = 240;
+/// But where releases follow each other within seconds, each may have so many from its first pod to the end.
+const WRITES_OF_RELEASE: usize = 20;
 /// A status larger than this grows with something.
 const LARGEST_STATUS: usize = 48 * 1024;
 const UID_LABEL: &str = "bellwether.dev/rollout-uid";
@@ -91,8 +93,8 @@ pub struct Checks {
     pub skewed: bool,
     /// How often the operator created, updated and deleted objects of each kind.
     pub written: BTreeMap<(String, Verb), usize>,
-    /// When the operator wrote, within the last minute.
-    writes: VecDeque<u64>,
+    /// When the operator wrote within the last minute, and whether a release began with it.
+    writes: VecDeque<(u64, bool)>,
     /// When an abort was noted while the route had weight for the canary, and how long it had at the most.
     latched: Option<u64>,
     pub longest_abort: u64,
@@ -192,11 +194,13 @@ impl Checks {
             return;
         }
         *self.written.entry((commit.kind.plural.clone(), commit.verb)).or_default() += 1;
-        self.writes.push_back(at);
-        while self.writes.front().is_some_and(|first| first + 60_000 < at) {
+        let begins = commit.kind.plural == "replicasets" && commit.verb == Verb::Create;
+        self.writes.push_back((at, begins));
+        while self.writes.front().is_some_and(|(first, _)| first + 60_000 < at) {
             self.writes.pop_front();
         }
-        if self.writes.len() > MOST_WRITES {
+        let releases = self.writes.iter().filter(|(_, begins)| *begins).count();
+        if self.writes.len() > MOST_WRITES.max(releases * WRITES_OF_RELEASE) {
             self.wrong("L05 bounded chatter", at, format!("{} writes within a minute", self.writes.len()));
             self.writes.clear();
         }

@@ -253,7 +253,7 @@ impl Stage {
         let late = |deed: &Deed| matches!(deed, Deed::WatchLag(..) | Deed::Blur(..));
         if self.replicas[0].crashed() == 0
             && !script.iter().any(|(_, deed)| ends(deed) || late(deed))
-            && self.setting.way == Way::Http
+            && self.setting.way != Way::Straight
             && unseen > LONGEST_UNSEEN
         {
             wrong("L04 nobody waits behind another", format!("a change was not looked at for {unseen} ms"));

@@ -1,6 +1,6 @@
 //! The operator under test: all of it but its outermost shell, which reads flags and opens sockets.
 use super::{
-    api::{EventFate, Hooks as _, Server, Wire},
+    api::{Bare, EventFate, Hooks as _, Pace, Server, Wire},
     dice::Dice,
     faults::{Crash, Line, Trouble},
     json::Read as _,
@@ -35,6 +35,8 @@ pub enum Way {
     /// As it does: with watches, a Lease, and every request over HTTP.
     #[default]
     Http,
+    /// The same, but that what a look asks is not written down and read again on its way.
+    Watched,
     /// Its looks alone, one after the other, with objects as they are stored.
     Straight,
 }
@@ -212,11 +214,15 @@ impl Replica {
         let cluster = Cluster::new(client, settings, Telemetry::default(), outbound, move |key| {
             let _ = wake.unbounded_send(key);
         });
-        if self.duty.way == Way::Straight {
-            let cluster = cluster.straight(Arc::new(wire));
-            cluster.lead(i32::try_from(starts).unwrap_or(i32::MAX));
-            return looks(cluster, wakes, self.server.clone(), line, self.told.notified()).boxed();
-        }
+        let cluster = match self.duty.way {
+            Way::Http => cluster,
+            Way::Watched => cluster.straight(Arc::new(Bare::new(wire, Pace::Same))),
+            Way::Straight => {
+                let cluster = cluster.straight(Arc::new(Bare::new(wire, Pace::Hasty)));
+                cluster.lead(i32::try_from(starts).unwrap_or(i32::MAX));
+                return looks(cluster, wakes, self.server.clone(), line, self.told.notified()).boxed();
+            }
+        };
         let care = Care { side_by_side: self.duty.side_by_side, ..Care::default() };
         let terms = Terms {
             namespace: HOME.to_owned(),

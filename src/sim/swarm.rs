@@ -61,6 +61,9 @@ const RELEASES: &[&str] = &["app:v11", "app:v12", "app:v13", "app:v14", "app:v15
 const COMMANDS: &[&str] =
     &["Promote", "PromoteFull", "Abort", "Retry", "Pause", "Resume", "SetStep half", "SetStep warm", "AdoptSteps"];
 
+/// One story in so many is told with every request over HTTP.
+const OVER_HTTP: u64 = 4;
+
 /// So much sooner everything happens in a short story.
 const SHORTER: u64 = 6;
 
@@ -138,6 +141,9 @@ pub fn plotted(plot: &str, seed: u64) -> Story {
     let script = script(plot, &mut dice);
     let mut story = Story::new(plot, seed, script);
     story.setting = setting(&mut dice);
+    // What HTTP adds to a request is the same at each of them.
+    let over_http = Dice::of(seed, "way").range(1, OVER_HTTP) == 1;
+    story.setting.way = if over_http { Way::Http } else { Way::Watched };
     if plot == "apart" {
         story.setting.owned = true;
         story.setting.routed = true;
@@ -498,6 +504,7 @@ mod tests {
         let some = |is: fn(&Setting) -> bool| settings.iter().any(is) && settings.iter().any(|setting| !is(setting));
         assert!(some(|it| it.sharded) && some(|it| it.templated) && some(|it| it.owned) && some(|it| it.routed));
         assert!(some(|it| it.held) && some(|it| it.judged) && some(|it| it.history < 10));
+        assert!(some(|it| it.way == Way::Http) && some(|it| it.way == Way::Watched));
         assert!(
             [Policy::All, Policy::Validating, Policy::None]
                 .iter()

@@ -23,7 +23,9 @@ fn each(value: &mut Value, member: &str, change: impl FnMut(&mut Value)) {
 pub(super) fn without_nulls(value: &mut Value) {
     match value {
         Value::Object(members) => {
-            members.retain(|_, member| !member.is_null());
+            if members.values().any(Value::is_null) {
+                members.retain(|_, member| !member.is_null());
+            }
             members.values_mut().for_each(without_nulls);
         }
         Value::Array(items) => items.iter_mut().for_each(without_nulls),
@@ -122,15 +124,23 @@ pub(super) fn fill(kind: &Kind, part: &str, object: &mut Value, extra: &[Value])
         }
         _ => {}
     }
-    without_nulls(object);
+    // Of a status's write the rest is as it is stored, where nothing is left to drop.
+    let written = |name: &str| part != "status" || matches!(name, "metadata" | "status");
+    if part == "status" && kind.is_custom() {
+        let members = object.as_object_mut().into_iter().flatten();
+        members.filter(|(name, _)| written(name)).for_each(|(_, member)| without_nulls(member));
+    } else {
+        without_nulls(object);
+    }
     match &kind.custom {
-        Some(custom) if custom.schema.is_object() => schema::complete(object, &custom.schema, part),
+        Some(custom) if custom.schema.is_object() => schema::complete(object, &custom.shape, part),
         Some(_) => {}
         // What it holds is nobody's business.
         None if kind.plural == "controllerrevisions" => {}
         None => {
             let members = object.as_object_mut().into_iter().flatten();
-            members.filter(|(name, _)| *name != "metadata").for_each(|(_, member)| without_empties(member));
+            let members = members.filter(|(name, _)| *name != "metadata" && written(name));
+            members.for_each(|(_, member)| without_empties(member));
         }
     }
     if let Some(metadata) = object["metadata"].as_object_mut() {

@@ -1,4 +1,5 @@
 //! The kinds that are served, and what is known of each: its names, its subresources, its habits.
+use super::schema::Shape;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
 use std::sync::{Arc, OnceLock};
@@ -32,6 +33,8 @@ pub struct Custom {
     pub selectable: Vec<String>,
     /// The schema; `Null` where everything is taken as it is.
     pub schema: Value,
+    /// What it drops and fills in.
+    pub(super) shape: Shape,
 }
 
 impl Kind {
@@ -83,6 +86,7 @@ impl Kind {
         let subresources = version.subresources.as_ref();
         let selectable = version.selectable_fields.iter().flatten();
         let schema = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+        let schema = serde_json::to_value(schema).unwrap_or_default();
         Some(Self {
             group: spec.group.clone(),
             version: version.name.clone(),
@@ -93,7 +97,8 @@ impl Kind {
             scale: subresources.is_some_and(|all| all.scale.is_some()),
             custom: Some(Arc::new(Custom {
                 selectable: selectable.map(|field| field.json_path.trim_start_matches('.').to_owned()).collect(),
-                schema: serde_json::to_value(schema).unwrap_or_default(),
+                shape: Shape::of(&schema),
+                schema,
             })),
         })
     }

@@ -37,6 +37,7 @@ pub use kind::Kind;
 pub use restore::RESTORER;
 pub use status::Status;
 pub use store::{Commit, Meta, Verb};
+pub use straight::{Bare, Pace};
 pub use wire::{Calm, EventFate, Fate, Hooks, Wire};
 
 use bytes::Bytes;

@@ -6,48 +6,90 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Drops what the schema does not know, and fills in what it has a default for.
-pub(super) fn complete(object: &mut Value, schema: &Value, part: &str) {
-    let Some(members) = object.as_object_mut() else { return };
-    let properties = &schema["properties"];
-    members
-        .retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata") || !properties[name].is_null());
-    for (name, schema) in properties.as_object().into_iter().flatten().filter(|(name, _)| *name != "metadata") {
-        // What is stored is complete already.
-        if !part.is_empty() && name != part {
-            continue;
+/// What a schema drops and fills in, made ready once: it is asked at every write.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Shape {
+    /// By name, in order.
+    members: Vec<(String, Shape)>,
+    /// Of members that have no shape of their own.
+    others: Option<Box<Shape>>,
+    items: Option<Box<Shape>>,
+    /// Whether members that nobody knows stay.
+    keeps: bool,
+    default: Option<Value>,
+}
+
+impl Shape {
+    /// The shape of what a schema describes.
+    pub(super) fn of(schema: &Value) -> Self {
+        let others = &schema["additionalProperties"];
+        let inner = |schema: &Value| schema.is_object().then(|| Box::new(Self::of(schema)));
+        let known = schema["properties"].as_object().into_iter().flatten().filter(|(_, schema)| !schema.is_null());
+        let mut members: Vec<_> = known.map(|(name, schema)| (name.clone(), Self::of(schema))).collect();
+        members.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Self {
+            members,
+            others: inner(others),
+            items: inner(&schema["items"]),
+            keeps: schema["x-kubernetes-preserve-unknown-fields"] == true || others.is_object() || *others == true,
+            default: schema.get("default").cloned(),
         }
-        below(members, name, schema);
+    }
+
+    fn member(&self, name: &str) -> Option<&Self> {
+        let at = self.members.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
+        Some(&self.members[at].1)
     }
 }
 
-fn below(members: &mut Map<String, Value>, name: &str, schema: &Value) {
-    if let Some(default) = schema.get("default")
+/// Drops what the shape does not know, and fills in what it has a default for.
+pub(super) fn complete(object: &mut Value, shape: &Shape, part: &str) {
+    let Some(members) = object.as_object_mut() else { return };
+    members
+        .retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata") || shape.member(name).is_some());
+    // What is stored is complete already.
+    let asked = |name: &str| name != "metadata" && (part.is_empty() || name == part);
+    for (name, shape) in shape.members.iter().filter(|(name, _)| asked(name)) {
+        fill_in(members, name, shape);
+        if let Some(member) = members.get_mut(name) {
+            walk(member, shape);
+        }
+    }
+}
+
+fn fill_in(members: &mut Map<String, Value>, name: &str, shape: &Shape) {
+    if let Some(default) = &shape.default
         && !members.contains_key(name)
     {
         members.insert(name.to_owned(), default.clone());
     }
-    if let Some(member) = members.get_mut(name) {
-        walk(member, schema);
-    }
 }
 
-fn walk(value: &mut Value, schema: &Value) {
+fn walk(value: &mut Value, shape: &Shape) {
     match value {
         Value::Object(members) => {
-            let (properties, others) = (&schema["properties"], &schema["additionalProperties"]);
-            let keeps = schema["x-kubernetes-preserve-unknown-fields"] == true || others.is_object() || *others == true;
-            if !keeps {
-                members.retain(|name, _| !properties[name].is_null());
+            if !shape.keeps && members.keys().any(|name| shape.member(name).is_none()) {
+                members.retain(|name, _| shape.member(name).is_some());
             }
-            for (name, schema) in properties.as_object().into_iter().flatten() {
-                below(members, name, schema);
+            for (name, shape) in &shape.members {
+                fill_in(members, name, shape);
             }
-            if others.is_object() {
-                members.values_mut().for_each(|member| walk(member, others));
+            for (name, member) in members.iter_mut() {
+                if let Some(shape) = shape.member(name) {
+                    walk(member, shape);
+                }
+                if let Some(others) = &shape.others {
+                    walk(member, others);
+                }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| walk(item, &schema["items"])),
+        Value::Array(items) => {
+            if let Some(shape) = &shape.items {
+                for item in items {
+                    walk(item, shape);
+                }
+            }
+        }
         _ => {}
     }
 }

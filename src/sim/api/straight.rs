@@ -1,6 +1,7 @@
 //! The wire without HTTP: the same requests, faults and answers, with objects as they are stored.
 use super::{Call, Fate, Method, Options, PatchType, Status, Wire, wire::wait};
 use crate::cluster::{Ask, Care, Straight};
+use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use kube::{
     Error,
@@ -44,23 +45,67 @@ fn call_of(kind: &ApiResource, namespace: &str, name: &str, ask: Ask) -> Call {
     Call { options, ..call.of(part).with_body(body) }
 }
 
-impl Wire {
-    async fn go<T>(&self, mut call: Call, answer: impl FnOnce(&Self, &Call) -> Result<T, Status>) -> Result<T, Error> {
-        self.hooks().bend(&mut call);
-        let (delay, lost) = match self.hooks().before(&call) {
-            Fate::Pass { delay } => (delay, false),
-            Fate::Lose { delay } => (delay, true),
-            Fate::Fail { status, .. } => return Err(refused(&status)),
+/// How long the way takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// As long as over HTTP: the world goes on between two requests of one look.
+    Same,
+    /// What takes no longer than a moment takes no time.
+    Hasty,
+}
+
+/// A wire without HTTP.
+pub struct Bare {
+    wire: Wire,
+    pace: Pace,
+}
+
+impl Bare {
+    /// This wire without HTTP.
+    pub fn new(wire: Wire, pace: Pace) -> Self {
+        Self { wire, pace }
+    }
+
+    fn at_this_pace(&self, delay: Duration) -> Duration {
+        if self.pace == Pace::Same || delay > AT_ONCE { delay } else { Duration::ZERO }
+    }
+
+    async fn go<T: Send + 'static>(
+        &self,
+        mut call: Call,
+        answer: fn(&Wire, &Call) -> Result<T, Status>,
+    ) -> Result<T, Error> {
+        let hooks = self.wire.hooks();
+        hooks.bend(&mut call);
+        let (delay, lost) = match hooks.before(&call) {
+            Fate::Pass { delay } => (self.at_this_pace(delay), false),
+            Fate::Lose { delay } => (self.at_this_pace(delay), true),
+            Fate::Fail { delay, status } => {
+                wait(self.at_this_pace(delay)).await;
+                return Err(refused(&status));
+            }
             Fate::Break { delay } => {
                 wait(delay).await;
                 return Err(broken());
             }
             Fate::Hang => std::future::pending().await,
         };
-        if delay > AT_ONCE {
+        let answer = if call.method.writes() && !delay.is_zero() {
+            // What was sent arrives, whatever becomes of the sender.
+            let (wire, sent) = (self.wire.clone(), call.clone());
+            let arrives = tokio::spawn(async move {
+                wait(delay).await;
+                answer(&wire, &sent)
+            });
+            arrives.await.map_err(|_| broken())?
+        } else {
             wait(delay).await;
+            answer(&self.wire, &call)
+        };
+        if self.pace == Pace::Same {
+            let answered = answer.as_ref().map(|_| Bytes::new()).map_err(Clone::clone);
+            wait(hooks.after(&call, &answered)).await;
         }
-        let answer = answer(self, &call);
         if lost {
             return Err(broken());
         }
@@ -68,7 +113,7 @@ impl Wire {
     }
 }
 
-impl Straight for Wire {
+impl Straight for Bare {
     fn ask<'a>(
         &'a self,
         kind: &'a ApiResource,

@@ -111,7 +111,7 @@ impl State {
         if ask.call.part() == "scale" {
             return self.rescale(ask, &old, &ask.call.body);
         }
-        let mut new = ask.call.body.clone();
+        let mut new = body_of(ask);
         decode(ask, &mut new)?;
         self.replace(ask, &old, new, false)
     }
@@ -203,13 +203,12 @@ impl State {
             let status = new.get_mut("status").map(Value::take);
             let managed = new["metadata"]["managedFields"].take();
             let annotations = new["metadata"]["annotations"].take();
-            new = (**old).clone();
+            new = without_status(old);
             // Of a built-in kind they go through: so the Deployment controller counts revisions without a new generation.
             if !kind.is_custom() && annotations.is_object() {
                 new["metadata"]["annotations"] = annotations;
             }
             if let Some(members) = new.as_object_mut() {
-                members.remove("status");
                 members.extend(status.filter(|status| !status.is_null()).map(|status| ("status".to_owned(), status)));
             }
             new["metadata"]["managedFields"] = managed;
@@ -334,6 +333,20 @@ pub(super) fn part_of(ask: &Ask<'_>) -> Option<&'static str> {
         "scale" => Some("scale"),
         _ => None,
     }
+}
+
+/// The body of a replacement. Of a status's, what it says of the spec is not read.
+fn body_of(ask: &Ask<'_>) -> Value {
+    let Some(members) = ask.call.body.as_object().filter(|_| ask.call.part() == "status") else {
+        return ask.call.body.clone();
+    };
+    let read = members.iter().filter(|(name, member)| *name != "spec" || !member.is_object());
+    read.map(|(name, member)| (name.clone(), member.clone())).collect()
+}
+
+fn without_status(object: &Value) -> Value {
+    let members = object.as_object().into_iter().flatten().filter(|(name, _)| *name != "status");
+    members.map(|(name, member)| (name.clone(), member.clone())).collect()
 }
 
 /// Reads a body as an object of the kind that the path names.
