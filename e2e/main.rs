@@ -26,6 +26,7 @@
 )]
 
 mod audit;
+mod bench_loop;
 mod dark;
 mod figures;
 mod load;

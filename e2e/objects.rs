@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 pub const APP: &str = "app";
 /// Where the operator's account is; see the chart.
 const OPERATOR: (&str, &str) = (crate::world::OPERATOR_NAMESPACE, "bellwether");
-const IMAGE: &str = "localhost/bw-app:1";
+/// The app's image.
+pub const IMAGE: &str = "localhost/bw-app:1";
 /// What alerts are signed with.
 const SIGNING_KEY: &str = "a key that only the sink and the Secret hold";
 

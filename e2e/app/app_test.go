@@ -84,6 +84,32 @@ func TestAnIncidentMakesRequestsFailForItsTime(t *testing.T) {
 	}
 }
 
+func TestAPastHasATimeToEachSampleAndTheErrorsThatWereAskedFor(t *testing.T) {
+	end := time.UnixMilli(1_700_000_000_000)
+	lines := strings.Split(strings.TrimSpace(pageOfPast("shop-app", 50, 0.01, time.Hour, 5*time.Second, end)), "\n")[1:]
+	if len(lines) != 2*721 {
+		t.Fatalf("%d lines", len(lines))
+	}
+	var count, at int64
+	last := func(line, code string) int64 {
+		form := `traefik_service_requests_total{code="` + code + `",method="GET",protocol="http",service="shop-app"} %d %d`
+		if n, err := fmt.Sscanf(line, form, &count, &at); n != 2 || err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		return count
+	}
+	if n := last(lines[0], "200"); n != 0 || at != end.Add(-time.Hour).UnixMilli() {
+		t.Errorf("it begins with %d at %d", n, at)
+	}
+	good, bad := last(lines[1440], "200"), last(lines[1441], "500")
+	if at != end.UnixMilli() || good+bad != 180_000 || bad < 1_500 || bad > 2_100 {
+		t.Errorf("%d good and %d bad at %d", good, bad, at)
+	}
+	if err := past([]string{"-service", "x", "-errors", "2"}); err == nil {
+		t.Error("a share of 2 was taken")
+	}
+}
+
 func get(t *testing.T, url string) (int, string, http.Header) {
 	t.Helper()
 	res, err := http.Get(url)

@@ -4,6 +4,7 @@
 //	app load      a load generator that hides no lost request
 //	app sink      a receiver of signed webhooks
 //	app eval      an evaluation of a revision, for a Job
+//	app past      a page of metrics with an hour that is over
 //
 // `app MODE --help` tells more of each.
 package main
@@ -28,8 +29,10 @@ func main() {
 		err = sink(args)
 	case "eval":
 		err = eval(args)
+	case "past":
+		err = past(args)
 	default:
-		err = fmt.Errorf("no such mode: %s (there are serve, load, sink and eval)", mode)
+		err = fmt.Errorf("no such mode: %s (there are serve, load, sink, eval and past)", mode)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "app:", err)

@@ -589,17 +589,18 @@ fn together(compared: Option<Verdict>, limited: Option<Verdict>) -> Verdict {
     }
 }
 
-/// How much errors come in bursts: of some pods beside each other, of one alone in intervals that follow each other.
+/// How much errors come in bursts: of some pods beside each other, and of one that had all requests, as after its
+/// predecessor's end, in intervals that follow each other.
 pub(super) fn bursts(pods: &[Vec<Counts>]) -> Bursts {
-    match pods {
-        [] => Bursts::Unknown(0),
-        [one] => Bursts::of(one.as_chunks::<2>().0),
-        pods => {
-            let intervals = pods.iter().map(Vec::len).min().unwrap_or(0);
-            let row = |at: usize| pods.iter().filter_map(|pod| pod.get(at).copied()).collect::<Vec<_>>();
-            Bursts::of((0..intervals).map(row))
-        }
-    }
+    let intervals = pods.iter().map(Vec::len).max().unwrap_or(0);
+    let busy = |at: usize| {
+        let counts = pods.iter().enumerate().filter_map(|(pod, counts)| Some((pod, *counts.get(at)?)));
+        counts.filter(|(_, counts)| counts.n > 0).collect::<Vec<_>>()
+    };
+    Bursts::of((0..intervals).step_by(2).flat_map(|at| match (&busy(at)[..], &busy(at + 1)[..]) {
+        ([(one, before)], [(other, after)]) if one == other => vec![vec![*before, *after]],
+        both => [both.0, both.1].map(|row| row.iter().map(|(_, counts)| *counts).collect()).to_vec(),
+    }))
 }
 
 /// "0.52 % of 812".
@@ -616,4 +617,25 @@ pub(super) fn counts(all: &[u64], bad: &[u64]) -> impl Iterator<Item = Counts> {
 pub(super) fn intervals([all, bad, stable_all, stable_bad]: [Vec<u64>; 4]) -> Vec<Interval> {
     let arms = counts(&all, &bad).zip(counts(&stable_all, &stable_bad));
     arms.map(|(canary, stable)| Interval { canary, stable }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_past_of_pods_that_took_turns_is_as_good_as_that_of_one() {
+        // Now one error in ten seconds, now none: of neighbours it is as likely on either.
+        let busy = |at: usize| Counts::new(500, at as u64 % 2);
+        let idle = Counts::default();
+        let one: Vec<_> = (0..600).map(busy).collect();
+        let before: Vec<_> = (0..600).map(|at| if at < 300 { busy(at) } else { idle }).collect();
+        let after: Vec<_> = (0..600).map(|at| if at < 300 { idle } else { busy(at) }).collect();
+        assert_eq!(bursts(std::slice::from_ref(&one)), Bursts::Known(1.0));
+        assert_eq!(bursts(&[before, after]), Bursts::Known(1.0));
+        assert_eq!(bursts(&[vec![idle; 600], one.clone()]), Bursts::Known(1.0));
+        // Beside each other all are compared, an odd last one too.
+        assert_eq!(bursts(&[one[..599].to_vec(), one[1..].to_vec()]), Bursts::Known(1.0));
+        assert_eq!(bursts(&[]), Bursts::Unknown(0));
+    }
 }
