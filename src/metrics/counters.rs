@@ -62,6 +62,13 @@ impl Beats {
         self.all().min()
     }
 
+    /// Up to when everything is known of each target, of those that were scraped at this moment or later: what a target
+    /// had before its last scrape has been told, for it is scraped once at a time.
+    pub fn known_until(&self, alive: i64) -> Option<i64> {
+        let last = self.times.values().filter_map(|answers| answers.iter().flatten().copied().max());
+        last.filter(|last| *last >= alive).min()
+    }
+
     fn told(&self, target: &Target) -> impl Iterator<Item = &Vec<i64>> {
         self.times.get(target).into_iter().flatten()
     }
@@ -95,6 +102,7 @@ pub(super) struct Increase {
 }
 
 /// When pods were started, in milliseconds, and the label that names a series' pod.
+#[derive(Clone)]
 pub(super) struct Pods<'a> {
     pub label: &'a str,
     pub started: HashMap<&'a str, i64>,

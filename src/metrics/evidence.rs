@@ -53,6 +53,7 @@ pub(super) struct Counted {
 }
 
 /// Everything that one look is about.
+#[derive(Clone)]
 pub(super) struct Look<'a> {
     pub preset: &'a Preset,
     pub metric: &'a Metric,
@@ -125,7 +126,7 @@ pub(super) fn asks(preset: &Preset, metric: &Metric, prometheus: &Prometheus, su
         // Values at the ends of blocks are enough, however often it was scraped.
         let (name, matchers) = counted(Arm::Stable);
         let query = VectorSelector::new(name, Matchers::new(matchers)).to_string();
-        asks.push(prometheus.range(query, times.start - PAST_MS, times.start, block_ms(&times)));
+        asks.push(prometheus.range(query, times.start - PAST_MS, times.start, block_ms(&times, preset)));
     }
     asks
 }
@@ -221,7 +222,11 @@ impl Look<'_> {
             }
             _ => None,
         };
-        self.judged(&Counted { series, beats }, stable.as_ref(), past)
+        let canary = Counted { series, beats };
+        let alive = self.times.now - self.times.fresh;
+        let known = [Some(&canary), stable.as_ref()].into_iter().flatten().map(|arm| arm.beats.known_until(alive));
+        let known = known.min().flatten();
+        Look { times: self.times.known_until(known), ..self.clone() }.judged(&canary, stable.as_ref(), past)
     }
 
     /// What the counters of both arms say; `past` is asked when there is something to judge.
@@ -295,7 +300,7 @@ impl Look<'_> {
     fn stables_past(&self, bad: Bad, series: &[Series]) -> Result<Past, String> {
         let start = self.times.start - PAST_MS;
         let grid = self.past(PAST_MS);
-        let looked = Beats::unknown(block_ms(&self.times));
+        let looked = Beats::unknown(block_ms(&self.times, self.preset));
         let mut pods: BTreeMap<&str, [Vec<u64>; 2]> = BTreeMap::new();
         for series in series {
             let pod = series.labels.get(self.pods.label).map_or("", String::as_str);
@@ -324,12 +329,12 @@ impl Look<'_> {
 
     /// Blocks of so long a time, in milliseconds, before the evidence.
     pub fn past(&self, length: i64) -> Grid {
-        Grid::new(self.times.start - length, block_ms(&self.times), self.times.start)
+        Grid::new(self.times.start - length, block_ms(&self.times, self.preset), self.times.start)
     }
 
     /// How many intervals make a block.
     pub fn block(&self) -> usize {
-        usize::try_from(block_ms(&self.times) / step_ms(&self.times)).unwrap_or(1)
+        usize::try_from(block_ms(&self.times, self.preset) / step_ms(&self.times, self.preset)).unwrap_or(1)
     }
 
     /// Whether an arm's numbers are missing or stale, so that nothing can be said.
@@ -495,7 +500,7 @@ impl Look<'_> {
 
     /// The intervals of the comparison.
     pub fn grid(&self) -> Grid {
-        Grid::new(self.times.start, step_ms(&self.times), self.times.settled)
+        Grid::new(self.times.start, step_ms(&self.times, self.preset), self.times.settled)
     }
 
     /// The windows of the limit.
@@ -567,14 +572,16 @@ impl Look<'_> {
     }
 }
 
-/// The length of an interval of a comparison, in milliseconds.
-pub(super) fn step_ms(times: &Times) -> i64 {
-    (2 * times.scrape).max(2_000)
+/// The length of an interval of a comparison, in milliseconds. What a proxy counts of both arms is on the same page; pods are
+/// scraped at moments of their own, and what befalls all of them should lie in the same interval of both arms.
+pub(super) fn step_ms(times: &Times, preset: &Preset) -> i64 {
+    let scrapes = if preset.is_of_pods() { 2 } else { 1 };
+    (scrapes * times.scrape).max(2_000)
 }
 
 /// The length of a block of time, in milliseconds: as long as a burst, and some intervals.
-fn block_ms(times: &Times) -> i64 {
-    let step = step_ms(times);
+fn block_ms(times: &Times, preset: &Preset) -> i64 {
+    let step = step_ms(times, preset);
     (BURST_MS + step - 1) / step * step
 }
 

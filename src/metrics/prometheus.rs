@@ -195,6 +195,8 @@ pub(super) struct Times {
     pub now: i64,
     /// Up to when every sample has arrived.
     pub settled: i64,
+    /// Whether a scrape can be asked for as soon as it is over.
+    pub prompt: bool,
     /// Between two scrapes.
     pub scrape: i64,
     /// How old the newest sample may be.
@@ -218,10 +220,18 @@ impl Times {
             restart: (since < now - OLDEST_MS).then_some(now - OLDEST_MS / 2),
             now,
             settled: now - scrape - lag,
+            prompt: lag == 0,
             scrape,
             // A busy Prometheus is late by seconds, however often it scrapes.
             fresh: (2 * scrape).max(5_000) + lag,
         }
+    }
+
+    /// The same where scrapes tell by themselves up to when every sample has arrived. Without them a scrape may be under
+    /// way that began an interval ago.
+    pub fn known_until(self, until: Option<i64>) -> Self {
+        let until = until.filter(|_| self.prompt).map_or(self.settled, |until| until.min(self.now));
+        Self { settled: self.settled.max(until), ..self }
     }
 
     /// The same where nothing that has been read arrives late.

@@ -209,7 +209,44 @@ fn a_series_of_errors_that_appears_late_counts_from_0() {
 fn no_errors_at_all_are_0_and_not_no_data() {
     let good = body(&[(traefik("canary-1", r#","code":"200""#), growing(0, 10, 20))]);
     let seen = errors(good, requests("stable-0", 90, 0, 20), 20);
-    assert_eq!((seen.outcome, seen.canary.as_deref()), (Outcome::Measured, Some("0 % of 180")), "{seen:?}");
+    assert_eq!((seen.outcome, seen.canary.as_deref()), (Outcome::Measured, Some("0 % of 200")), "{seen:?}");
+}
+
+/// Requests and errors of ten seconds each are known in which second, of a gateway with two replicas that are scraped every
+/// five seconds, when this is the last scrape of the second one.
+fn known(now: i64, last: i64, lag: &str) -> Option<String> {
+    let lag: serde_json::Value =
+        serde_json::json!({"prometheus": {"url": "http://p", "scrapeInterval": "5s", "lag": lag}});
+    let scraped = |offset: i64, each: i64, last: i64| {
+        let times = (-1..).map(move |i| 5_000 * i + offset).take_while(move |at| *at <= last * 1_000);
+        times.zip((1..).map(move |i| (each * i).to_string())).collect::<Vec<_>>()
+    };
+    let both = |arm: Option<(&str, i64)>| {
+        let series = |instance: &str, offset, last| {
+            let (labels, each) = arm.map_or_else(
+                || (r#""job":"pods""#.to_owned(), 0),
+                |(arm, each)| (traefik(arm, r#","code":"200""#).replace("10.244.0.5:9100", instance), each),
+            );
+            let labels = if arm.is_some() { labels } else { format!(r#"{{{labels},"instance":"{instance}"}}"#) };
+            (labels, scraped(offset, each, last))
+        };
+        body(&[series("one", 500, now), series("other", 3_000, last)])
+    };
+    let replies = [both(Some(("canary", 10))), both(None), both(Some(("stable", 90)))];
+    let provider = serde_json::from_value(lag).unwrap();
+    read(&preset("traefik/error-rate"), &provider, &subject_at(now), &replies).canary
+}
+
+#[test]
+fn an_interval_is_judged_as_soon_as_every_replica_of_the_gateway_was_scraped_after_it() {
+    // Of the scrapes at 0.5, 5.5, 10.5 and 3, 8, 13 the third of the first and the second of the second lie behind 5.
+    assert_eq!(known(8, 8, "0s").as_deref(), Some("0 % of 20"));
+    assert_eq!(known(13, 13, "0s").as_deref(), Some("0 % of 40"));
+    // One whose scrape is late may still tell of that time, and one that is gone is waited for no longer than a scrape.
+    assert_eq!(known(13, 8, "0s").as_deref(), Some("0 % of 20"));
+    assert_eq!(known(29, 8, "0s").as_deref(), Some("0 % of 70"));
+    // What is written remotely comes when it comes.
+    assert_eq!(known(13, 13, "5s").as_deref(), Some("no request judged yet"));
 }
 
 #[test]
@@ -227,11 +264,11 @@ fn where_requests_arrive_is_counted_since_the_share_is_what_it_is_and_once_some_
         read(&preset("traefik/error-rate"), &provider(1), &subject, &[canary, beats(seconds), stable]).arrived
     };
     let heeded = |seconds, since| seen(requests("canary", 3, 1, seconds), seconds, since);
-    // Of the seconds 31 to 59 one scrape is left out at the begin, and the last one may be on its way.
-    assert_eq!(heeded(60, 30), Some(Arrived { canary: 28 * 4, stable: 28 * 16 }));
-    assert_eq!((heeded(60, 43), heeded(60, 44)), (Some(Arrived { canary: 60, stable: 240 }), None));
+    // Of the seconds 31 to 60 one scrape is left out at the begin.
+    assert_eq!(heeded(60, 30), Some(Arrived { canary: 29 * 4, stable: 29 * 16 }));
+    assert_eq!((heeded(60, 44), heeded(60, 45)), (Some(Arrived { canary: 60, stable: 240 }), None));
     let ignored = seen(body(&[]), 60, 30);
-    assert_eq!(ignored, Some(Arrived { canary: 0, stable: 28 * 16 }), "a canary without a series has had no request");
+    assert_eq!(ignored, Some(Arrived { canary: 0, stable: 29 * 16 }), "a canary without a series has had no request");
     assert_eq!(errors(requests("canary", 3, 1, 60), requests("stable", 16, 0, 60), 60).arrived, None);
 }
 

@@ -28,8 +28,8 @@ fn a_proxy_without_a_beat_tells_of_its_scrapes_by_what_it_counts_for_both_arms()
     let stable = body(&[(labels("stable", "200"), growing(100, 90, 60)), (labels("stable", "500"), growing(3, 0, 60))]);
     let seen = read(&metric, &provider(1), &look, &[canary, stable]);
     assert_eq!((seen.verdict, seen.usable), (Verdict::Fail, true), "{seen:?}");
-    assert_eq!(seen.canary.as_deref(), Some("10 % of 540"));
-    assert_eq!(seen.stable.as_deref(), Some("0 % of 5,220"));
+    assert_eq!(seen.canary.as_deref(), Some("10 % of 560"));
+    assert_eq!(seen.stable.as_deref(), Some("0 % of 5,400"));
     let nobody = read(&metric, &provider(1), &look, &[body(&[]), body(&[])]);
     assert_eq!((nobody.outcome, nobody.no_requests), (Outcome::Empty, true), "{}", nobody.why);
 }
