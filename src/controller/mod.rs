@@ -63,6 +63,22 @@ pub struct Context {
     pub longest_look: Duration,
 }
 
+/// No wait at all. Each watch waits by itself before it is tried again; the runtime's own wait is for all watches together,
+/// which would leave every change unseen while one of them is broken.
+struct AtOnce;
+
+impl Iterator for AtOnce {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::ZERO)
+    }
+}
+
+impl kube::runtime::utils::Backoff for AtOnce {
+    fn reset(&mut self) {}
+}
+
 /// Looks at Rollouts whenever something of theirs changes or is due, until `stop` ends.
 pub async fn run(
     cluster: Cluster,
@@ -80,6 +96,7 @@ pub async fn run(
     let roots = roots.reflect(writer).touched_objects();
     let mut controller = Controller::for_stream(roots, reader)
         .with_config(Config::default().concurrency(side_by_side))
+        .trigger_backoff(AtOnce)
         .watches_stream(scope.labelled::<Deployment>(), by_label)
         .watches_stream(scope.labelled::<ReplicaSet>(), by_label)
         .watches_stream(scope.labelled::<Service>(), by_label)

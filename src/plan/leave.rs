@@ -55,6 +55,13 @@ impl<'a> Turn<'a> {
         if self.past_the_point() {
             return self.finish();
         }
+        // The route goes on to name it when nobody makes it again any more. Where that is impossible, nothing waits for it.
+        let named = self.seen.routes.iter().any(|route| matches!(route.found, Found::Object { claim: Claim::Ours, .. }));
+        if let Some(pair) = self.pair().filter(|_| named && self.seen.stable_service.is_none())
+            && let Ok(make) = self.made(deployment, &pair.stable)
+        {
+            return Err(make);
+        }
         // Not `stable()`: from here on history comes back under the Deployment's control.
         let known = self.status.workload.as_ref().and_then(|workload| workload.stable_replica_set.clone());
         let Some(stable) = self.seen.controlled().find(|set| Some(&set.name) == known.as_ref()) else {

@@ -54,6 +54,16 @@ pub struct Ending {
     pub print: u64,
 }
 
+/// With `BELLWETHER_LOG` the operator's own log is printed.
+fn logged() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        if std::env::var_os("BELLWETHER_LOG").is_some() {
+            let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
+        }
+    });
+}
+
 impl Story {
     /// A story of this name and seed, in a plain setting.
     pub fn new(name: &str, seed: u64, script: Vec<(u64, Deed)>) -> Self {
@@ -62,6 +72,7 @@ impl Story {
 
     /// Tells it.
     pub fn tell(&self, tamper: Option<Arc<dyn Tamper>>) -> Ending {
+        logged();
         fastrand::seed(self.seed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap().block_on(self.play(tamper))
@@ -262,15 +273,8 @@ impl fmt::Display for Ending {
 mod tests {
     use super::*;
 
-    fn logged() {
-        if std::env::var_os("BELLWETHER_LOG").is_some() {
-            let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
-        }
-    }
-
     #[test]
     fn a_good_release_is_promoted_and_a_bad_one_is_not() {
-        logged();
         let good = Story::new("good", 1, vec![(0, Deed::Image("app:v2"))]).tell(None);
         println!("{good}");
         assert!(good.violations.is_empty());
