@@ -212,7 +212,7 @@ impl<'a> Turn<'a> {
             }
             return Err(self.no_replicas(deployment));
         }
-        self.contested()?;
+        self.contested(deployment)?;
         self.intelligible()?;
         self.claims(deployment)?;
         self.narrowed(stable)?;
@@ -404,7 +404,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Nobody else keeps writing our weights.
-    fn contested(&mut self) -> Holds {
+    fn contested(&mut self, deployment: &Deployment) -> Holds {
         let Some(flight) = &self.status.flight else { return Ok(()) };
         let minute = SignedDuration::from_secs(60);
         let (Some(first), Some(last)) = (flight.reverted.first(), flight.reverted.get(1)) else { return Ok(()) };
@@ -413,6 +413,8 @@ impl<'a> Turn<'a> {
         }
         let last = last.0;
         self.weighs(Weight::ZERO, Phase::Blocked)?;
+        // Who replaces the route often replaces the Deployment too; without our label nothing tells of its next change.
+        self.claims(deployment)?;
         let left = minute - self.ago(last);
         Err(self.wait(
             Phase::Blocked,

@@ -56,7 +56,8 @@ impl<'a> Turn<'a> {
             return self.finish();
         }
         // The route goes on to name it when nobody makes it again any more. Where that is impossible, nothing waits for it.
-        let named = self.seen.routes.iter().any(|route| matches!(route.found, Found::Object { claim: Claim::Ours, .. }));
+        let named =
+            self.seen.routes.iter().any(|route| matches!(route.found, Found::Object { claim: Claim::Ours, .. }));
         if let Some(pair) = self.pair().filter(|_| named && self.seen.stable_service.is_none())
             && let Ok(make) = self.made(deployment, &pair.stable)
         {

@@ -192,8 +192,12 @@ impl Stage {
         // One that is deleted and made anew knows nothing of what failed.
         let anew = did(|deed| matches!(deed, Deed::DeleteRollout(_))) && did(|deed| *deed == Deed::ApplyRollout);
         // So is what a person let roll where no policy holds it.
-        let forced =
-            anew || self.world.unguarded || did(|deed| matches!(deed, Deed::Act("PromoteFull" | "Promote", _)));
+        // And pods that are taken away between their crashes have not crashed again and again.
+        let spared = image.contains("crash") && did(|deed| matches!(deed, Deed::Evict { stable: false, .. }));
+        let forced = spared
+            || anew
+            || self.world.unguarded
+            || did(|deed| matches!(deed, Deed::Act("PromoteFull" | "Promote", _)));
         if ending.phase == "Stable" && bad && !forced && image != "app:v1" && self.setting.judged {
             wrong("S08 what failed is not promoted", format!("{image} serves"));
         }
