@@ -246,9 +246,11 @@ impl<'a> Turn<'a> {
             weights.accepted = share.unwrap_or(Weight::ZERO);
             weights.by = Some("Pods".to_owned());
         }
-        // A pod that ends may still be sent requests, so under traffic none of what the Deployment may have is ended.
+        // A pod that ends may still be sent requests, so under traffic none is ended, but where the Deployment was made smaller.
         let quiet = self.pair().is_none() || step.split().is_none();
-        let most = if quiet { want } else { want.max(candidate.replicas.min(deployment.replicas)) };
+        let shrunk = self.flight()?.replicas > deployment.replicas;
+        let kept = if shrunk { candidate.replicas.min(deployment.replicas) } else { candidate.replicas };
+        let most = if quiet { want } else { want.max(kept) };
         if candidate.replicas > most {
             self.scaled(candidate, most)?;
         }
@@ -470,41 +472,47 @@ impl<'a> Turn<'a> {
                 return Err(self.wait(phase, Reason::PodsNotReady, &object, message, SOON));
             }
         }
-        if let Some(pair) = self.pair() {
-            let settle = self.settle();
-            let pods = self.seen.ready_pods(&candidate.hash);
-            let service = self.service(self.seen.stable_service.as_ref(), &pair.stable)?;
-            if !home {
-                self.canary_on(candidate)?;
-                if service.hash() != Some(&candidate.hash) {
-                    let trial = self.service(self.seen.canary_service.as_ref(), &pair.canary)?;
-                    self.reaches(trial, &pods, phase)?;
-                    self.weighs(Weight::FULL, phase)?;
-                    self.settled("all requests to the canary Service", settle, phase)?;
-                    if let Some(promotion) = self.flight()?.promotion.as_mut().filter(|promotion| !promotion.moved) {
-                        promotion.moved = true;
-                        return Err(Stop::Again);
-                    }
-                    self.selects(service, Some(&candidate.hash))?;
-                }
-                self.reaches(service, &pods, phase)?;
-                self.settled("the stable Service on the candidate", settle, phase)?;
-                if let Some(promotion) = &mut self.flight()?.promotion {
-                    promotion.home = true;
-                }
-                return Err(Stop::Again);
-            }
-            if service.hash() != Some(&candidate.hash) {
-                // Somebody moved it: it is moved again, at weight 0.
-                if let Some(promotion) = &mut self.flight()?.promotion {
-                    promotion.home = false;
-                }
-                return Err(Stop::Again);
-            }
-            self.weighs(Weight::ZERO, phase)?;
-            self.settled("all requests home to the stable Service", settle, phase)?;
-        }
+        self.led_home(candidate)?;
         self.swap(&stable.name, candidate)
+    }
+
+    /// All requests go to the candidate through the stable Service, at last with no weight for the canary Service.
+    fn led_home(&mut self, candidate: &'a ReplicaSet) -> Holds {
+        let phase = Phase::Promoting;
+        let Some(pair) = self.pair() else { return Ok(()) };
+        let home = self.flight()?.promotion.as_ref().is_some_and(|promotion| promotion.home);
+        let settle = self.settle();
+        let pods = self.seen.ready_pods(&candidate.hash);
+        let service = self.service(self.seen.stable_service.as_ref(), &pair.stable)?;
+        if !home {
+            self.canary_on(candidate)?;
+            if service.hash() != Some(&candidate.hash) {
+                let trial = self.service(self.seen.canary_service.as_ref(), &pair.canary)?;
+                self.reaches(trial, &pods, phase)?;
+                self.weighs(Weight::FULL, phase)?;
+                self.settled("all requests to the canary Service", settle, phase)?;
+                if let Some(promotion) = self.flight()?.promotion.as_mut().filter(|promotion| !promotion.moved) {
+                    promotion.moved = true;
+                    return Err(Stop::Again);
+                }
+                self.selects(service, Some(&candidate.hash))?;
+            }
+            self.reaches(service, &pods, phase)?;
+            self.settled("the stable Service on the candidate", settle, phase)?;
+            if let Some(promotion) = &mut self.flight()?.promotion {
+                promotion.home = true;
+            }
+            return Err(Stop::Again);
+        }
+        if service.hash() != Some(&candidate.hash) {
+            // Somebody moved it: it is moved again, at weight 0.
+            if let Some(promotion) = &mut self.flight()?.promotion {
+                promotion.home = false;
+            }
+            return Err(Stop::Again);
+        }
+        self.weighs(Weight::ZERO, phase)?;
+        self.settled("all requests home to the stable Service", settle, phase)
     }
 
     /// Whether the ReplicaSet that served until the promotion has left the Deployment: from here on there is only forward.
@@ -526,6 +534,11 @@ impl<'a> Turn<'a> {
                 SOON,
             ));
         };
+        // Somebody deleted the former one before the requests were home.
+        let home = flight.promotion.as_ref().is_some_and(|promotion| promotion.home) && self.carried() == Weight::ZERO;
+        if !home && self.rollout().metadata.deletion_timestamp.is_none() {
+            self.led_home(candidate)?;
+        }
         let from = flight.promotion.as_ref().map(|promotion| promotion.from.clone()).unwrap_or_default();
         self.swap(&from, candidate)?;
         let message = format!("{} serves; its pods are the ones that were tried", candidate.name);

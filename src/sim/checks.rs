@@ -32,7 +32,7 @@ const HASH: &str = "pod-template-hash";
 /// So many writes within a minute are too many, with whatever befalls what is in flight.
 const MOST_WRITES: usize = 240;
 /// But where releases follow each other within seconds, each may have so many from its first pod to the end.
-const WRITES_OF_RELEASE: usize = 20;
+const WRITES_OF_RELEASE: usize = 32;
 /// A status larger than this grows with something.
 const LARGEST_STATUS: usize = 48 * 1024;
 const UID_LABEL: &str = "bellwether.dev/rollout-uid";
