@@ -367,8 +367,9 @@ fn judged(case: &Case, runs: &[Result<Outcome, String>]) -> (String, Vec<(String
     let seconds = of(|it| it.seconds);
     let (middle, slowest) = (median(seconds.clone()), seconds.into_iter().fold(0.0, f64::max));
     let ideal = median(late);
+    let after = if ideal.is_finite() { format!("{ideal:.1} s") } else { String::new() };
     let row = format!(
-        "| aborted {} of {} | {middle:.1} s | {slowest:.1} s | {requests:.0} | {failed:.0} | {ideal:.1} s |",
+        "| aborted {} of {} | {middle:.1} s | {slowest:.1} s | {requests:.0} | {failed:.0} | {after} |",
         good.len(),
         runs.len()
     );
@@ -394,7 +395,7 @@ fn number(name: &str, or: usize) -> usize {
 #[ignore = "takes an hour and two Prometheus servers more: hack/bench loop"]
 fn bench_loop() {
     let _right = beside_others();
-    let (runs, at_once) = (number("BELLWETHER_LOOP_RUNS", 20), number("BELLWETHER_LOOP_AT_ONCE", 8));
+    let (runs, at_once) = (number("BELLWETHER_LOOP_RUNS", 20), number("BELLWETHER_LOOP_AT_ONCE", 6));
     let wanted = std::env::var("BELLWETHER_LOOP_CASES").unwrap_or_default();
     let wanted: Vec<&str> = wanted.split(',').filter(|name| !name.is_empty()).collect();
     let unknown = wanted.iter().find(|name| !CASES.iter().any(|case| case.name == **name));

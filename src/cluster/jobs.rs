@@ -189,3 +189,145 @@ fn told(error: &kube::Error) -> String {
         _ => words,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cluster::tests::{Calls, cluster_with},
+        judge::Sensitivity,
+        metrics::ArmNames,
+    };
+    use jiff::Timestamp;
+
+    const JOBS: &str = "/apis/batch/v1/namespaces/n/jobs";
+
+    fn rollout() -> Rollout {
+        let container = json!({"name": "smoke", "image": "smoke:1"});
+        let metric = json!({"name": "smoke", "job": {"template": {"spec": {"containers": [container]}}}});
+        serde_json::from_value(json!({
+            "apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout",
+            "metadata": {"name": "shop", "namespace": "n", "uid": "u"},
+            "spec": {
+                "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"},
+                "steps": [{"name": "a", "weight": 5, "observe": "1m"}], "analysis": {"metrics": [metric]},
+            },
+        }))
+        .unwrap()
+    }
+
+    fn subject() -> Subject {
+        let arm = |name: &str| ArmNames {
+            replica_set: format!("shop-{name}"),
+            pod_template_hash: name.to_owned(),
+            service: format!("shop-{name}"),
+        };
+        Subject {
+            namespace: "n".to_owned(),
+            stable: arm("stable"),
+            canary: arm("canary"),
+            port: 80,
+            margins: Sensitivity::Normal.margins(),
+            bursts: None,
+            past: None,
+            points: None,
+            evidence_since: Timestamp::UNIX_EPOCH,
+            shared_since: None,
+            delay: crate::duration::Duration::ZERO,
+            now: Timestamp::from_second(60).unwrap(),
+            pods_started: Vec::new(),
+        }
+    }
+
+    /// A leader's cluster with these Jobs, which answers whatever else is asked with this.
+    fn cluster(jobs: &[Value], other: (u16, Value)) -> (Cluster, Calls) {
+        let outbound = crate::outbound::Outbound::new(crate::outbound::Settings::default()).unwrap();
+        let list = json!({"kind": "JobList", "apiVersion": "batch/v1", "metadata": {}, "items": jobs});
+        let (cluster, calls) =
+            cluster_with(
+                outbound,
+                move |call, _| {
+                    if call == format!("GET {JOBS}") { (200, list.clone()) } else { other.clone() }
+                },
+            );
+        cluster.lead(1);
+        (cluster, calls)
+    }
+
+    fn status(code: u16, reason: &str, message: &str) -> (u16, Value) {
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": message, "code": code});
+        (code, status)
+    }
+
+    /// What was asked but for the list.
+    fn written(calls: &Calls) -> Vec<(String, Value)> {
+        calls.lock().unwrap().iter().filter(|(call, _)| !call.starts_with("GET")).cloned().collect()
+    }
+
+    async fn looked(cluster: &Cluster) -> Seen {
+        let mut seen = cluster.read_jobs(&rollout(), &subject(), &[]).await;
+        assert_eq!(seen.len(), 1);
+        seen.remove(0).1
+    }
+
+    fn job(uid: &str, owner: &str) -> Value {
+        json!({
+            "apiVersion": "batch/v1", "kind": "Job",
+            "metadata": {
+                "name": "shop-smoke-old", "namespace": "n", "uid": uid,
+                "labels": {ROLLOUT_LABEL: "shop", "bellwether.dev/question": "another"},
+                "ownerReferences": [{"apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout", "name": "shop", "uid": owner}],
+            },
+        })
+    }
+
+    #[tokio::test]
+    async fn a_job_is_created_once_with_its_owner_and_one_that_is_there_already_is_no_failure() {
+        let (cluster, calls) = cluster(&[], (201, json!({"kind": "Job", "apiVersion": "batch/v1", "metadata": {}})));
+        assert_eq!(looked(&cluster).await.outcome, Outcome::Empty);
+        let made = written(&calls);
+        assert_eq!((made.len(), made[0].0.as_str()), (1, "POST /apis/batch/v1/namespaces/n/jobs"));
+        let metadata = &made[0].1["metadata"];
+        assert_eq!(metadata["labels"][ROLLOUT_LABEL], "shop");
+        assert_eq!(
+            (&metadata["ownerReferences"][0]["uid"], &metadata["ownerReferences"][0]["kind"]),
+            (&json!("u"), &json!("Rollout"))
+        );
+        // Its answer was lost: the next look does not see it yet, and meets it.
+        let (cluster, calls) = self::cluster(&[], status(409, "AlreadyExists", "it exists"));
+        let seen = looked(&cluster).await;
+        assert_eq!((seen.outcome, written(&calls).len()), (Outcome::Empty, 1), "{}", seen.why);
+        assert_eq!(written(&calls)[0].1["metadata"]["name"], metadata["name"], "under the same name");
+    }
+
+    #[tokio::test]
+    async fn a_right_that_is_missing_is_told_with_the_value_that_gives_it() {
+        let words = "jobs.batch is forbidden: User \"x\" cannot create resource \"jobs\" in API group \"batch\"";
+        let (cluster, _) = cluster(&[], status(403, "Forbidden", words));
+        let seen = looked(&cluster).await;
+        assert_eq!(seen.outcome, Outcome::Unreachable);
+        assert!(seen.why.contains("rbac.jobs") && seen.why.contains("cannot create"), "{}", seen.why);
+    }
+
+    #[tokio::test]
+    async fn who_does_not_lead_any_more_neither_creates_nor_deletes() {
+        let (cluster, calls) = cluster(&[job("1", "u")], (200, json!({})));
+        cluster.resign();
+        let _ = looked(&cluster).await;
+        cluster.end_jobs(&rollout()).await;
+        assert_eq!(written(&calls), []);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_needs_is_deleted_by_its_uid_with_its_pods_and_what_is_anothers_is_left() {
+        let (cluster, calls) = cluster(&[job("1", "u"), job("2", "another Rollout")], (200, json!({"kind": "Status"})));
+        cluster.end_jobs(&rollout()).await;
+        let deleted = written(&calls);
+        assert_eq!(
+            (deleted.len(), deleted[0].0.as_str()),
+            (1, "DELETE /apis/batch/v1/namespaces/n/jobs/shop-smoke-old")
+        );
+        assert_eq!(deleted[0].1["preconditions"], json!({"uid": "1"}));
+        assert_eq!(deleted[0].1["propagationPolicy"], "Background");
+    }
+}

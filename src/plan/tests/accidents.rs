@@ -87,6 +87,37 @@ fn stables_replica_set_deleted_by_hand_is_made_again_by_its_name_and_hash() {
 }
 
 #[test]
+fn a_promotion_whose_former_replica_set_is_deleted_leads_the_requests_home_before_it_ends() {
+    let mut world = flying(20, |_| {});
+    world.until(200, |world| world.split.weight == Weight::FULL);
+    world.seen.replica_sets.retain(|set| set.name != "shop-1");
+    world.until(100, |world| world.has(Reason::Promoted));
+    assert_eq!(world.split.weight, Weight::ZERO, "the canary Service has no weight left");
+    world.rests(Phase::Stable);
+}
+
+#[test]
+fn a_deployment_that_is_replaced_while_a_release_is_blocked_gets_our_label_back() {
+    let mut world = flying(20, |_| {});
+    let now = Time(world.seen.now);
+    world.seen.rollout.status.as_mut().unwrap().flight.as_mut().unwrap().reverted = vec![now.clone(), now];
+    world.until(10, |world| world.status().phase == Phase::Blocked);
+    world.seen.deployment.as_mut().unwrap().claim = Claim::Free;
+    world.until(2, |world| world.seen.deployment.as_ref().is_some_and(|it| it.claim == Claim::Ours));
+    assert_eq!(world.status().phase, Phase::Blocked);
+}
+
+#[test]
+fn a_stable_service_that_is_deleted_while_its_rollout_leaves_is_made_again() {
+    let mut world = flying(20, |_| {});
+    delete(&mut world);
+    world.until(30, |world| world.split.weight == Weight::ZERO);
+    world.seen.stable_service = None;
+    world.until(100, |world| world.seen.rollout.metadata.finalizers.is_none());
+    assert!(world.seen.stable_service.is_some(), "the route names it");
+}
+
+#[test]
 fn traffic_that_is_edited_in_flight_changes_nothing_until_the_flight_is_over() {
     let mut world = flying(20, |_| {});
     world.seen.rollout.spec.traffic = None;

@@ -17,10 +17,12 @@ pub(super) struct Answers {
     listed: BTreeSet<String>,
 }
 
-/// The lines of a decision log that say that a command was obeyed or refused.
+/// The lines of a decision log that say that a command was obeyed or refused. That one cannot be carried out after all, for
+/// what it needs was deleted, is said once more.
 fn notes(status: &Value) -> Vec<&Value> {
     let about_commands = |it: &&Value| ["ActionAccepted", "ActionRefused"].contains(&it.text("/reason"));
-    status.list("/decisions").iter().filter(about_commands).collect()
+    let after_all = |it: &&Value| it.text("/message").contains("cannot be carried out");
+    status.list("/decisions").iter().filter(about_commands).filter(|it| !after_all(it)).collect()
 }
 
 impl Checks {

@@ -89,7 +89,7 @@ impl Checks {
         // Behind one ordinary Service pods end as those of any Deployment do.
         let routed = self.of_kind("httproutes").next().is_some();
         // What nobody can reach any more may end.
-        let routed = routed && !self.unguarded && self.of_kind("deployments").next().is_some();
+        let routed = routed && !self.unguarded && !plane.is_excused(at) && self.of_kind("deployments").next().is_some();
         if size(after) < size(before) && routed {
             let hash = before
                 .as_ref()
@@ -143,7 +143,9 @@ impl Checks {
         let weight = plane.weight(&commit.name);
         // To put back what somebody else changed is no move.
         let restored = self.selectors.insert(commit.name.clone(), to.clone()).is_some_and(|last| last == *to);
-        if weight > 0 && !lost.is_empty() && !restored && !self.out_of_reach && !self.unguarded {
+        // After a backup was put back the status tells of a data plane that there was.
+        let knows = !self.out_of_reach && !self.unguarded && !plane.is_excused(at);
+        if weight > 0 && !lost.is_empty() && !restored && knows {
             self.wrong(
                 "S16 a selector moves only at weight 0",
                 at,

@@ -318,6 +318,11 @@ impl World {
             }
             "pods" => self.pod_changed(commit, &object),
             "services" => {
+                if commit.after.is_none() && commit.user != OPERATOR {
+                    self.plane.taken.insert(name.clone());
+                } else {
+                    self.plane.taken.remove(&name);
+                }
                 self.soon(weather.controller, Event::Endpoints(name));
             }
             "endpointslices" => {
@@ -507,10 +512,13 @@ impl World {
         news
     }
 
-    /// By whose doing a Service has no endpoint: its pods are there and not ready, which is the release's own, or they are
+    /// By whose doing a Service has no endpoint: somebody deleted it, its pods are there and not ready, which is the release's own, or they are
     /// gone by the doing of who ended the last of them.
     fn whose_doing(&self, service: &str) -> Option<Cause> {
         if !self.is_held() {
+            return Some(Cause::Others);
+        }
+        if self.plane.taken.contains(service) {
             return Some(Cause::Others);
         }
         let service = self.server.get("services", NAMESPACE, service)?;

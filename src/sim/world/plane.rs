@@ -57,6 +57,8 @@ pub struct Plane {
     pub processes: BTreeMap<String, Process>,
     /// Whose pods are gone by others' doing.
     pub bereft: BTreeMap<String, Cause>,
+    /// Services that somebody else than the operator has deleted.
+    pub taken: BTreeSet<String>,
     pub losses: Vec<Loss>,
     at: u64,
     /// Until then whatever is lost is lost by others' doing.
@@ -74,6 +76,7 @@ impl Plane {
             known: BTreeMap::new(),
             processes: BTreeMap::new(),
             bereft: BTreeMap::new(),
+            taken: BTreeSet::new(),
             losses: Vec::new(),
             at: 0,
             excused: 0,
@@ -89,6 +92,11 @@ impl Plane {
     /// Until then whatever is lost is lost by others' doing.
     pub fn excuse_until(&mut self, end: u64) {
         self.excused = end;
+    }
+
+    /// Whether what is lost now is lost by others' doing.
+    pub fn is_excused(&self, at: u64) -> bool {
+        at < self.excused
     }
 
     /// From now on this rule has these backends; none removes it.
