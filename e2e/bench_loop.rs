@@ -62,43 +62,43 @@ struct Outcome {
     why: String,
 }
 
+fn provider(spec: &Value) -> Value {
+    json!({"apiVersion": "bellwether.dev/v1alpha1", "kind": "MetricProvider", "metadata": {"name": "bench"}, "spec": spec})
+}
+
 /// A Prometheus of hack/bench, in this namespace.
 fn prometheus(namespace: &str) -> Value {
-    json!({
-        "apiVersion": "bellwether.dev/v1alpha1", "kind": "MetricProvider", "metadata": {"name": "bench"},
-        "spec": {"prometheus": {"url": format!("http://prometheus.{namespace}.svc"), "scrapeInterval": "5s"}},
-    })
+    provider(&json!({"prometheus": {"url": format!("http://prometheus.{namespace}.svc"), "scrapeInterval": "5s"}}))
 }
 
 fn pods() -> Value {
-    json!({
-        "apiVersion": "bellwether.dev/v1alpha1", "kind": "MetricProvider", "metadata": {"name": "bench"},
-        "spec": {"pods": {"port": "http", "interval": "1s"}},
-    })
+    provider(&json!({"pods": {"port": "http", "interval": "1s"}}))
 }
 
-/// The gateway's errors, compared with stable's and held against no number.
-fn errors_only(analysis: &mut Value) {
+/// One metric, compared with stable's and held against no number.
+fn only(analysis: &mut Value, metric: &Value) {
     analysis["provider"]["name"] = json!("bench");
-    analysis["metrics"] = json!([{"name": "errors", "preset": "traefik/error-rate"}]);
+    analysis["metrics"] = json!([metric]);
 }
 
-/// The pods' own errors, of which a person has said that they come one by one.
+fn gateways_errors(analysis: &mut Value) {
+    only(analysis, &json!({"name": "errors", "preset": "traefik/error-rate"}));
+}
+
+fn pods_errors(analysis: &mut Value) {
+    only(analysis, &json!({"name": "errors", "preset": "app/error-rate"}));
+}
+
+/// Of which a person has said that they come one by one.
 fn pods_errors_one_by_one(analysis: &mut Value) {
     pods_errors(analysis);
     analysis["margins"] = json!({"bursts": 1});
 }
 
-fn pods_errors(analysis: &mut Value) {
-    analysis["provider"]["name"] = json!("bench");
-    analysis["metrics"] = json!([{"name": "errors", "preset": "app/error-rate"}]);
-}
-
 fn scores(analysis: &mut Value) {
-    analysis["provider"]["name"] = json!("bench");
     let series = |name: &str| format!("eval_score_{name}{{arm=\"$arm\"}}");
     let scores = json!({"count": series("count"), "sum": series("sum"), "sumOfSquares": series("sumsq")});
-    analysis["metrics"] = json!([{"name": "quality", "scores": scores}]);
+    only(analysis, &json!({"name": "quality", "scores": scores}));
 }
 
 /// A step of five of a hundred requests.
@@ -122,113 +122,103 @@ fn passed_by(provider: Value, analysis: fn(&mut Value), stable: Revision) -> Set
 const SINGLE: &str = "bench-prometheus";
 const PAIR: &str = "bench-pair";
 
-fn one_in_twenty_fails() -> Revision {
-    Revision::new("v2").with("ERROR_RATE", "0.05")
-}
-
 /// Found at all, however late.
 const FOUND: Bars = Bars { median: None, slowest: 180, after_ideal: None };
+
+/// What is to be called back: one request in twenty fails.
+const BAD: Case = Case {
+    name: "",
+    about: "",
+    one_of: 4,
+    setup: || found_by(prometheus(SINGLE), gateways_errors),
+    release: || Revision::new("v2").with("ERROR_RATE", "0.05"),
+    past: None,
+    incident: false,
+    end: End::Aborted(FOUND),
+};
+
+/// What is to take over: as many fail as at stable.
+const GOOD: Case = Case {
+    setup: || passed_by(prometheus(SINGLE), gateways_errors, Revision::new("v1").with("ERROR_RATE", "0.005")),
+    release: || Revision::new("v2").with("ERROR_RATE", "0.005"),
+    past: Some((SINGLE, "0.005")),
+    end: End::Promoted,
+    ..BAD
+};
 
 const CASES: &[Case] = &[
     Case {
         name: "prometheus",
         about: "5 % errors against 0.5 %, at 5 % of the traffic; Prometheus scrapes every 5 s",
         one_of: 1,
-        setup: || found_by(prometheus(SINGLE), errors_only),
-        release: one_in_twenty_fails,
         past: Some((SINGLE, "0.005")),
-        incident: false,
         end: End::Aborted(Bars { median: Some((60, 150)), after_ideal: Some(10), ..FOUND }),
+        ..BAD
     },
     Case {
         name: "pods",
         about: "the same, by the pods' own pages every second; margins.bursts says 1",
         one_of: 1,
         setup: || found_by(pods(), pods_errors_one_by_one),
-        release: one_in_twenty_fails,
-        past: None,
-        incident: false,
         end: End::Aborted(Bars { median: Some((50, 125)), after_ideal: Some(3), ..FOUND }),
+        ..BAD
     },
     Case {
         name: "equal",
         about: "0.8 % errors like stable; 20 % and 50 % of the traffic, a minute each",
         one_of: 1,
-        setup: || passed_by(prometheus(SINGLE), errors_only, Revision::new("v1").with("ERROR_RATE", "0.008")),
+        setup: || passed_by(prometheus(SINGLE), gateways_errors, Revision::new("v1").with("ERROR_RATE", "0.008")),
         release: || Revision::new("v2").with("ERROR_RATE", "0.008"),
         past: Some((SINGLE, "0.008")),
-        incident: false,
-        end: End::Promoted,
+        ..GOOD
     },
     Case {
         name: "unknown-past",
         about: "5 % errors against 0.5 %, by the pods' pages, and nothing known of stable's past",
-        one_of: 4,
         setup: || found_by(pods(), pods_errors),
-        release: one_in_twenty_fails,
-        past: None,
-        incident: false,
         end: End::Aborted(Bars { slowest: 300, ..FOUND }),
+        ..BAD
     },
     Case {
         name: "incident",
         about: "0.5 % like stable, and in mid-step both fail 20 % for 20 s",
-        one_of: 4,
-        setup: || passed_by(prometheus(SINGLE), errors_only, Revision::new("v1").with("ERROR_RATE", "0.005")),
-        release: || Revision::new("v2").with("ERROR_RATE", "0.005"),
-        past: Some((SINGLE, "0.005")),
         incident: true,
-        end: End::Promoted,
+        ..GOOD
     },
     Case {
         name: "all-fail",
         about: "every request fails, at 5 % of the traffic; nothing known of stable's past",
-        one_of: 4,
-        setup: || found_by(prometheus(SINGLE), errors_only),
         release: || Revision::new("v2").with("ERROR_RATE", "1"),
-        past: None,
-        incident: false,
-        end: End::Aborted(FOUND),
+        ..BAD
     },
     Case {
         name: "score-tenth",
         about: "a model that scores 0.7 against 0.8, at 20 % of the traffic",
-        one_of: 4,
         setup: || passed_by(prometheus(SINGLE), scores, Revision::new("v1").with("SCORE", "0.8")),
         release: || Revision::new("v2").with("SCORE", "0.7"),
-        past: None,
-        incident: false,
-        end: End::Aborted(FOUND),
+        ..BAD
     },
     Case {
         name: "score-hundredth",
         about: "a model that scores 0.79 against 0.8: inside the margin",
-        one_of: 4,
         setup: || passed_by(prometheus(SINGLE), scores, Revision::new("v1").with("SCORE", "0.8")),
         release: || Revision::new("v2").with("SCORE", "0.79"),
         past: None,
-        incident: false,
-        end: End::Promoted,
+        ..GOOD
     },
     Case {
         name: "pair-equal",
         about: "0.5 % like stable; two Prometheus servers behind one address",
-        one_of: 4,
-        setup: || passed_by(prometheus(PAIR), errors_only, Revision::new("v1").with("ERROR_RATE", "0.005")),
-        release: || Revision::new("v2").with("ERROR_RATE", "0.005"),
+        setup: || passed_by(prometheus(PAIR), gateways_errors, Revision::new("v1").with("ERROR_RATE", "0.005")),
         past: Some((PAIR, "0.005")),
-        incident: false,
-        end: End::Promoted,
+        ..GOOD
     },
     Case {
         name: "pair-bad",
         about: "5 % errors against 0.5 %, at 5 % of the traffic, and the two servers",
-        one_of: 4,
-        setup: || found_by(prometheus(PAIR), errors_only),
-        release: one_in_twenty_fails,
+        setup: || found_by(prometheus(PAIR), gateways_errors),
         past: Some((PAIR, "0.005")),
-        incident: false,
-        end: End::Aborted(FOUND),
+        ..BAD
     },
 ];
 

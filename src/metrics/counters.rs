@@ -102,7 +102,6 @@ pub(super) struct Increase {
 }
 
 /// When pods were started, in milliseconds, and the label that names a series' pod.
-#[derive(Clone)]
 pub(super) struct Pods<'a> {
     pub label: &'a str,
     pub started: HashMap<&'a str, i64>,

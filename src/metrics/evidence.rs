@@ -53,7 +53,6 @@ pub(super) struct Counted {
 }
 
 /// Everything that one look is about.
-#[derive(Clone)]
 pub(super) struct Look<'a> {
     pub preset: &'a Preset,
     pub metric: &'a Metric,
@@ -168,7 +167,7 @@ pub(super) fn read(
     }
     let started = subject.pods_started.iter().map(|(pod, at)| (pod.as_str(), at.as_millisecond())).collect();
     let pods = Pods { label: &prometheus.labels.pod, started };
-    let look = Look { preset, metric, subject, times: Times::of(prometheus, subject), pods };
+    let mut look = Look { preset, metric, subject, times: Times::of(prometheus, subject), pods };
     let seen = look.read(parts).unwrap_or_else(Seen::from);
     look.bounded(seen)
 }
@@ -194,7 +193,7 @@ impl Look<'_> {
         Seen { history_from: seen.history_from.or(restart), ..seen }
     }
 
-    fn read(&self, parts: &[Part]) -> Result<Seen, Trouble> {
+    fn read(&mut self, parts: &[Part]) -> Result<Seen, Trouble> {
         let mut answers = parts.iter();
         let mut next = || answer::series_of(answers.next());
         let is_up = |value: f64| !self.preset.is_of_pods() || value > 0.5;
@@ -214,6 +213,11 @@ impl Look<'_> {
             }
             theirs => theirs.map(|series| Counted { series, beats: beats.clone() }),
         };
+        let canary = Counted { series, beats };
+        let alive = self.times.now - self.times.fresh;
+        let known =
+            [Some(&canary), stable.as_ref()].into_iter().flatten().map(|arm| arm.beats.known_until(alive)).min();
+        self.times = self.times.known_until(known.flatten());
         let past = || match self.preset.kind {
             // A past that cannot be told is not known, which is no reason not to judge.
             Kind::Errors(bad) if wants_past(self.preset, self.metric, self.subject) => {
@@ -222,11 +226,7 @@ impl Look<'_> {
             }
             _ => None,
         };
-        let canary = Counted { series, beats };
-        let alive = self.times.now - self.times.fresh;
-        let known = [Some(&canary), stable.as_ref()].into_iter().flatten().map(|arm| arm.beats.known_until(alive));
-        let known = known.min().flatten();
-        Look { times: self.times.known_until(known), ..self.clone() }.judged(&canary, stable.as_ref(), past)
+        self.judged(&canary, stable.as_ref(), past)
     }
 
     /// What the counters of both arms say; `past` is asked when there is something to judge.
