@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Requests a second, all the time.
 const RATE: u32 = 100;
-/// Requests of which a share is measured.
+/// Requests of which a share is measured, at least.
 const MANY: u32 = 2_000;
 const STEPS: [(&str, u8); 6] = [("none", 0), ("one", 1), ("five", 5), ("twenty", 20), ("half", 50), ("all", 100)];
 
@@ -48,13 +48,31 @@ fn check_share(plane: &Plane, requests: &[Request], version: &str, weight: u8) -
     format!("{weight} %: {got}/{all}")
 }
 
+/// Very many requests within some seconds, and those that the load sent meanwhile.
+///
+/// A gateway that lets the backends take turns splits all that arrives as it was asked to. Of two senders who each keep
+/// their pace, one can meet the same turns again and again; what it alone got would say nothing about the gateway.
+async fn everyones(world: &World, door: &Door, load: &Load) -> Vec<Request> {
+    let mut all = door.burst(world, MANY).await;
+    let from = all.iter().map(|request| request.t).fold(f64::MAX, f64::min);
+    let until = all.iter().map(|request| request.t).fold(from, f64::max);
+    all.extend(load.requests().into_iter().filter(|request| (from..=until).contains(&request.t)));
+    all
+}
+
 /// Takes the release through all steps, and says what arrived in each.
-async fn shares(world: &World, plane: &Plane, door: &Door, records: &Records, version: &'static str) -> Vec<String> {
+async fn shares(
+    world: &World,
+    plane: &Plane,
+    (door, load): (&Door, &Load),
+    records: &Records,
+    version: &'static str,
+) -> Vec<String> {
     push(world, &Revision::new(version).with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
     let mut shares = Vec::new();
     for (step, weight) in STEPS {
         until_asked(records, version, step, weight).await;
-        shares.push(check_share(plane, &door.burst(world, MANY).await, version, weight));
+        shares.push(check_share(plane, &everyones(world, door, load).await, version, weight));
         plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
     }
     shares
@@ -116,7 +134,7 @@ async fn carries(world: &World, plane: &Plane) {
     let from = now_ms();
 
     let old = records.rollout().unwrap()["status"]["stable"]["podTemplateHash"].clone();
-    let shares = shares(world, plane, &door, &records, "v2").await;
+    let shares = shares(world, plane, (&door, &load), &records, "v2").await;
     let promoted = |it: &Value| {
         is_at_rest(it) && it["status"]["stable"]["podTemplateHash"] != old && it["status"]["past"].is_null()
     };
