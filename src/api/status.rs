@@ -251,6 +251,11 @@ pub struct MetricStatus {
     /// The evidence against the canary: one in so many healthy canaries would look this bad.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
+    /// Between so many times stable's odds of a bad request the canary's lie, "0.8x to 1.6x"; of scores, by how much its
+    /// mean differs, "0.03 less to 0.01 more". The truth is outside with a probability of 5 % at most, however often one
+    /// looks. For people: it decides nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<String>,
     /// Why, in plain words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,

@@ -236,7 +236,7 @@ pub fn in_flight() -> Value {
             "weights": {"desired": 20, "accepted": 20, "by": "Status"},
             "metrics": [
                 {"name": "errors", "verdict": "Continue", "canary": "0.41 %", "stable": "0.39 %", "samples": 12034,
-                    "evidence": "1 in 1.3", "why": "nothing is proven yet"},
+                    "range": "0.63x to 1.6x", "evidence": "1 in 1.3", "why": "nothing is proven yet"},
                 {"name": "latency", "verdict": "Unknown", "why": "no series with these labels"}],
             "waitingFor": [{"reason": "Observing", "since": ago(63), "message": "step more at 20 %: watched for 63s of 5m"}],
             "decisions": [

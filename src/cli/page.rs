@@ -236,8 +236,9 @@ impl Page<'_> {
         if status.metrics.is_empty() {
             return;
         }
-        let mut rows: Vec<Vec<Cell>> =
-            vec![["NAME", "VERDICT", "CANARY", "STABLE", "SAMPLES", "EVIDENCE", "WHY"].map(Cell::from).to_vec()];
+        let mut rows: Vec<Vec<Cell>> = vec![
+            ["NAME", "VERDICT", "CANARY", "STABLE", "SAMPLES", "RANGE", "EVIDENCE", "WHY"].map(Cell::from).to_vec(),
+        ];
         let or_none = |text: &Option<String>| Cell::from(text.as_deref().map_or_else(|| "-".to_owned(), plain));
         for metric in &status.metrics {
             let tone = match metric.verdict {
@@ -252,6 +253,7 @@ impl Page<'_> {
                 or_none(&metric.canary),
                 or_none(&metric.stable),
                 metric.samples.to_string().into(),
+                or_none(&metric.range),
                 or_none(&metric.evidence),
                 plain(&metric.why).into(),
             ]);
@@ -444,9 +446,9 @@ Steps
     half   50 %   observe 5m, then approval
 
 Metrics
-  NAME      VERDICT    CANARY   STABLE   SAMPLES   EVIDENCE   WHY
-  errors    Continue   0.41 %   0.39 %   12034     1 in 1.3   nothing is proven yet
-  latency   Unknown    -        -        0         -          no series with these labels
+  NAME      VERDICT    CANARY   STABLE   SAMPLES   RANGE           EVIDENCE   WHY
+  errors    Continue   0.41 %   0.39 %   12034     0.63x to 1.6x   1 in 1.3   nothing is proven yet
+  latency   Unknown    -        -        0         -               -          no series with these labels
 
 Waits for
   Observing   -   for 63s   step more at 20 %: watched for 63s of 5m

@@ -70,13 +70,13 @@ pub struct Edge {
 
 /// Evidence that the canary is worse.
 #[derive(Clone, Debug)]
-struct Worse {
+pub(super) struct Worse {
     one_by_one: Harm,
     blocks: Option<Bets>,
 }
 
 impl Worse {
-    fn new(rules: &Rules) -> Self {
+    pub fn new(rules: &Rules) -> Self {
         let Rules { margins, bursts, block } = *rules;
         Self {
             one_by_one: Harm::new(margins.tolerated, bursts.tempering()),
@@ -84,7 +84,7 @@ impl Worse {
         }
     }
 
-    fn add(&mut self, interval: &Interval) {
+    pub fn add(&mut self, interval: &Interval) {
         self.one_by_one.add(interval);
         if let Some(blocks) = &mut self.blocks {
             blocks.add(interval);
@@ -93,7 +93,7 @@ impl Worse {
 
     /// Of both tests the mean, which is a supermartingale again: counting one by one, however tempered, finds at once what
     /// is so bad that no burst explains it, and blocks the rest.
-    fn ln(&self) -> f64 {
+    pub fn ln(&self) -> f64 {
         let one_by_one = self.one_by_one.mixture.ln();
         self.blocks.as_ref().map_or(one_by_one, |blocks| ln_mean([one_by_one, blocks.ln()].into_iter()))
     }
@@ -101,13 +101,13 @@ impl Worse {
 
 /// Evidence that the canary is good enough.
 #[derive(Clone, Debug)]
-enum Better {
+pub(super) enum Better {
     OneByOne(Safe),
     Blocks(Bets),
 }
 
 impl Better {
-    fn new(rules: &Rules) -> Self {
+    pub fn new(rules: &Rules) -> Self {
         let Rules { margins, bursts, block } = *rules;
         if bursts.one_by_one() {
             Self::OneByOne(Safe::new(margins.excluded, bursts.tempering()))
@@ -116,14 +116,14 @@ impl Better {
         }
     }
 
-    fn add(&mut self, interval: &Interval) {
+    pub fn add(&mut self, interval: &Interval) {
         match self {
             Self::OneByOne(safe) => safe.add(interval),
             Self::Blocks(bets) => bets.add(interval),
         }
     }
 
-    fn ln(&self) -> f64 {
+    pub fn ln(&self) -> f64 {
         match self {
             Self::OneByOne(safe) => safe.mixture.ln(),
             Self::Blocks(bets) => bets.ln(),

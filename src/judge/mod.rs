@@ -7,6 +7,7 @@ pub mod compare;
 mod means;
 mod odds;
 mod power;
+pub mod range;
 mod shares;
 pub mod threshold;
 #[cfg(test)]

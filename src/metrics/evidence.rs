@@ -15,7 +15,9 @@ use super::{
 use crate::{
     duration,
     judge::{
-        Bursts, Counts, Interval, Judgement, Rules, Traffic, compare, length, percent, real, thousands,
+        Bursts, Counts, Interval, Judgement, Rules, Traffic, compare, length, percent,
+        range::{self, Range},
+        real, thousands,
         threshold::{self, Allowed, Kept},
     },
     vocab::{Arm, Verdict},
@@ -65,6 +67,8 @@ pub(super) struct Look<'a> {
 pub(super) struct Judged {
     /// The comparison, unless there is none or stable has no numbers.
     pub compared: Option<Judgement>,
+    /// Between which ratios the truth lies, if that can be told.
+    pub range: Option<Range>,
     /// The limit, unless there is none, and its words.
     pub limited: Option<(Kept, String)>,
     /// The canary's number.
@@ -411,7 +415,7 @@ impl Look<'_> {
         let bursts = self.subject.bursts.or(past.map(|past| past.bursts)).unwrap_or_default();
         let traffic = past.and_then(|past| past.traffic);
         let (requests, wrong) = self.gains(bad, canary)?;
-        let mut stable_requests = Vec::new();
+        let (mut stable_requests, mut range) = (Vec::new(), None);
         let compared = match stable.filter(|stable| !stable.series.is_empty()) {
             None => None,
             Some(stable) => {
@@ -423,6 +427,7 @@ impl Look<'_> {
                 let rules = Rules { margins: self.subject.margins, bursts, block: self.block() };
                 let mut judged = compare::errors(&intervals, &rules);
                 judged.why.extend(self.expected(&judged, &rules, traffic));
+                range = range::odds(&intervals, bursts, self.block(), 1);
                 stable_requests = stable_all;
                 Some(judged)
             }
@@ -442,6 +447,7 @@ impl Look<'_> {
             stable: shown,
             samples: total.n,
             compared,
+            range,
             limited,
             requests,
             stable_requests,
@@ -540,7 +546,8 @@ impl Look<'_> {
     }
 
     fn seen(&self, judged: Judged, stable: Option<&Counted>) -> Seen {
-        let Judged { compared, limited, canary, stable: stable_shown, requests, stable_requests, samples } = judged;
+        let Judged { compared, range, limited, canary, stable: stable_shown, requests, stable_requests, samples } =
+            judged;
         let recent = counters::since(&requests, self.late());
         let wanted = self.metric.compares();
         let alone = wanted && compared.is_none();
@@ -565,6 +572,7 @@ impl Look<'_> {
             stable: stable_shown,
             samples,
             arrived: self.arrived(&requests, &stable_requests),
+            range: range.map(Range::ratio),
             evidence: compared.map(|judged| judged.ln_m),
             failures: limited.map_or(0, |(kept, _)| kept.failures),
             ..Seen::nothing(outcome, why)

@@ -6,7 +6,7 @@ use super::{
     native::{self, Gain},
     presets::Unit,
 };
-use crate::judge::{Bursts, Counts, Edge, compare, percent, thousands};
+use crate::judge::{Bursts, Counts, Edge, compare, percent, range, thousands};
 use std::collections::BTreeMap;
 
 /// The least number of requests in that time from which edges are chosen.
@@ -128,7 +128,7 @@ pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Optio
     let known = Known::of(&canary.series, unit);
     let limit = look.metric.limit.as_ref().and_then(|limit| Some((limit.max().ok()??.value, limit.quantile?)));
     let limit = limit.and_then(|(max, quantile)| Some((known.on(max)?, quantile)));
-    let mut compared = None;
+    let (mut compared, mut range) = (None, None);
     let mut shown = None;
     let mut stable_requests = Vec::new();
     let mut watched = Vec::new();
@@ -159,6 +159,9 @@ pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Optio
             return Err("the histograms of the two arms have no edge in common".into());
         }
         let judged = compare::latency_among(&tests, *among, look.subject.margins, look.block());
+        let loudest = tests.iter().find(|edge| Some(edge.seconds) == judged.edge);
+        let all_edges = u32::try_from(*among).unwrap_or(u32::MAX);
+        range = loudest.and_then(|edge| range::odds(&edge.intervals, edge.bursts, look.block(), all_edges));
         shown = Some((judged.canary, judged.stable, judged.edge));
         compared = Some(judged);
         stable_requests = other.all;
@@ -188,7 +191,7 @@ pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Optio
         (_, Some((total, edge))) => (text(total, edge), None, total.n),
         _ => ("no request judged yet".into(), None, 0),
     };
-    Ok(Judged { compared, limited, canary, stable, requests: seen.all, stable_requests, samples })
+    Ok(Judged { compared, range, limited, canary, stable, requests: seen.all, stable_requests, samples })
 }
 
 /// All requests of an arm.

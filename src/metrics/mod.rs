@@ -229,6 +229,8 @@ pub struct Seen {
     pub samples: u64,
     /// Natural logarithm of the greatest evidence that the canary is worse than stable, if they were compared.
     pub evidence: Option<f64>,
+    /// Between which numbers the truth lies, for people: how many times stable's, or by how much it differs.
+    pub range: Option<String>,
     /// How many points or windows were outside the limit.
     pub failures: u32,
     /// How many requests both arms have had since requests are shared out as they are now, if all of them are counted.
@@ -256,6 +258,7 @@ impl Seen {
             stable: None,
             samples: 0,
             evidence: None,
+            range: None,
             failures: 0,
             arrived: None,
             past: None,

@@ -12,7 +12,7 @@ use super::{
     promql::{BadQuery, Query},
 };
 use crate::{
-    judge::{ScoreJudgement, ScoreMargins, Scores, compare, thousands},
+    judge::{ScoreJudgement, ScoreMargins, Scores, compare, range, thousands},
     vocab::{Arm, Verdict},
 };
 use schemars::JsonSchema;
@@ -192,7 +192,8 @@ impl Look<'_> {
             }
         }
         let pairs: Vec<_> = canary.intervals.iter().copied().zip(stable.intervals.iter().copied()).collect();
-        Ok(self.seen(&compare::scores(&pairs, &self.margins()), canary.recent > 0.0))
+        let range = range::difference(&pairs).map(|range| range.difference(self.scores.max));
+        Ok(Seen { range, ..self.seen(&compare::scores(&pairs, &self.margins()), canary.recent > 0.0) })
     }
 
     fn margins(&self) -> ScoreMargins {

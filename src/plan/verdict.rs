@@ -47,6 +47,7 @@ impl Turn<'_> {
                 stable: seen.stable.clone(),
                 samples: seen.samples,
                 evidence: seen.evidence.map(in_words),
+                range: seen.range.clone(),
                 why: seen.why.chars().take(500).collect(),
             })
             .collect();

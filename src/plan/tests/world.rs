@@ -439,6 +439,7 @@ pub fn seen_nothing() -> Seen {
         stable: None,
         samples: 0,
         evidence: None,
+        range: None,
         arrived: None,
         past: None,
         points: None,
