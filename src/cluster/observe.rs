@@ -64,7 +64,7 @@ impl Cluster {
             self.service(&namespace, pair_names.as_ref().map(|names| names.stable.as_str()), &uid),
             self.service(&namespace, pair_names.as_ref().map(|names| names.canary.as_str()), &uid),
             self.other_services(&namespace, deployment.as_deref(), &rollout),
-            self.actions(&namespace, &name),
+            self.actions(&namespace, &rollout),
             self.elders(key, &rollout),
         )?;
         self.add_namesake(&namespace, &rollout, &mut replica_sets).await?;
@@ -300,10 +300,13 @@ impl Cluster {
             .collect())
     }
 
-    /// The actions without an answer, oldest first, and one that was answered long ago.
-    async fn actions(&self, namespace: &str, rollout: &str) -> Result<(Vec<PendingAction>, Option<String>), Error> {
-        let kind = kinds::actions();
-        let of_rollout = ListParams::default().fields(&format!("spec.rollout={rollout}"));
+    /// The actions without an answer, oldest first, and one that is over since long ago.
+    ///
+    /// What was commanded before this Rollout was made went to another of its name, which may have obeyed: it is nobody's
+    /// to answer any more.
+    async fn actions(&self, namespace: &str, rollout: &Rollout) -> Result<(Vec<PendingAction>, Option<String>), Error> {
+        let (kind, name) = (kinds::actions(), rollout.name_any());
+        let of_rollout = ListParams::default().fields(&format!("spec.rollout={name}"));
         let list = match self.ask_for_all(&kind, namespace, &of_rollout).await {
             // API servers before 1.32 cannot select by a field of a custom resource.
             Err(kube::Error::Api(status)) if status.code == 400 => {
@@ -315,12 +318,15 @@ impl Cluster {
             list.map_err(|source| Error::Read { what: format!("actions of {namespace}"), source: Box::new(source) })?;
         // One that cannot be understood holds up no other.
         let readable = list.iter().filter_map(|action| RolloutAction::deserialize(&**action).ok());
-        let (answered, mut open): (Vec<_>, Vec<_>) =
-            readable.filter(|action| action.spec.rollout == rollout).partition(|action| outcome_of(action).is_some());
-        let now = self.now();
         let made = |action: &RolloutAction| action.metadata.creation_timestamp.clone().map(|at| at.0);
+        let begun = rollout.creation_timestamp().map(|at| at.0);
+        let to_another = |action: &RolloutAction| made(action).zip(begun).is_some_and(|(said, begun)| said < begun);
+        let (over, mut open): (Vec<_>, Vec<_>) = readable
+            .filter(|action| action.spec.rollout == name)
+            .partition(|action| outcome_of(action).is_some() || to_another(action));
+        let now = self.now();
         let old = |action: &&RolloutAction| made(action).is_some_and(|at| now.duration_since(at) > ACTIONS_ARE_KEPT);
-        let expired = answered.iter().find(old).map(ResourceExt::name_any);
+        let expired = over.iter().find(old).map(ResourceExt::name_any);
         open.sort_by_key(|action| (made(action), action.name_any()));
         let vouched = !open.is_empty() && self.has_policy(AUTHOR_POLICY).await?;
         Ok((open.into_iter().map(|action| pending(action, vouched)).collect(), expired))

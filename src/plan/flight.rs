@@ -1,6 +1,6 @@
 //! A revision on trial: from the first difference between the templates to its promotion, or the way back.
 use super::{
-    Deployment, Pod, ReplicaSet,
+    Deployment, Pod, ReplicaSet, Service,
     capacity::{carried_by, pods_for, starting_at_once},
     effect::Effect,
     observed::AlertEvent,
@@ -8,7 +8,7 @@ use super::{
     workload::{same_template, supported},
 };
 use crate::{
-    api::{Flight, Latch, OnStuck, Past, Phase, Progress, Reason, Step},
+    api::{Flight, Latch, OnStuck, Past, Phase, Progress, Reason, Settling, Step},
     vocab::Weight,
 };
 use jiff::SignedDuration;
@@ -16,6 +16,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 /// So many ends of a candidate's containers by themselves are one too many: a single one may be the node's fault.
 const CRASHES: i32 = 2;
+/// What gateways have to hear of before the first request comes: pods that were told to end, and then that they are gone.
+const ENDING: &str = "pods that end, before anything is sent to the candidate";
+const ENDED: &str = "the end of pods, before anything is sent to the candidate";
 
 /// Whether as many pods are ready as the step needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,7 +233,7 @@ impl<'a> Turn<'a> {
             let trial = self.service(self.seen.canary_service.as_ref(), &pair.canary)?;
             let (split, accepted) = (step.split(), self.accepted_split());
             if split.weight > accepted.weight || (split.apart != accepted.apart && !split.apart.is_empty()) {
-                self.reaches(trial, &self.seen.ready_pods(&candidate.hash), Phase::Progressing)?;
+                self.gathered(trial, candidate, Phase::Progressing)?;
             }
             self.weighs(split.clone(), Phase::Progressing)?;
             if !split.is_none() || candidate.replicas > want {
@@ -252,6 +255,10 @@ impl<'a> Turn<'a> {
         let kept = if shrunk { candidate.replicas.min(deployment.replicas) } else { candidate.replicas };
         let most = if quiet { want } else { want.max(kept) };
         if candidate.replicas > most {
+            if quiet && self.pair().is_some() {
+                let since = MicroTime(self.seen.now);
+                self.flight()?.settling = Some(Settling { what: ENDING.to_owned(), since });
+            }
             self.scaled(candidate, most)?;
         }
         self.observe(&step, stable)
@@ -428,6 +435,22 @@ impl<'a> Turn<'a> {
         ))
     }
 
+    /// The canary Service reaches the candidate's ready pods, and gateways have had their time to forget those that were ended.
+    fn gathered(&mut self, service: &Service, candidate: &ReplicaSet, phase: Phase) -> Holds {
+        let settling = self.flight()?.settling.as_ref();
+        let fewer = settling.is_some_and(|settling| [ENDING, ENDED].contains(&settling.what.as_str()));
+        if fewer && candidate.status_replicas > candidate.replicas {
+            let object = format!("ReplicaSet/{}", candidate.name);
+            return Err(self.wait(phase, Reason::PodsNotReady, &object, "pods that are too many are ending", SOON));
+        }
+        self.reaches(service, &self.seen.ready_pods(&candidate.hash), phase)?;
+        if fewer {
+            let settle = self.settle();
+            self.settled(ENDED, settle, phase)?;
+        }
+        Ok(())
+    }
+
     /// The canary Service selects the candidate; it moved there while it carried no weight, and evidence begins when that has settled.
     fn canary_on(&mut self, candidate: &ReplicaSet) -> Holds {
         let now = MicroTime(self.seen.now);
@@ -488,7 +511,7 @@ impl<'a> Turn<'a> {
             self.canary_on(candidate)?;
             if service.hash() != Some(&candidate.hash) {
                 let trial = self.service(self.seen.canary_service.as_ref(), &pair.canary)?;
-                self.reaches(trial, &pods, phase)?;
+                self.gathered(trial, candidate, phase)?;
                 self.weighs(Weight::FULL, phase)?;
                 self.settled("all requests to the canary Service", settle, phase)?;
                 if let Some(promotion) = self.flight()?.promotion.as_mut().filter(|promotion| !promotion.moved) {

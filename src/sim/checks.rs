@@ -36,6 +36,8 @@ const WRITES_OF_RELEASE: usize = 32;
 /// A status larger than this grows with something.
 const LARGEST_STATUS: usize = 48 * 1024;
 const UID_LABEL: &str = "bellwether.dev/rollout-uid";
+/// The policies see Rollouts as they were so long ago at the most, in milliseconds.
+pub const HEARSAY: u64 = 400;
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,10 +68,14 @@ pub struct Checks {
     objects: Objects,
     /// Nothing keeps the Deployment controller from acting by itself.
     pub unguarded: bool,
+    /// Until then the policies see Rollouts as they were before a backup was put back.
+    unaware: u64,
+    /// ReplicaSets that the Deployment controller could make meanwhile, by uid.
+    rolled: BTreeSet<String>,
     /// The operator cannot reach the route, and moving the Service is all that is left to do.
     pub out_of_reach: bool,
-    /// By whose doing a pod is ending.
-    endings: BTreeMap<String, Cause>,
+    /// When a pod began to end, and by whose doing.
+    endings: BTreeMap<String, (u64, Cause)>,
     trials: BTreeMap<(String, String, i64), Trial>,
     epoch: i64,
     /// The selectors that the operator wrote last.
@@ -112,13 +118,18 @@ pub struct Checks {
 
 impl Checks {
     /// A pod begins to end by this doing.
-    pub fn ending(&mut self, pod: &str, cause: Cause) {
-        self.endings.insert(pod.to_owned(), cause);
+    pub fn ending(&mut self, pod: &str, at: u64, cause: Cause) {
+        self.endings.insert(pod.to_owned(), (at, cause));
+    }
+
+    /// When a pod began to end, and by whose doing.
+    pub fn ended(&self, pod: &str) -> Option<(u64, Cause)> {
+        self.endings.get(pod).copied()
     }
 
     /// By whose doing a pod ended.
     pub fn cause_of(&self, pod: &str) -> Cause {
-        self.endings.get(pod).copied().unwrap_or(Cause::Others)
+        self.ended(pod).map_or(Cause::Others, |(_, cause)| cause)
     }
 
     fn wrong(&mut self, rule: &'static str, at: u64, what: impl Into<String>) {
@@ -157,6 +168,12 @@ impl Checks {
                 self.rollout(commit, at);
             }
             "replicasets" => {
+                if let Some(set) = commit.after.as_ref().filter(|_| commit.before.is_none())
+                    && commit.user == deployments::USER
+                    && at <= self.unaware
+                {
+                    self.rolled.insert(set.uid().to_owned());
+                }
                 self.ownership(at);
             }
             "leases" => {
@@ -296,9 +313,12 @@ impl Checks {
             }
             let sets: Vec<Arc<Value>> = self.of_kind("replicasets").filter(|set| !set.is_ending()).cloned().collect();
             if !rollout.is_ending() && !self.unguarded {
+                // One that no policy could refuse counts as soon as it was taken over.
+                let taken = rollout.text("/status/workload/stableReplicaSet");
                 let controlled: Vec<_> = sets
                     .iter()
                     .filter(|set| set.controller() == Some(deployment.uid()))
+                    .filter(|set| set.name() == taken || !self.rolled.contains(set.uid()))
                     .map(|set| set.name())
                     .collect();
                 if controlled.len() > 1 {

@@ -1,6 +1,7 @@
 //! Where stories begin: a shop that serves, an operator in two replicas, and a Rollout that has taken the shop over.
 use super::{
     api::{Call, Policies, Server},
+    checks,
     dice::Dice,
     json::Read,
     operator::{Duty, HOME, Replica, Way},
@@ -107,7 +108,7 @@ impl Setting {
             route_weights: self.policies == Policy::All,
             action_author: self.policies == Policy::All,
             operator: OPERATOR.to_owned(),
-            lag: std::time::Duration::from_millis(Dice::of(seed, "policies").range(0, 400)),
+            lag: std::time::Duration::from_millis(Dice::of(seed, "policies").range(0, checks::HEARSAY)),
             ..Policies::default()
         }
     }

@@ -309,6 +309,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_commanded_of_a_rollout_that_is_gone_is_not_answered_by_the_next_one() {
+        let script = vec![
+            (0, Deed::Deny("patch", "rolloutactions/status")),
+            (1_000, Deed::Late("PromoteFull")),
+            (5_000, Deed::DeleteRollout("Background")),
+            (60_000, Deed::ApplyRollout),
+        ];
+        let mut story = Story::new("deleted", 1, script);
+        (story.setting.held, story.setting.judged) = (true, false);
+        let ending = story.tell(None);
+        println!("{ending}");
+        assert!(ending.violations.is_empty());
+        assert_eq!(ending.phase, "Stable");
+    }
+
+    #[test]
     fn steps_are_set_and_adopted_in_the_middle_of_a_release_and_no_request_is_lost() {
         for seed in 0..8 {
             let at = seed * 900;

@@ -80,6 +80,34 @@ fn no_pod_ends_under_a_share_that_became_smaller() {
 }
 
 #[test]
+fn gateways_forget_pods_that_were_ended_before_anything_is_sent() {
+    let mut world = adopted(rollout(|value| {
+        value["spec"]["steps"][0] = json!({"name": "warm", "weight": 0, "replicas": 2, "observe": "60s"});
+    }));
+    world.push("v2");
+    world.until(60, |world| world.status().step.is_some_and(|step| step.observed_seconds >= 5));
+    let fewer = json!([
+        {"name": "warm", "weight": 0, "observe": "1s"},
+        {"name": "some", "weight": 20, "observe": "10s"},
+    ]);
+    edit_steps(&mut world, fewer);
+    world.effects.clear();
+    assert!(ordered(&mut world, Action::AdoptSteps, None).is_ok());
+    world.until(30, |world| world.effects.iter().any(|effect| effect.starts_with("scale")));
+    let candidate = world.status().flight.unwrap().candidate;
+    let count = |world: &mut World, pods| {
+        world.seen.replica_sets.iter_mut().find(|set| set.name == candidate).unwrap().status_replicas = pods;
+    };
+    count(&mut world, 2);
+    world.looks(12);
+    assert_eq!(world.split.weight, Weight::ZERO, "a pod is about to end");
+    count(&mut world, 1);
+    let gone = world.seen.now;
+    world.until(30, |world| world.split.weight.percent() == 20);
+    assert!(world.seen.now.duration_since(gone) >= SignedDuration::from_secs(3));
+}
+
+#[test]
 fn a_step_can_be_set_while_paused_and_stays_paused() {
     let mut world = at_twenty(|_| {});
     assert!(ordered(&mut world, Action::Pause, None).is_ok());

@@ -16,9 +16,14 @@ impl Checks {
         let generation = |object: &Option<std::sync::Arc<serde_json::Value>>| {
             object.as_ref().map(|object| object.number("/metadata/generation"))
         };
-        // Of what no Rollout names nobody is told.
-        let is_ours = is_ours && self.object("rollouts", NAME).is_some();
-        if is_ours && commit.user != OPERATOR && generation(&commit.before) != generation(&commit.after) {
+        if !is_ours {
+            return;
+        }
+        // Of what no Rollout names nobody is told, and what was not looked at before it went nobody looks at any more.
+        if self.object("rollouts", NAME).is_none() {
+            return self.looked(NAME, at);
+        }
+        if commit.user != OPERATOR && generation(&commit.before) != generation(&commit.after) {
             self.unseen.since.get_or_insert(at);
         }
     }

@@ -1,9 +1,10 @@
 //! What the checks remember, after a backup was put back: of what was undone only that it had failed.
-use super::{Checks, Commit, Read, Value, given_up};
+use super::{Checks, Commit, HEARSAY, Read, Value, given_up};
 
 impl Checks {
     /// One object is as it was.
     pub(super) fn put_back(&mut self, commit: &Commit, at: u64) {
+        self.unaware = at + HEARSAY;
         match commit.kind.plural.as_str() {
             "pods" => self.remember_ready(commit, at),
             "services" => {

@@ -394,7 +394,8 @@ impl World {
                     COLLECTOR => self.scalers.get(&owner).copied().unwrap_or(Cause::Machinery),
                     _ => Cause::Others,
                 };
-                self.checks.ending(&name, cause);
+                let now = self.now();
+                self.checks.ending(&name, now, cause);
                 self.soon(weather.end, Event::PodEnds(name.clone()));
             }
             _ => {}
@@ -529,9 +530,10 @@ impl World {
             return Some(Cause::Others);
         }
         let hash = service.text(&format!("/spec/selector/{HASH}")).to_owned();
-        let of_hash = |process: &&Process| hash.is_empty() || process.hash == hash;
-        let last =
-            self.plane.processes.values().filter(of_hash).filter_map(|process| process.died).max_by_key(|(at, _)| *at);
+        let of_hash = |(_, process): &(&String, &Process)| hash.is_empty() || process.hash == hash;
+        // It takes no requests from when it begins to end, which may be long before its process has ended.
+        let ended = |(pod, process): (&String, &Process)| self.checks.ended(pod).or(process.died);
+        let last = self.plane.processes.iter().filter(of_hash).filter_map(ended).max_by_key(|(at, _)| *at);
         Some(last.map_or(Cause::Others, |(_, cause)| cause))
     }
 

@@ -16,6 +16,13 @@ impl World {
         match commit.kind.plural.as_str() {
             "pods" => self.pod_put_back(commit, now),
             "httproutes" => self.look_at_route(&commit.name),
+            // Its controller begins anew with what there is, and the Service may have changed just before the backup.
+            "endpointslices" => {
+                let slice = commit.after.as_ref().or(commit.before.as_ref());
+                let service = slice.and_then(|slice| slice.label("kubernetes.io/service-name")).unwrap_or_default();
+                let range = self.weather.controller;
+                self.soon(range, Event::Endpoints(service.to_owned()));
+            }
             _ => {}
         }
     }
