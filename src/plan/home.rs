@@ -30,6 +30,9 @@ impl<'a> Turn<'a> {
                 );
                 return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
             }
+            if !keep {
+                self.led_to_stable_alone(stable, phase)?;
+            }
             let trial = self.service(self.seen.canary_service.as_ref(), &pair.canary).ok();
             let elsewhere = trial.filter(|trial| trial.hash().is_some_and(|hash| hash != stable.hash));
             match (unwilling, trial) {
@@ -79,6 +82,24 @@ impl<'a> Turn<'a> {
         self.settled("the stable Service back on stable", settle, phase)?;
         self.flight()?.promotion = None;
         Err(Stop::Again)
+    }
+
+    /// A stable Service that somebody widened leads to stable alone again, and gateways have their time from then on, before
+    /// pods end.
+    fn led_to_stable_alone(&mut self, stable: &'a ReplicaSet, phase: Phase) -> Holds {
+        let others_serve = self.seen.ours().any(|set| !set.is_empty());
+        let Some(home) = self.seen.stable_service.as_ref().filter(|home| home.ours && others_serve) else {
+            return Ok(());
+        };
+        if home.hash() != Some(&stable.hash) {
+            self.flight()?.settling = None;
+            return self.selects(home, Some(&stable.hash));
+        }
+        let leads = self.seen.pods.iter().find(|pod| pod.hash != stable.hash && home.endpoints.contains(&pod.name));
+        let Some(pod) = leads else { return Ok(()) };
+        self.flight()?.settling = None;
+        let message = format!("Service {} still reaches pod {}, which is about to end", home.name, pod.name);
+        Err(self.wait(phase, Reason::EndpointsNotReady, &format!("Service/{}", home.name), message, SOON))
     }
 
     /// The weight that the candidate has to keep for now, because stable's ready pods cannot take all of it back: as many

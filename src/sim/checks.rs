@@ -77,6 +77,8 @@ pub struct Checks {
     /// When a pod began to end, and by whose doing.
     endings: BTreeMap<String, (u64, Cause)>,
     trials: BTreeMap<(String, String, i64), Trial>,
+    /// What was known of the revision on trial at each version of its Rollout, by uid and version.
+    tried: BTreeMap<(String, String), Trial>,
     epoch: i64,
     /// The selectors that the operator wrote last.
     selectors: BTreeMap<String, Value>,
@@ -451,6 +453,8 @@ impl Checks {
             trial.entered.entry(index).or_insert(at);
             trial.step = index;
         }
+        let version = after.text("/metadata/resourceVersion").to_owned();
+        self.tried.insert((after.uid().to_owned(), version), trial.clone());
         let key = (after.uid().to_owned(), flight, attempt);
         self.trials.insert(key, trial);
     }

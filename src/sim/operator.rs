@@ -340,11 +340,17 @@ impl Outside {
         let field = |name: &str| form.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
         let at = field("time").replace('.', "").parse().unwrap_or(now.as_millisecond());
         if self.prometheus.is_new(at) && !field("time").is_empty() {
-            let pods = server.list("pods", NAMESPACE);
-            let started = pods
-                .iter()
-                .filter_map(|pod| Some((pod.name().to_owned(), pod.text("/status/startTime").parse().ok()?)));
-            self.prometheus.remember(at, started.collect(), now.as_millisecond());
+            // Who asks has looked a moment ago, and some pods may have gone since.
+            let start = |pod: &Arc<serde_json::Value>| {
+                Some((pod.name().to_owned(), pod.text("/status/startTime").parse().ok()?))
+            };
+            let mut pods: Vec<_> = [0, 10, 20, 40, 80, 160, 320]
+                .map(|ago| server.version_at(now - jiff::SignedDuration::from_millis(ago)))
+                .into_iter()
+                .map(|version| server.list_at("pods", NAMESPACE, version).iter().filter_map(start).collect())
+                .collect();
+            pods.dedup();
+            self.prometheus.remember(at, pods, now.as_millisecond());
         }
         self.prometheus.answer(field("query"), at)
     }

@@ -380,6 +380,32 @@ fn an_operators_own_route_that_is_deleted_at_rest_is_written_again() {
 }
 
 #[test]
+fn on_the_way_home_no_pod_ends_to_which_a_service_leads_that_somebody_widened() {
+    for deleted in [false, true] {
+        let mut world = adopted(rollout(|_| {}));
+        world.push("v2");
+        world.until(60, |world| world.status().flight.is_some_and(|flight| flight.evidence_since.is_some()));
+        let candidate = world.status().flight.unwrap().candidate;
+        let pods = |world: &World| world.seen.replica_set(&candidate).unwrap().replicas;
+        let before = pods(&world);
+        if deleted {
+            world.seen.rollout.metadata.deletion_timestamp = Some(Time(world.seen.now));
+        } else {
+            world.push("v3");
+        }
+        world.looks(2);
+        world.seen.stable_service.as_mut().unwrap().selector.remove(crate::api::HASH_LABEL);
+        world.look();
+        let hash = world.seen.stable_service.as_ref().unwrap().hash().map(str::to_owned);
+        assert_eq!(hash, world.status().stable.map(|stable| stable.pod_template_hash), "narrowed first");
+        assert_eq!(pods(&world), before);
+        let at = world.seen.now;
+        world.until(60, |world| pods(world) == 0);
+        assert!(world.seen.now.duration_since(at).as_secs() >= 3, "and the data plane has its time");
+    }
+}
+
+#[test]
 fn old_pods_end_only_when_no_service_that_somebody_widened_leads_to_them() {
     let mut world = adopted(rollout(|_| {}));
     world.push("v2");

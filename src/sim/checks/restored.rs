@@ -34,16 +34,14 @@ impl Checks {
         self.answers_put_back(status);
         let now = format!("{} {}", status.text("/flight/revision"), status.text("/flight/startedAt"));
         let key = (rollout.uid().to_owned(), now, status.number("/attempt"));
-        let step = status.maybe("/step/index").unwrap_or(0);
         let failed: Vec<_> = self.trials.values().filter_map(|trial| trial.failed.clone()).collect();
         self.trials.retain(|known, _| known.0 != key.0 || *known == key);
-        if let Some(trial) = self.trials.get_mut(&key) {
-            trial.step = step;
-            trial.started.retain(|index, _| *index <= step);
-            trial.entered.retain(|index, _| *index <= step);
+        let version = (rollout.uid().to_owned(), rollout.text("/metadata/resourceVersion").to_owned());
+        if let Some(mut trial) = self.tried.get(&version).cloned() {
             trial.aborted = given_up(status);
             // Prometheus still knows what failed.
             trial.failed = trial.failed.take().or_else(|| failed.first().cloned());
+            self.trials.insert(key, trial);
         }
     }
 }

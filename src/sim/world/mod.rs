@@ -526,7 +526,7 @@ impl World {
         let selector = seek(&service, "/spec/selector");
         let deployment = self.server.get("deployments", NAMESPACE, super::stage::NAME)?;
         let wanted = deployment.maybe("/spec/replicas") != Some(0);
-        if !wanted || self.server.list("pods", NAMESPACE).iter().any(|pod| pod.matches(selector)) {
+        if !wanted || self.server.list("pods", NAMESPACE).iter().any(|pod| !pod.is_ending() && pod.matches(selector)) {
             return Some(Cause::Others);
         }
         let hash = service.text(&format!("/spec/selector/{HASH}")).to_owned();

@@ -87,6 +87,10 @@ pub fn sync_set(
     if !set.is_ending() {
         while pods.len() < wanted {
             let template = &set["spec"]["template"];
+            let mut spec = template["spec"].clone();
+            if Image::of(image_of(template)) != Image::NoRoom {
+                spec["nodeName"] = json!("one");
+            }
             let pod = json!({
                 "apiVersion": "v1", "kind": "Pod",
                 "metadata": {
@@ -96,7 +100,7 @@ pub fn sync_set(
                         "controller": true, "blockOwnerDeletion": true,
                     }],
                 },
-                "spec": template["spec"],
+                "spec": spec,
             });
             let Ok(pod) = hand.create("pods", namespace, pod) else {
                 failed = true;
