@@ -271,15 +271,22 @@ impl<'a> Turn<'a> {
                     return Err(self.take_out(surplus, deployment));
                 }
                 let names: Vec<_> = sets.iter().map(|set| set.name.clone()).collect();
-                Err(self.outrun(&names))
+                Err(self.outrun(deployment, &names))
             }
         }
     }
 
     /// Without a policy that forbids it, somebody's write has let the Deployment roll by itself. Nobody can stop that any
     /// more, so its update finishes, through Services that reach all its pods, and then it is taken over again.
-    fn outrun(&mut self, names: &[String]) -> Stop {
+    fn outrun(&mut self, deployment: &Deployment, names: &[String]) -> Stop {
+        // What served is being rolled away: a Service that is made from here on reaches all pods.
+        self.status.stable = None;
         let mut step_aside = || {
+            if let Some(pair) = self.pair().filter(|_| self.seen.stable_service.is_none())
+                && let Ok(make) = self.made(deployment, &pair.stable)
+            {
+                return Err(make);
+            }
             self.widened()?;
             if self.status.flight.is_some() {
                 self.lowered(Weight::ZERO, Phase::Waiting)?;

@@ -152,7 +152,10 @@ impl Stage {
             "Blocked" if did(|deed| *deed == Deed::Poison) && did(|deed| *deed == Deed::ApplyRollout) => return,
             phase => wrong("L01 it comes to rest", format!("it rests in {phase}: {}", ending.message)),
         }
-        if controlled.len() != 1 {
+        // One that is not held, or not yet, has its history.
+        let held = rollout.text("/status/workload/uid") == deployment.uid()
+            && !rollout.text("/status/workload/stableReplicaSet").is_empty();
+        if held && controlled.len() != 1 {
             wrong("I2 the Deployment controls one ReplicaSet", format!("{} at rest", controlled.len()));
         }
         let available = stable.map_or(0, |set| set.number("/status/availableReplicas"));

@@ -429,3 +429,20 @@ fn old_pods_end_only_when_no_service_that_somebody_widened_leads_to_them() {
     assert!(plan.effect.is_some());
     assert!(world.effects.last().unwrap().starts_with("create-service"), "{:?}", world.effects.last());
 }
+
+#[test]
+fn a_stable_service_that_is_missing_when_a_deployment_rolled_by_itself_is_made_for_all_its_pods() {
+    let mut world = World::new(rollout(|_| {}));
+    world.seen.belt = Belt::Absent;
+    world.rests(Phase::Stable);
+    world.push("v2");
+    world.until(60, |world| world.status().flight.is_some_and(|flight| flight.evidence_since.is_some()));
+    let stable = world.seen.replica_set("shop-1").unwrap().clone();
+    let (name, hash, uid) = ("shop-rolled".to_owned(), "rolled".to_owned(), "rolled".to_owned());
+    world.seen.replica_sets.push(ReplicaSet { name, hash, uid, template: template("v2"), ..stable });
+    world.seen.stable_service = None;
+    let plan = decide(&world.seen);
+    let Some(Effect::CreateService { spec, .. }) = plan.effect else { panic!("it is not made: {:?}", plan.effect) };
+    assert!(spec["selector"].get(crate::api::HASH_LABEL).is_none(), "{spec}");
+    assert_eq!(plan.status.stable, None, "none is stable until it is taken over again");
+}

@@ -365,7 +365,12 @@ impl State {
                 rows.insert(name.clone(), after.clone());
                 Verb::Create
             }
-            (_, Some(after)) => {
+            (Some(before), Some(after)) => {
+                // A backup puts an object back in the place of a namesake.
+                if before.uid() != after.uid() {
+                    self.living.remove(before.uid());
+                    self.living.insert(after.uid().to_owned(), place);
+                }
                 rows.insert(name.clone(), after.clone());
                 Verb::Update
             }

@@ -123,3 +123,16 @@ fn a_namespace_ends_when_everything_in_it_has() {
     assert!(server.get("namespaces", "", "n").is_none());
     assert_eq!(why(server.create("alice", "configmaps", "n", config_map("a"))).0, 404);
 }
+
+#[test]
+fn an_owner_that_a_backup_puts_back_in_the_place_of_its_namesake_keeps_what_it_owns() {
+    let server = server();
+    let top = family(&server);
+    let then = server.commits(0).last().unwrap().rv;
+    server.delete("jane", "replicasets", "n", "shop-1", deleting("Background")).unwrap();
+    settle(&server);
+    server.create("op", "replicasets", "n", replica_set("shop-1", &top)).unwrap();
+    server.restore(then);
+    assert_eq!(settle(&server), 0, "everybody has an owner");
+    assert!(!server.get("pods", "n", "p").unwrap().is_ending());
+}
