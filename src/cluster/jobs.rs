@@ -235,7 +235,6 @@ mod tests {
             shared_since: None,
             delay: crate::duration::Duration::ZERO,
             now: Timestamp::from_second(60).unwrap(),
-            pods_started: Vec::new(),
         }
     }
 

@@ -61,8 +61,6 @@ pub struct Around {
     pub port: Option<u16>,
     /// The selectors by which the Deployment and Services know its pods.
     pub selectors: Vec<serde_json::Value>,
-    /// Names of pods of either arm, and when they were started.
-    pub pods_started: Vec<(String, Timestamp)>,
     /// The pods of both arms.
     pub on_trial: Vec<OnTrial>,
 }
@@ -194,7 +192,6 @@ fn subject(rollout: &Rollout, evidence_since: Timestamp, now: Timestamp, around:
         shared_since: status.step.as_ref().and_then(|step| Some(step.shared_since.as_ref()?.0)),
         delay: crate::duration::Duration::ZERO,
         now,
-        pods_started: around.pods_started.clone(),
     })
 }
 

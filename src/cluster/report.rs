@@ -69,11 +69,17 @@ impl Cluster {
         let kube::Error::Api(answer) = source.as_ref() else { return };
         let words = format!("the operator cannot read {what}: {}", answer.message);
         let message: String = words.chars().take(1_000).collect();
-        if !(400..500).contains(&answer.code) || !self.refusals.may_say(key, &message) {
+        if !(400..500).contains(&answer.code) {
+            return;
+        }
+        let namespace = key.namespace.as_deref().unwrap_or_default();
+        // What was said may be gone again: a backup that was put back knows nothing of it.
+        let stored = self.ask(&kinds::rollouts(), namespace, &key.name, Ask::Get).await;
+        let is_new = self.refusals.may_say(key, &message);
+        if stored.map_or(!is_new, |rollout| rollout["status"]["message"] == message.as_str()) {
             return;
         }
         let status = stalled(Reason::Unreadable, &message, self.now());
-        let namespace = key.namespace.as_deref().unwrap_or_default();
         let done = self.ask(&kinds::rollouts(), namespace, &key.name, Ask::MergeStatus(status)).await;
         self.count_status(done.is_ok());
     }

@@ -89,12 +89,7 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Option<Duration>, Error> {
     }
     cluster.answer(&rollout, &seen.actions, &plan.status.handled);
     let (pods, sets) = (&seen.pods, &seen.replica_sets);
-    cluster.measure(&rollout, || Around {
-        port,
-        selectors,
-        pods_started: pods.iter().filter_map(|pod| Some((pod.name.clone(), pod.started?))).collect(),
-        on_trial: on_trial(&rollout, sets, pods),
-    });
+    cluster.measure(&rollout, || Around { port, selectors, on_trial: on_trial(&rollout, sets, pods) });
     cluster.deliver(&rollout, &plan.status.alerts);
     numbers(cluster, &rollout, &plan.status);
     if let Some(effect) = &plan.effect {

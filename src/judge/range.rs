@@ -80,12 +80,16 @@ pub fn odds(intervals: &[Interval], bursts: Bursts, block: usize, among: u32) ->
     };
     let is_more = |intervals: &[Interval], ratio: f64| {
         let mut test = Worse::new(&rules(ratio, ratio));
-        intervals.iter().for_each(|interval| test.add(interval));
+        for interval in intervals {
+            test.add(interval);
+        }
         test.ln() >= sure
     };
     let is_less = |intervals: &[Interval], ratio: f64| {
         let mut test = Better::new(&rules(ratio, ratio));
-        intervals.iter().for_each(|interval| test.add(interval));
+        for interval in intervals {
+            test.add(interval);
+        }
         test.ln() >= sure
     };
     // Both tests hold for ratios of 1 and more. For less the arms change places.
@@ -98,7 +102,9 @@ pub fn odds(intervals: &[Interval], bursts: Bursts, block: usize, among: u32) ->
 pub fn difference(intervals: &[(Scores, Scores)]) -> Option<Range> {
     let proves = |way: Way, by: f64| {
         let mut test = Means::new(way, by);
-        intervals.iter().for_each(|(canary, stable)| test.add(*canary, *stable));
+        for (canary, stable) in intervals {
+            test.add(*canary, *stable);
+        }
         test.ln() >= SURE.ln()
     };
     Range::among(&DIFFERENCES, |by| proves(Way::More, by), |by| proves(Way::Less, -by))

@@ -101,19 +101,6 @@ pub(super) struct Increase {
     pub by: u64,
 }
 
-/// When pods were started, in milliseconds, and the label that names a series' pod.
-pub(super) struct Pods<'a> {
-    pub label: &'a str,
-    pub started: HashMap<&'a str, i64>,
-}
-
-impl<'a> Pods<'a> {
-    /// Of which nothing is known.
-    pub fn unknown(label: &'a str) -> Self {
-        Self { label, started: HashMap::new() }
-    }
-}
-
 /// How far a value is below the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fall {
@@ -157,7 +144,6 @@ pub(super) enum Origin {
 pub(super) struct Walk<'a> {
     beats: &'a Beats,
     target: Target,
-    pod_is_new: bool,
     /// The usual time from sample to sample, if there are enough to say.
     usual: Option<i64>,
     seen: Option<i64>,
@@ -165,27 +151,14 @@ pub(super) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Along a series with samples at these times.
-    pub fn along(
-        labels: &HashMap<String, String>,
-        times: impl Iterator<Item = i64>,
-        beats: &'a Beats,
-        pods: &Pods<'_>,
-        start: i64,
-    ) -> Self {
-        let started = labels.get(pods.label).and_then(|pod| pods.started.get(pod.as_str()));
-        Self {
-            beats,
-            target: target(labels),
-            pod_is_new: started.is_some_and(|at| *at > start),
-            usual: usual(times),
-            seen: None,
-        }
+    pub fn along(labels: &HashMap<String, String>, times: impl Iterator<Item = i64>, beats: &'a Beats) -> Self {
+        Self { beats, target: target(labels), usual: usual(times), seen: None }
     }
 
     /// From where the next sample counts.
     pub fn next(&mut self, at: i64, fall: Fall) -> Origin {
         let Some(seen) = self.seen.replace(at) else {
-            return if self.pod_is_new || self.beats.before(&self.target, at) { Origin::Zero } else { Origin::Here };
+            return if self.beats.before(&self.target, at) { Origin::Zero } else { Origin::Here };
         };
         let apart = at - seen;
         let is_gone =
@@ -219,15 +192,15 @@ fn usual(times: impl Iterator<Item = i64>) -> Option<i64> {
 /// What a counter gained after `start`.
 ///
 /// Its value at the start is its last sample then or before. A series first seen later counts from 0 when its target
-/// had been scraped without it, or when its pod was started after the start; else its first sample is where it starts.
-/// A value that falls, and a series that was gone while its target was scraped, began again at 0; see [`Walk`] for what is
-/// no fall.
+/// had been scraped without it; else its first sample is where it starts, that of a new pod too: when a pod was started
+/// is no longer known once it is gone. A value that falls, and a series that was gone while its target was scraped, began
+/// again at 0; see [`Walk`] for what is no fall.
 ///
 /// # Errors
 /// A sample that no counter can have.
-pub(super) fn increases(series: &Series, beats: &Beats, pods: &Pods<'_>, start: i64) -> Result<Vec<Increase>, String> {
+pub(super) fn increases(series: &Series, beats: &Beats, start: i64) -> Result<Vec<Increase>, String> {
     let whole = |value: f64| whole(value).ok_or_else(|| odd(value));
-    let gained = gains(series, beats, pods, start, |value| whole(value).map(real))?;
+    let gained = gains(series, beats, start, |value| whole(value).map(real))?;
     gained.into_iter().map(|(at, by)| Ok(Increase { at, by: whole(by)? })).collect()
 }
 
@@ -235,25 +208,19 @@ pub(super) fn increases(series: &Series, beats: &Beats, pods: &Pods<'_>, start: 
 ///
 /// # Errors
 /// A sample that no counter can have.
-pub(super) fn fractions(
-    series: &Series,
-    beats: &Beats,
-    pods: &Pods<'_>,
-    start: i64,
-) -> Result<Vec<(i64, f64)>, String> {
+pub(super) fn fractions(series: &Series, beats: &Beats, start: i64) -> Result<Vec<(i64, f64)>, String> {
     let is_one = |value: f64| value.is_finite() && value >= 0.0;
-    gains(series, beats, pods, start, |value| is_one(value).then_some(value).ok_or_else(|| odd(value)))
+    gains(series, beats, start, |value| is_one(value).then_some(value).ok_or_else(|| odd(value)))
 }
 
 fn gains(
     series: &Series,
     beats: &Beats,
-    pods: &Pods<'_>,
     start: i64,
     checked: impl Fn(f64) -> Result<f64, String>,
 ) -> Result<Vec<(i64, f64)>, String> {
     let times = series.samples.iter().map(|(at, _)| *at);
-    let mut walk = Walk::along(&series.labels, times, beats, pods, start);
+    let mut walk = Walk::along(&series.labels, times, beats);
     let mut gained = Vec::with_capacity(series.samples.len());
     let mut last = 0.0;
     for &(at, value) in &series.samples {
@@ -381,76 +348,59 @@ mod tests {
         Beats::of([&[series(&samples)][..]], 1_000, |up| up > 0.5)
     }
 
-    fn nobody() -> Pods<'static> {
-        Pods::unknown("pod")
-    }
-
-    fn gained(samples: &[(i64, f64)], beats: &Beats, started: Option<i64>) -> Vec<(i64, u64)> {
-        let pods = Pods { label: "pod", started: started.map(|at| ("app-1", at)).into_iter().collect() };
-        let increases = increases(&series(samples), beats, &pods, 1_000).unwrap();
+    fn gained(samples: &[(i64, f64)], beats: &Beats) -> Vec<(i64, u64)> {
+        let increases = increases(&series(samples), beats, 1_000).unwrap();
         increases.into_iter().map(|Increase { at, by }| (at, by)).collect()
     }
 
     #[test]
     fn the_start_is_the_last_sample_then_or_before() {
         let seen = [(500, 7.0), (900, 10.0), (1_900, 12.0), (2_900, 12.0), (3_900, 15.0)];
-        assert_eq!(gained(&seen, &beats([500, 900, 1_900, 2_900, 3_900]), None), [(1_900, 2), (3_900, 3)]);
+        assert_eq!(gained(&seen, &beats([500, 900, 1_900, 2_900, 3_900])), [(1_900, 2), (3_900, 3)]);
     }
 
     #[test]
     fn a_fall_is_a_restart_from_0() {
         assert_eq!(
-            gained(&[(900, 10.0), (1_900, 4.0), (2_900, 6.0)], &beats([900, 1_900, 2_900]), None),
+            gained(&[(900, 10.0), (1_900, 4.0), (2_900, 6.0)], &beats([900, 1_900, 2_900])),
             [(1_900, 4), (2_900, 2)]
         );
     }
 
     #[test]
     fn a_late_series_counts_from_0_when_its_target_had_been_scraped_without_it() {
-        assert_eq!(
-            gained(&[(2_900, 3.0), (3_900, 5.0)], &beats([900, 1_900, 2_900, 3_900]), None),
-            [(2_900, 3), (3_900, 2)]
-        );
+        assert_eq!(gained(&[(2_900, 3.0), (3_900, 5.0)], &beats([900, 1_900, 2_900, 3_900])), [(2_900, 3), (3_900, 2)]);
     }
 
     #[test]
     fn a_late_series_of_a_late_target_starts_at_its_first_sample() {
-        assert_eq!(gained(&[(2_900, 300.0), (3_900, 305.0)], &beats([2_900, 3_900]), None), [(3_900, 5)]);
-        assert_eq!(gained(&[(2_900, 300.0), (3_900, 305.0)], &beats([2_900, 3_900]), Some(900)), [(3_900, 5)]);
-    }
-
-    #[test]
-    fn a_late_series_of_a_new_pod_counts_from_0() {
-        assert_eq!(
-            gained(&[(2_900, 30.0), (3_900, 35.0)], &beats([2_900, 3_900]), Some(1_500)),
-            [(2_900, 30), (3_900, 5)]
-        );
+        assert_eq!(gained(&[(2_900, 300.0), (3_900, 305.0)], &beats([2_900, 3_900])), [(3_900, 5)]);
     }
 
     #[test]
     fn a_series_that_was_gone_while_its_target_was_scraped_began_anew() {
         let seen = [(900, 10.0), (1_900, 12.0), (4_900, 20.0)];
-        assert_eq!(gained(&seen, &beats([900, 1_900, 2_900, 3_900, 4_900]), None), [(1_900, 2), (4_900, 20)]);
+        assert_eq!(gained(&seen, &beats([900, 1_900, 2_900, 3_900, 4_900])), [(1_900, 2), (4_900, 20)]);
     }
 
     #[test]
     fn scrapes_that_failed_are_no_restart() {
         let seen = [(900, 10.0), (1_900, 12.0), (4_900, 20.0)];
-        assert_eq!(gained(&seen, &beats([900, 1_900, 4_900]), None), [(1_900, 2), (4_900, 8)]);
+        assert_eq!(gained(&seen, &beats([900, 1_900, 4_900])), [(1_900, 2), (4_900, 8)]);
     }
 
     #[test]
     fn beats_of_another_replica_prove_no_restart() {
         let seen = [(900, 10.0), (1_900, 12.0), (2_900, 20.0)];
-        assert_eq!(gained(&seen, &beats([500, 1_400, 2_400]), None), [(1_900, 2), (2_900, 8)]);
+        assert_eq!(gained(&seen, &beats([500, 1_400, 2_400])), [(1_900, 2), (2_900, 8)]);
     }
 
     #[test]
     fn what_one_server_scraped_says_nothing_of_when_a_series_of_the_other_began() {
         let answers = [900, 5_900].map(|first| series(&[(first, 1.0), (first + 4_000, 1.0)]));
         let beats = Beats::of(answers.iter().map(std::slice::from_ref), 4_000, |_| true);
-        assert_eq!(gained(&[(5_900, 300.0), (9_900, 305.0)], &beats, None), [(9_900, 5)], "its own past begins there");
-        assert_eq!(gained(&[(4_900, 3.0)], &beats, None), [(4_900, 3)]);
+        assert_eq!(gained(&[(5_900, 300.0), (9_900, 305.0)], &beats), [(9_900, 5)], "its own past begins there");
+        assert_eq!(gained(&[(4_900, 3.0)], &beats), [(4_900, 3)]);
     }
 
     #[test]
@@ -458,21 +408,21 @@ mod tests {
         let answers = [vec![(900, 1.0), (1_900, 1.0), (2_900, 1.0)], vec![(1_400, 1.0), (2_400, 1.0)]];
         let all = series(&answers.concat());
         let beats = Beats::of([&[all][..]], 1_000, |_| true);
-        assert_eq!(gained(&[(900, 10.0), (1_900, 12.0), (2_900, 15.0)], &beats, None), [(1_900, 2), (2_900, 3)]);
+        assert_eq!(gained(&[(900, 10.0), (1_900, 12.0), (2_900, 15.0)], &beats), [(1_900, 2), (2_900, 3)]);
     }
 
     #[test]
     fn a_little_less_a_moment_later_is_older_and_no_restart() {
         let seen = [(900, 1_000.0), (1_200, 990.0), (1_900, 1_010.0), (2_200, 1_004.0), (2_900, 3.0)];
-        assert_eq!(gained(&seen, &beats([]), None), [(1_900, 10), (2_900, 3)]);
+        assert_eq!(gained(&seen, &beats([])), [(1_900, 10), (2_900, 3)]);
         let whole_scrape = [(900, 1_000.0), (1_900, 990.0)];
-        assert_eq!(gained(&whole_scrape, &beats([]), None), [(1_900, 990)], "no scrape takes that long");
+        assert_eq!(gained(&whole_scrape, &beats([])), [(1_900, 990)], "no scrape takes that long");
     }
 
     #[test]
     fn values_that_no_counter_has_are_refused() {
         for value in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
-            let refused = increases(&series(&[(2_000, value)]), &Beats::default(), &nobody(), 1_000);
+            let refused = increases(&series(&[(2_000, value)]), &Beats::default(), 1_000);
             assert!(refused.unwrap_err().starts_with("a counter has the value"));
         }
     }
@@ -502,7 +452,7 @@ mod tests {
             let mut samples: Vec<_> = samples.into_iter().map(|(at, value)| (i64::from(at), value)).collect();
             samples.sort_by_key(|(at, _)| *at);
             let start = i64::from(start).max(settled - 1_000_000);
-            if let Ok(gained) = increases(&series(&samples), &beats([0, 5]), &nobody(), start) {
+            if let Ok(gained) = increases(&series(&samples), &beats([0, 5]), start) {
                 let grid = Grid::new(start, step, settled);
                 prop_assert!(grid.sums(&gained).len() == grid.closed);
             }
@@ -516,7 +466,7 @@ mod tests {
                 value += f64::from(*step);
                 samples.push((1_000 + i * 1_000, value));
             }
-            let sum: u64 = gained(&samples, &beats(samples.iter().map(|(at, _)| *at)), None).iter().map(|(_, by)| by).sum();
+            let sum: u64 = gained(&samples, &beats(samples.iter().map(|(at, _)| *at))).iter().map(|(_, by)| by).sum();
             prop_assert_eq!(sum, steps.iter().map(|step| u64::from(*step)).sum::<u64>());
         }
     }

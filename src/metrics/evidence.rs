@@ -6,7 +6,7 @@ use super::{
     Arrived, Ask, Metric, Outcome, Past, Prometheus, Seen, Subject,
     answer::{self, Part, Series, Trouble},
     batch::Selection,
-    counters::{self, Beats, Grid, Increase, Pods},
+    counters::{self, Beats, Grid, Increase},
     latency,
     presets::{Bad, Kind, Place, Preset},
     prometheus::Times,
@@ -60,7 +60,6 @@ pub(super) struct Look<'a> {
     pub metric: &'a Metric,
     pub subject: &'a Subject,
     pub times: Times,
-    pub pods: Pods<'a>,
 }
 
 /// What one kind of counting makes of both arms.
@@ -169,10 +168,8 @@ pub(super) fn read(
             preset.name
         ));
     }
-    let started = subject.pods_started.iter().map(|(pod, at)| (pod.as_str(), at.as_millisecond())).collect();
-    let pods = Pods { label: &prometheus.labels.pod, started };
-    let mut look = Look { preset, metric, subject, times: Times::of(prometheus, subject), pods };
-    let seen = look.read(parts).unwrap_or_else(Seen::from);
+    let mut look = Look { preset, metric, subject, times: Times::of(prometheus, subject) };
+    let seen = look.read(parts, &prometheus.labels.pod).unwrap_or_else(Seen::from);
     look.bounded(seen)
 }
 
@@ -185,7 +182,7 @@ pub(super) fn of_counted(
     (canary, stable): (Counted, Option<Counted>),
     past: Past,
 ) -> Seen {
-    let look = Look { preset, metric, subject, times, pods: Pods::unknown("pod") };
+    let look = Look { preset, metric, subject, times };
     let seen = look.judged(&canary, stable.as_ref(), || Some(past)).unwrap_or_else(Seen::from);
     look.bounded(seen)
 }
@@ -197,7 +194,7 @@ impl Look<'_> {
         Seen { history_from: seen.history_from.or(restart), ..seen }
     }
 
-    fn read(&mut self, parts: &[Part]) -> Result<Seen, Trouble> {
+    fn read(&mut self, parts: &[Part], pod_label: &str) -> Result<Seen, Trouble> {
         let mut answers = parts.iter();
         let mut next = || answer::series_of(answers.next());
         let is_up = |value: f64| !self.preset.is_of_pods() || value > 0.5;
@@ -226,7 +223,7 @@ impl Look<'_> {
             // A past that cannot be told is not known, which is no reason not to judge.
             Kind::Errors(bad) if wants_past(self.preset, self.metric, self.subject) => {
                 let series = answer::series_of(parts.last()).ok().map(|series| self.counted(series));
-                Some(series.and_then(|series| self.stables_past(bad, &series).ok()).unwrap_or_default())
+                Some(series.and_then(|series| self.stables_past(bad, &series, pod_label).ok()).unwrap_or_default())
             }
             _ => None,
         };
@@ -301,15 +298,15 @@ impl Look<'_> {
     }
 
     /// What stable did in the hour before this canary.
-    fn stables_past(&self, bad: Bad, series: &[Series]) -> Result<Past, String> {
+    fn stables_past(&self, bad: Bad, series: &[Series], pod_label: &str) -> Result<Past, String> {
         let start = self.times.start - PAST_MS;
         let grid = self.past(PAST_MS);
         let looked = Beats::unknown(block_ms(&self.times, self.preset));
         let mut pods: BTreeMap<&str, [Vec<u64>; 2]> = BTreeMap::new();
         for series in series {
-            let pod = series.labels.get(self.pods.label).map_or("", String::as_str);
+            let pod = series.labels.get(pod_label).map_or("", String::as_str);
             // What a series had when it was first seen belongs to no interval.
-            let gained = counters::increases(series, &looked, &Pods::unknown(self.pods.label), start)?;
+            let gained = counters::increases(series, &looked, start)?;
             let sums = grid.sums(&gained);
             let into = pods.entry(pod).or_insert_with(|| [vec![0; sums.len()], vec![0; sums.len()]]);
             let (counts, is_bad) = bad.sorts(&series.labels);
@@ -458,7 +455,7 @@ impl Look<'_> {
     fn gains(&self, bad: Bad, arm: &Counted) -> Result<(Vec<Increase>, Vec<Increase>), String> {
         let (mut all, mut wrong) = (Vec::new(), Vec::new());
         for series in &arm.series {
-            let gained = counters::increases(series, &arm.beats, &self.pods, self.times.start)?;
+            let gained = counters::increases(series, &arm.beats, self.times.start)?;
             let (counts, is_bad) = bad.sorts(&series.labels);
             if is_bad {
                 wrong.extend_from_slice(&gained);

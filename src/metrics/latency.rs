@@ -137,9 +137,9 @@ pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Optio
     if let Some(before) = &before {
         watched.clone_from(&before.watched);
     }
-    let seen = histogram(look, unit, canary, &with(watched, limit.map(|(edge, _)| edge)), start)?;
+    let seen = histogram(unit, canary, &with(watched, limit.map(|(edge, _)| edge)), start)?;
     if let (Some(stable), Some(Before { history, watched, certify, among })) = (stable, &before) {
-        let other = histogram(look, unit, stable, watched, start)?;
+        let other = histogram(unit, stable, watched, start)?;
         let grid = look.grid();
         let pairs = grid.pairs(&canary.beats, &stable.beats);
         let sums = |gained: &[Increase]| counters::merge(&grid.sums(gained), &pairs);
@@ -196,7 +196,7 @@ pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Optio
 
 /// All requests of an arm.
 pub(super) fn requests(look: &Look<'_>, unit: Unit, arm: &Counted) -> Result<Vec<Increase>, String> {
-    Ok(histogram(look, unit, arm, &[], look.times.start)?.all)
+    Ok(histogram(unit, arm, &[], look.times.start)?.all)
 }
 
 /// What stable did before the evidence, and at which edges the arms are compared.
@@ -221,7 +221,7 @@ fn before(look: &Look<'_>, canarys: &Known, stable: &Counted) -> Result<Before, 
         both.dedup_by(|one, other| is_on(*one, *other));
     }
     both.retain(|edge| canarys.tell(*edge) && stables.tell(*edge));
-    let history = histogram(look, unit, stable, &both, start - HISTORY_MS)?;
+    let history = histogram(unit, stable, &both, start - HISTORY_MS)?;
     let chosen = chosen(&history, start);
     let certify = !chosen.is_empty();
     let watched = if certify { chosen } else { thinned(both) };
@@ -298,12 +298,12 @@ fn edges(series: &[&Series], unit: Unit) -> Vec<f64> {
     common
 }
 
-fn histogram(look: &Look<'_>, unit: Unit, arm: &Counted, edges: &[f64], start: i64) -> Result<Histogram, String> {
+fn histogram(unit: Unit, arm: &Counted, edges: &[f64], start: i64) -> Result<Histogram, String> {
     let mut histogram = Histogram { all: Vec::new(), fast: edges.iter().map(|edge| (*edge, Vec::new())).collect() };
     let own: Vec<_> = edges.iter().map(|edge| unit.edge(*edge)).collect();
     for series in &arm.series {
         if !series.histograms.is_empty() {
-            for Gain { at, all, until } in native::gains(series, &own, &arm.beats, &look.pods, start)? {
+            for Gain { at, all, until } in native::gains(series, &own, &arm.beats, start)? {
                 histogram.all.push(Increase { at, by: all });
                 for ((_, fast), by) in histogram.fast.iter_mut().zip(until) {
                     fast.extend((by > 0).then_some(Increase { at, by }));
@@ -318,7 +318,7 @@ fn histogram(look: &Look<'_>, unit: Unit, arm: &Counted, edges: &[f64], start: i
             histogram.fast.iter_mut().find(|(known, _)| is_on(*known, edge)).map(|(_, gained)| gained)
         };
         if let Some(into) = into {
-            into.extend(counters::increases(series, &arm.beats, &look.pods, start)?);
+            into.extend(counters::increases(series, &arm.beats, start)?);
         }
     }
     Ok(histogram)

@@ -184,8 +184,6 @@ pub struct Subject {
     pub delay: Duration,
     /// The moment of the look.
     pub now: Timestamp,
-    /// Names of pods of either arm, and when they were started.
-    pub pods_started: Vec<(String, Timestamp)>,
 }
 
 /// What stable did in the hour before this canary.

@@ -6,7 +6,7 @@
 //! histograms, <https://prometheus.io/docs/specs/native_histograms/>.
 use super::{
     answer::Series,
-    counters::{self, Beats, Fall, Origin, Pods, Walk},
+    counters::{self, Beats, Fall, Origin, Walk},
 };
 use crate::judge::real;
 
@@ -157,15 +157,9 @@ pub(super) struct Gain {
 ///
 /// # Errors
 /// A sample that no histogram of requests can have.
-pub(super) fn gains(
-    series: &Series,
-    edges: &[f64],
-    beats: &Beats,
-    pods: &Pods<'_>,
-    start: i64,
-) -> Result<Vec<Gain>, String> {
+pub(super) fn gains(series: &Series, edges: &[f64], beats: &Beats, start: i64) -> Result<Vec<Gain>, String> {
     let times = series.histograms.iter().map(|(at, _)| *at);
-    let mut walk = Walk::along(&series.labels, times, beats, pods, start);
+    let mut walk = Walk::along(&series.labels, times, beats);
     let mut gained = Vec::with_capacity(series.histograms.len());
     let mut last = vec![0_u64; edges.len() + 1];
     for (at, sample) in &series.histograms {
@@ -221,7 +215,7 @@ mod tests {
     }
 
     fn gained(samples: &[(i64, Native)], edges: &[f64]) -> Vec<(i64, u64, Vec<u64>)> {
-        let gains = gains(&series(samples), edges, &Beats::unknown(1_000), &Pods::unknown("pod"), 1_000).unwrap();
+        let gains = gains(&series(samples), edges, &Beats::unknown(1_000), 1_000).unwrap();
         gains.into_iter().map(|Gain { at, all, until }| (at, all, until)).collect()
     }
 
@@ -266,7 +260,7 @@ mod tests {
             let seen = series(&[(0, sample(&buckets)), (2_000, sample(&buckets))]);
             let edges = Edges::of([&seen]);
             let _ = (edges.tell(edge), edges.between(0.001, 60.0), edges.near(edge));
-            let _ = gains(&seen, &[0.1, edge.abs()], &Beats::unknown(0), &Pods::unknown("pod"), 0);
+            let _ = gains(&seen, &[0.1, edge.abs()], &Beats::unknown(0), 0);
         }
     }
 }

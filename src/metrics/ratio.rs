@@ -28,7 +28,7 @@ impl Gained {
         let mut gained = Self { intervals: vec![(0.0, 0.0); grid.len()], total: (0.0, 0.0), recent: 0.0 };
         for series in &arm.series {
             let divides = series.labels.get("__name__").is_some_and(|name| name == ratio.per);
-            for (at, by) in counters::fractions(series, &arm.beats, &look.pods, look.times.start)? {
+            for (at, by) in counters::fractions(series, &arm.beats, look.times.start)? {
                 gained.recent += if divides && at > look.late() { by } else { 0.0 };
                 let Some(interval) = grid.index(at).and_then(|index| gained.intervals.get_mut(index)) else { continue };
                 let (over, under) = if divides { (0.0, by) } else { (by * ratio.times, 0.0) };

@@ -40,7 +40,6 @@ pub(super) fn subject_at(seconds: i64) -> Subject {
         shared_since: None,
         delay: Duration::ZERO,
         now: at(seconds * 1_000),
-        pods_started: vec![],
     }
 }
 
@@ -437,29 +436,35 @@ fn pods_are_judged_by_their_own_counters() {
 }
 
 #[test]
-fn a_new_pods_counters_count_from_its_start() {
+fn a_late_pod_counts_from_its_first_scrape_whoever_asks_later() {
     let metric = Metric {
         compare: Some(Compare::None),
         limit: Some(Limit { max: Some("1%".into()), ..Limit::default() }),
         ..preset("app/error-rate")
     };
     let name = "app-7c9f-x2k9p";
-    let late = |code: &str, value: &str| {
-        pod(name, &format!(r#","code":"{code}""#), vec![(12_000, value.into()), (19_000, value.into())])
+    let answers = |until: i64| {
+        let times = || [12_000, 19_000, 26_000, 33_000].into_iter().filter(|at| *at <= until);
+        let late = |code: &str, values: [&str; 4]| {
+            let samples = times().zip(values).map(|(at, value)| (at, value.into()));
+            pod(name, &format!(r#","code":"{code}""#), samples.collect())
+        };
+        let up = std::iter::once((-5_000, "0".into())).chain(times().map(|at| (at, "1".into())));
+        let counters = body(&[late("200", ["40", "40", "70", "70"]), late("500", ["10", "10", "30", "30"])]);
+        [counters, body(&[pod(name, "", up.collect())])]
     };
-    let up = body(&[pod(name, "", vec![(-5_000, "0".into()), (12_000, "1".into()), (19_000, "1".into())])]);
-    let replies = [body(&[late("200", "40"), late("500", "10")]), up];
-    let mut subject = subject_at(21);
-    let old = read(&metric, &provider(1), &subject, &replies);
-    assert_eq!((old.samples, old.history_from), (0, Some(at(12_000))), "{old:?}");
+    let lost = read(&metric, &provider(1), &subject_at(21), &answers(21_000));
+    assert_eq!((lost.samples, lost.history_from), (0, Some(at(12_000))), "{lost:?}");
     // What was there before keeps the history; a pod of stable, say.
-    subject.pods_started = vec![(name.into(), at(8_000))];
-    subject.evidence_since = at(11_000);
-    assert_eq!(read(&metric, &provider(1), &subject, &replies).samples, 0, "started before the evidence");
-    subject.pods_started = vec![(name.into(), at(11_500))];
-    let replies = [replies[0].clone(), replies[1].clone()];
-    let seen = read(&metric, &provider(1), &Subject { now: at(23_000), ..subject }, &replies);
-    assert_eq!((seen.samples, seen.verdict), (50, Verdict::Fail), "{seen:?}");
+    let seen = |now: i64| {
+        let subject = Subject { evidence_since: at(11_000), now: at(now), ..subject() };
+        read(&metric, &provider(1), &subject, &answers(now))
+    };
+    assert_eq!((seen(23_000).samples, seen(23_000).verdict), (0, Verdict::Unknown), "what it had may be older");
+    for now in [34_000, 37_000] {
+        let seen = seen(now);
+        assert_eq!((seen.samples, seen.verdict), (50, Verdict::Fail), "{seen:?}");
+    }
 }
 
 #[test]

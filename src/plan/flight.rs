@@ -208,6 +208,11 @@ impl<'a> Turn<'a> {
     /// One look at a revision on trial.
     fn fly(&mut self, deployment: &'a Deployment, stable: &'a ReplicaSet) -> Holds {
         if deployment.replicas == 0 {
+            // No pods are asked for and none has requests: what was missing before is no news when they come back.
+            self.flight()?.dark_since = None;
+            if let Some(step) = &mut self.status.step {
+                (step.progress, step.full_at) = (None, None);
+            }
             // Scaled to nothing, nothing of it may go on; where a promotion has moved the Service, its pods are what there is.
             let moved = self.flight()?.promotion.as_ref().is_some_and(|promotion| promotion.moved);
             if !moved {

@@ -115,7 +115,9 @@ impl<'a> Turn<'a> {
         if i32::try_from(ready).unwrap_or(i32::MAX) >= enough || theirs == 0 {
             return Weight::ZERO;
         }
-        carried_by(ready, wanted).rest().min(self.carried()).min(carried_by(theirs, wanted))
+        // What was taken from it on the way home does not return to it.
+        let asked = self.status.weights.as_ref().map_or(Weight::FULL, |weights| weights.desired);
+        carried_by(ready, wanted).rest().min(self.carried()).min(asked).min(carried_by(theirs, wanted))
     }
 
     /// Nothing is on trial: old pods end in time, Services widen, history is kept short, the Deployment is not paused.

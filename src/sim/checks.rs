@@ -31,7 +31,8 @@ use std::{
 const HASH: &str = "pod-template-hash";
 /// So many writes within a minute are too many, with whatever befalls what is in flight.
 const MOST_WRITES: usize = 240;
-/// But where releases follow each other within seconds, each may have so many from its first pod to the end.
+/// But where releases follow each other within seconds, each may have so many from its first pod to the end, and so many
+/// more are for what is around them: a Deployment that is taken over, claimed again or given back.
 const WRITES_OF_RELEASE: usize = 32;
 /// A status larger than this grows with something.
 const LARGEST_STATUS: usize = 48 * 1024;
@@ -219,7 +220,7 @@ impl Checks {
             self.writes.pop_front();
         }
         let releases = self.writes.iter().filter(|(_, begins)| *begins).count();
-        if self.writes.len() > MOST_WRITES.max(releases * WRITES_OF_RELEASE) {
+        if self.writes.len() > MOST_WRITES.max((releases + 1) * WRITES_OF_RELEASE) {
             self.wrong("L05 bounded chatter", at, format!("{} writes within a minute", self.writes.len()));
             self.writes.clear();
         }
@@ -455,8 +456,7 @@ impl Checks {
         }
         let version = after.text("/metadata/resourceVersion").to_owned();
         self.tried.insert((after.uid().to_owned(), version), trial.clone());
-        let key = (after.uid().to_owned(), flight, attempt);
-        self.trials.insert(key, trial);
+        self.trials.insert((after.uid().to_owned(), flight, attempt), trial);
     }
 
     /// A step was left: its time was full by our own clock, and nothing was unknown.

@@ -204,9 +204,15 @@ impl Stage {
         false
     }
 
-    /// How long a world that is not at rest may be silent: a look that failed often is tried again after a minute.
+    /// How long a world that is not at rest may be silent, or one of which only a backup says that it is: a look that failed
+    /// often is tried again after a minute.
     fn longest_silence(&self) -> u64 {
-        let at_rest = matches!(phase(&self.world).0.as_str(), "Stable" | "Aborted" | "");
+        let server = &self.world.server;
+        let of_backup = server.get("rollouts", NAMESPACE, NAME).is_some_and(|rollout| {
+            let version = rollout.text("/metadata/resourceVersion").parse::<u64>();
+            version.is_ok_and(|version| version <= server.restored())
+        });
+        let at_rest = !of_backup && matches!(phase(&self.world).0.as_str(), "Stable" | "Aborted" | "");
         if at_rest { self.setting.quiet } else { self.setting.quiet.max(70_000) }
     }
 
@@ -306,6 +312,25 @@ mod tests {
             seen += 1;
         }
         assert!(seen > 0, "no story came that far");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_again_when_a_backup_forgot_it() {
+        let script = vec![
+            (0, Deed::Image("app:v2")),
+            (2_000, Deed::Deny("list", "pods")),
+            (8_000, Deed::Restore(12_000)),
+            (40_000, Deed::Scale(4)),
+        ];
+        let mut story = Story::new("forgotten", 1, script);
+        (story.setting.held, story.setting.judged) = (true, false);
+        let ending = story.tell(None);
+        println!("{ending}");
+        let said = |it: &&(u64, String)| it.1.contains("status: Blocked") && it.1.contains("cannot read pods");
+        let at: Vec<_> = ending.told.iter().filter(said).map(|(at, _)| *at).collect();
+        let restored = ending.told.iter().find(|(_, line)| line.contains("---- Restore")).map(|(at, _)| *at);
+        assert!(at.iter().any(|at| Some(*at) > restored), "{at:?}");
+        assert_eq!(at.iter().filter(|at| **at < 50_000).count(), 2, "and no more often");
     }
 
     #[test]

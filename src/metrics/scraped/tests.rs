@@ -70,8 +70,7 @@ fn the_first_value_is_where_a_pod_starts_and_growth_is_added_up() {
     let counted = pages.counted();
     assert_eq!(counted.series[0].samples, [(500, 0.0), (1_500, 7.0), (2_500, 7.0), (3_500, 10.0)]);
     // As the judge reads them.
-    let gained =
-        counters::increases(&counted.series[0], &counted.beats, &counters::Pods::unknown("pod"), 1_000).unwrap();
+    let gained = counters::increases(&counted.series[0], &counted.beats, 1_000).unwrap();
     assert_eq!(gained.iter().map(|gained| (gained.at, gained.by)).collect::<Vec<_>>(), [(1_500, 7), (3_500, 3)]);
 }
 

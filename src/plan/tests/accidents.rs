@@ -286,6 +286,40 @@ fn an_abort_leaves_the_candidate_what_stable_cannot_carry() {
 }
 
 #[test]
+fn what_was_taken_from_a_candidate_on_the_way_home_does_not_return_to_it() {
+    let mut world = flying(50, |_| {});
+    world.command(Action::Abort, None);
+    world.until(10, |world| world.split.weight == Weight::ZERO);
+    for pod in world.seen.pods.iter_mut().filter(|pod| pod.hash == "1") {
+        pod.ready = false;
+    }
+    for _ in 0..5 {
+        world.look();
+        world.seen.now += SignedDuration::from_secs(1);
+        assert_eq!(world.split.weight, Weight::ZERO);
+    }
+}
+
+#[test]
+fn time_without_replicas_is_no_time_in_which_pods_are_missing() {
+    let mut world = adopted(rollout(|_| {}));
+    world.ready = false;
+    world.push("v2");
+    world.until(60, |world| world.status().step.is_some_and(|step| step.progress.is_some()));
+    let candidate = candidate(&world);
+    world.seen.deployment.as_mut().unwrap().replicas = 0;
+    world.until(60, |world| replicas(world, &candidate) == 0);
+    world.seen.now += SignedDuration::from_hours(9);
+    world.seen.deployment.as_mut().unwrap().replicas = 4;
+    world.settle();
+    world.looks(3);
+    assert!(world.status().latch.is_none(), "{}", world.status().message);
+    world.ready = true;
+    world.settle();
+    world.until(300, |world| world.has(Reason::Promoted));
+}
+
+#[test]
 fn scaled_to_nothing_nothing_of_a_candidate_goes_on_and_the_flight_waits() {
     let mut world = flying(20, |_| {});
     let candidate = candidate(&world);

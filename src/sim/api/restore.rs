@@ -1,5 +1,9 @@
 //! A backup of etcd is put back: the cluster is what it was then, and the world outside it is not.
-use super::{Server, store::Meta as _, store::State};
+use super::{
+    Server,
+    store::{Meta as _, State},
+    write::read_anew,
+};
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -33,7 +37,13 @@ impl State {
             for ((namespace, name), object) in then {
                 let now = self.get(table, &namespace, &name).cloned();
                 if now.as_ref().is_none_or(|now| now.version() != object.version()) {
-                    self.put(RESTORER, None, table, now, Some(object));
+                    // It was stored by the server of then, and is read by the one of now.
+                    let anew = read_anew(&self.tables[table].kind, &object, &self.extra_defaults).map(Arc::new);
+                    let is_outdated = anew.is_some();
+                    self.put(RESTORER, None, table, now, Some(anew.unwrap_or(object)));
+                    if is_outdated {
+                        self.outdated.insert((table, namespace, name));
+                    }
                 }
             }
         }

@@ -251,14 +251,9 @@ impl State {
         self.extra_defaults.push(template);
         for at in 0..self.tables.len() {
             let kind = self.tables[at].kind.clone();
-            if !(kind.group == "apps" || kind.is("", "pods")) {
-                continue;
-            }
             for rows in self.tables[at].objects.values_mut() {
                 for object in rows.values_mut() {
-                    let mut new = (**object).clone();
-                    defaults::fill(&kind, "", &mut new, &self.extra_defaults);
-                    if new != **object {
+                    if let Some(new) = read_anew(&kind, object, &self.extra_defaults) {
                         self.outdated.insert((at, new.namespace().to_owned(), new.name().to_owned()));
                         *object = Arc::new(new);
                     }
@@ -283,6 +278,16 @@ impl State {
             "metadata": {"resourceVersion": self.rv.to_string()}, "items": items,
         })))
     }
+}
+
+/// An object as a newer server reads it, where it was stored without something that is filled in now.
+pub(super) fn read_anew(kind: &Kind, object: &Value, extra: &[Value]) -> Option<Value> {
+    if extra.is_empty() || !(kind.group == "apps" || kind.is("", "pods")) {
+        return None;
+    }
+    let mut new = object.clone();
+    defaults::fill(kind, "", &mut new, extra);
+    (new != *object).then_some(new)
 }
 
 pub(super) fn no_strategy() -> Status {

@@ -119,9 +119,8 @@ impl Checks {
         if prometheus.asked.iter().any(|asked| asked.once) {
             return;
         }
-        let each = prometheus.asked.iter().rev().flat_map(|asked| asked.pods.iter().map(move |pods| (asked, pods)));
-        for (asked, pods) in each {
-            let Some(seen) = again(rollout, since, (asked, pods), prometheus) else { return };
+        for asked in prometheus.asked.iter().rev() {
+            let Some(seen) = again(rollout, since, asked, prometheus) else { return };
             let words = |text: &Option<String>| text.clone().unwrap_or_default();
             let same = said.text("/verdict") == format!("{:?}", seen.verdict)
                 && said.text("/canary") == words(&seen.canary)
@@ -140,12 +139,7 @@ impl Checks {
 }
 
 /// The first metric of a Rollout, measured by somebody who knows nothing of earlier looks.
-fn again(
-    rollout: &Value,
-    since: Timestamp,
-    (asked, pods): (&Asked, &[(String, Timestamp)]),
-    prometheus: &Prometheus,
-) -> Option<Seen> {
+fn again(rollout: &Value, since: Timestamp, asked: &Asked, prometheus: &Prometheus) -> Option<Seen> {
     let metric: Metric = serde_json::from_value(json!({"name": "errors", "preset": "app/error-rate"})).ok()?;
     let provider = json!({"prometheus": {"url": "http://prometheus.monitoring.svc:9090", "scrapeInterval": "2s"}});
     let provider: ProviderSpec = serde_json::from_value(provider).ok()?;
@@ -170,7 +164,6 @@ fn again(
         shared_since: None,
         delay: metric.initial_delay,
         now: Timestamp::from_millisecond(asked.at).ok()?,
-        pods_started: pods.to_vec(),
     };
     let replies: Vec<metrics::Reply> = metrics::asks(&metric, &provider, &subject)
         .iter()

@@ -530,7 +530,11 @@ impl World {
             return Some(Cause::Others);
         }
         let hash = service.text(&format!("/spec/selector/{HASH}")).to_owned();
-        let of_hash = |(_, process): &(&String, &Process)| hash.is_empty() || process.hash == hash;
+        // A selector without a hash also matches pods that this Service never led to, as those of a candidate given up.
+        let reached = self.plane.reached.get(service.name());
+        let of_hash = |(pod, process): &(&String, &Process)| {
+            if hash.is_empty() { reached.is_none_or(|pods| pods.contains(*pod)) } else { process.hash == hash }
+        };
         // It takes no requests from when it begins to end, which may be long before its process has ended.
         let ended = |(pod, process): (&String, &Process)| self.checks.ended(pod).or(process.died);
         let last = self.plane.processes.iter().filter(of_hash).filter_map(ended).max_by_key(|(at, _)| *at);

@@ -57,6 +57,8 @@ pub struct Plane {
     pub processes: BTreeMap<String, Process>,
     /// Whose pods are gone by others' doing.
     pub bereft: BTreeMap<String, Cause>,
+    /// The last endpoints of each Service that were any, as the gateway had them.
+    pub reached: BTreeMap<String, BTreeSet<String>>,
     /// Services that somebody else than the operator has deleted.
     pub taken: BTreeSet<String>,
     pub losses: Vec<Loss>,
@@ -76,6 +78,7 @@ impl Plane {
             known: BTreeMap::new(),
             processes: BTreeMap::new(),
             bereft: BTreeMap::new(),
+            reached: BTreeMap::new(),
             taken: BTreeSet::new(),
             losses: Vec::new(),
             at: 0,
@@ -114,6 +117,9 @@ impl Plane {
 
     /// From now on this Service has these endpoints.
     pub fn endpoints(&mut self, service: &str, pods: BTreeSet<String>) {
+        if !pods.is_empty() {
+            self.reached.insert(service.to_owned(), pods.clone());
+        }
         self.known.insert(service.to_owned(), pods);
     }
 

@@ -50,8 +50,6 @@ pub struct Asked {
     /// In milliseconds since 1970.
     pub at: i64,
     pub mood: Mood,
-    /// The pods that there were at this moment and a little before, each time with when they were started.
-    pub pods: Vec<Vec<(String, jiff::Timestamp)>>,
     /// Whether nobody can have the same answers again: it was in the future, or the mood changed between two questions.
     pub once: bool,
 }
@@ -100,9 +98,9 @@ impl Prometheus {
     }
 
     /// Remembers a moment for which somebody asks.
-    pub fn remember(&mut self, at: i64, pods: Vec<Vec<(String, jiff::Timestamp)>>, now: i64) {
+    pub fn remember(&mut self, at: i64, now: i64) {
         self.unwell |= self.mood != Mood::Well;
-        self.asked.push_back(Asked { at, mood: self.mood, pods, once: at > now });
+        self.asked.push_back(Asked { at, mood: self.mood, once: at > now });
         if self.asked.len() > REMEMBERED {
             self.asked.pop_front();
         }
