@@ -146,7 +146,10 @@ impl<'a> Turn<'a> {
         self.traffic_in_force()?;
         self.prepared()?;
         self.routed_only()?;
-        let known = self.seen.ours().find(|set| same_template(&set.template, &deployment.template));
+        // Of twins, which a name that was taken leaves behind, the one that served.
+        let mut alike = self.seen.ours().filter(|set| same_template(&set.template, &deployment.template));
+        let first = alike.next();
+        let known = first.into_iter().chain(alike).find(|set| self.may_return(set)).or(first);
         let returns = known.is_some_and(|set| self.may_return(set));
         if !returns {
             self.provided()?;
@@ -370,7 +373,11 @@ impl<'a> Turn<'a> {
             *mark = Progress { ready, short_seconds: 0, short_since: None };
         }
         match (enough, mark.short_since.take()) {
-            (Enough::No, since) => mark.short_since = Some(since.unwrap_or(Time(now))),
+            (Enough::No, since) => {
+                mark.short_since = Some(since.unwrap_or(Time(now)));
+                // Time in which pods are missing is not watched, however soon they are back.
+                step.observed_at = None;
+            }
             (Enough::Yes, Some(since)) => {
                 let seconds = u64::try_from(now.duration_since(since.0).as_secs()).unwrap_or(0);
                 mark.short_seconds = mark.short_seconds.saturating_add(seconds);

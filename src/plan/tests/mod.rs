@@ -128,6 +128,29 @@ fn pods_that_never_become_ready_are_given_up() {
 }
 
 #[test]
+fn time_in_which_pods_are_missing_is_not_watched() {
+    let mut world = adopted(rollout(|value| value["spec"]["steps"][1]["observe"] = json!("4s")));
+    world.push("v2");
+    world.until(100, |world| world.split.weight.percent() == 20 && world.status().step.unwrap().observed_at.is_some());
+    let evict = |world: &mut World, ready: bool| {
+        for pod in world.seen.pods.iter_mut().filter(|pod| !pod.name.starts_with("shop-1")) {
+            pod.ready = ready;
+        }
+    };
+    for _ in 0..6 {
+        evict(&mut world, false);
+        world.look();
+        world.seen.now += SignedDuration::from_secs(1);
+    }
+    assert!(world.status().step.unwrap().observed_at.is_none());
+    evict(&mut world, true);
+    world.settle();
+    world.until(60, |world| world.status().step.unwrap().observed_at.is_some());
+    let step = world.status().step.unwrap();
+    assert_eq!((step.index, step.observed_seconds), (1, 0), "six seconds without pods are no time observed");
+}
+
+#[test]
 fn a_pod_that_is_lost_late_in_a_step_has_the_whole_deadline_to_come_back() {
     let mut world = adopted(rollout(|value| value["spec"]["steps"][1]["observe"] = json!("10m")));
     world.push("v2");

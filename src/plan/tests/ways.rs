@@ -181,6 +181,20 @@ fn an_abort_in_the_middle_of_the_swap_brings_the_former_revision_back() {
 }
 
 #[test]
+fn of_two_sets_of_one_template_the_one_that_served_returns() {
+    let mut world = adopted(rollout(|_| {}));
+    world.push("v2");
+    world.until(300, |world| world.has(Reason::Promoted));
+    let served = world.seen.replica_set("shop-1").unwrap().clone();
+    let (name, hash, uid) = ("shop-0".to_owned(), "twin".to_owned(), "twin".to_owned());
+    world.seen.replica_sets.insert(0, ReplicaSet { name, hash, uid, replicas: 0, status_replicas: 0, ..served });
+    world.push("v1");
+    world.until(60, |world| world.status().flight.is_some());
+    let flight = world.status().flight.unwrap();
+    assert_eq!((flight.candidate.as_str(), flight.returns), ("shop-1", true));
+}
+
+#[test]
 fn whatever_comes_while_a_former_revision_returns_is_the_next_thing() {
     let mut at = 0;
     loop {
