@@ -128,15 +128,17 @@ impl Cluster {
             }
             Effect::SetWeights { split, pair, routes } => {
                 let all = join_all(routes.iter().map(|route| self.weigh(&namespace, route, pair, split))).await;
+                let (key, mut passing) = (key_of(rollout), None);
                 for (route, written) in routes.iter().zip(all) {
                     match written {
                         Err(kube::Error::Api(status)) if status.code == 409 => return Err(kube::Error::Api(status)),
                         // The next look knows, and goes on with what else there is to do.
-                        Err(error) => self.refusals.route_failed(&key_of(rollout), route, &error),
-                        Ok(()) => {}
+                        Err(error) if self.refusals.route_failed(&key, route, &error) => {}
+                        Err(error) => passing = Some(error),
+                        Ok(()) => self.refusals.route_written(&key, route),
                     }
                 }
-                Ok(())
+                passing.map_or(Ok(()), Err)
             }
             Effect::WriteRoute { route, pair, split } => {
                 let kind = kind_of(route)?;

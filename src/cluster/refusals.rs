@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 /// A refused write is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(10);
+/// A route whose writes fail for reasons that may be gone in a moment is tried for so long before it is left aside.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What was refused, for each Rollout.
 #[derive(Default)]
@@ -17,10 +19,19 @@ pub(super) struct Refusals(Mutex<HashMap<Key, Slot>>);
 #[derive(Default)]
 struct Slot {
     last: Option<Refused>,
-    routes: HashMap<String, (Instant, String)>,
+    routes: HashMap<String, Failing>,
     answers: HashMap<String, Instant>,
     said: Option<String>,
     failure: Option<String>,
+}
+
+/// A route that could not be written.
+struct Failing {
+    since: Instant,
+    last: Instant,
+    why: String,
+    /// Whether the rest of its Rollout goes on without it.
+    is_left_aside: bool,
 }
 
 fn route_name(route: &RouteRef) -> String {
@@ -56,10 +67,23 @@ impl Refusals {
         self.with(key, |slot| slot.last = refused);
     }
 
-    /// Remembers that a route could not be written, for whatever reason.
-    pub fn route_failed(&self, key: &Key, route: &RouteRef, error: &kube::Error) {
-        let why = words_of(error);
-        self.with(key, |slot| drop(slot.routes.insert(route_name(route), (Instant::now(), why))));
+    /// Remembers that a route could not be written. Says whether the rest of its Rollout goes on without it: at once where
+    /// the same write would be refused again, else when it has failed for a while.
+    pub fn route_failed(&self, key: &Key, route: &RouteRef, error: &kube::Error) -> bool {
+        let (name, now) = (route_name(route), Instant::now());
+        self.with(key, |slot| {
+            let before = slot.routes.remove(&name).filter(|before| now - before.last < AGAIN);
+            let since = before.as_ref().map_or(now, |before| before.since);
+            let is_left_aside =
+                is_for_good(error) || now - since >= PATIENCE || before.is_some_and(|before| before.is_left_aside);
+            slot.routes.insert(name, Failing { since, last: now, why: words_of(error), is_left_aside });
+            is_left_aside
+        })
+    }
+
+    /// A route was written.
+    pub fn route_written(&self, key: &Key, route: &RouteRef) {
+        self.with(key, |slot| drop(slot.routes.remove(&route_name(route))));
     }
 
     /// Whether to answer this action now: at once, and then not again for a while.
@@ -96,11 +120,11 @@ impl Refusals {
         self.with(key, |slot| slot.last.clone())
     }
 
-    /// Why a route could not be written a moment ago.
+    /// Why a route is left aside, which could not be written a moment ago.
     pub fn of_route(&self, key: &Key, route: &RouteRef) -> Option<String> {
         self.with(key, |slot| {
-            let (at, why) = slot.routes.get(&route_name(route))?;
-            (at.elapsed() < AGAIN).then(|| why.clone())
+            let failing = slot.routes.get(&route_name(route)).filter(|failing| failing.is_left_aside)?;
+            (failing.last.elapsed() < AGAIN).then(|| failing.why.clone())
         })
     }
 
@@ -109,5 +133,35 @@ impl Refusals {
         if let Ok(mut slots) = self.0.lock() {
             slots.remove(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    fn error(code: u16) -> kube::Error {
+        kube::Error::Api(Box::new(Status::failure("no", "No").with_code(code)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_route_is_left_aside_when_it_is_refused_or_fails_for_a_while() {
+        let (refusals, key) = (Refusals::default(), Key::new("checkout"));
+        let route =
+            serde_json::json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": "shop"});
+        let route: RouteRef = serde_json::from_value(route).unwrap();
+        assert!(!refusals.route_failed(&key, &route, &error(500)), "that may be gone in a moment");
+        assert_eq!(refusals.of_route(&key, &route), None);
+        tokio::time::advance(PATIENCE / 2).await;
+        refusals.route_written(&key, &route);
+        tokio::time::advance(PATIENCE / 2).await;
+        assert!(!refusals.route_failed(&key, &route, &error(500)), "it was written meanwhile");
+        tokio::time::advance(PATIENCE).await;
+        assert!(refusals.route_failed(&key, &route, &error(500)));
+        assert_eq!(refusals.of_route(&key, &route).as_deref(), Some("no"));
+        tokio::time::advance(AGAIN).await;
+        assert_eq!(refusals.of_route(&key, &route), None, "it is tried again");
+        assert!(refusals.route_failed(&key, &route, &error(403)), "refused is refused");
     }
 }

@@ -204,15 +204,17 @@ impl Stage {
         false
     }
 
-    /// How long a world that is not at rest may be silent, or one of which only a backup says that it is: a look that failed
-    /// often is tried again after a minute.
+    /// How long a world that is not at rest may be silent, or one of which only a backup says that it is, or a status from
+    /// before the Rollout was changed, deleted or looked at: a look that failed often is tried again after a minute.
     fn longest_silence(&self) -> u64 {
         let server = &self.world.server;
-        let of_backup = server.get("rollouts", NAMESPACE, NAME).is_some_and(|rollout| {
+        let is_over = server.get("rollouts", NAMESPACE, NAME).is_none_or(|rollout| {
             let version = rollout.text("/metadata/resourceVersion").parse::<u64>();
-            version.is_ok_and(|version| version <= server.restored())
+            let of_backup = version.is_ok_and(|version| version <= server.restored());
+            let is_seen = rollout.number("/status/observedGeneration") == rollout.number("/metadata/generation");
+            !of_backup && is_seen && !rollout.is_ending()
         });
-        let at_rest = !of_backup && matches!(phase(&self.world).0.as_str(), "Stable" | "Aborted" | "");
+        let at_rest = is_over && matches!(phase(&self.world).0.as_str(), "Stable" | "Aborted" | "");
         if at_rest { self.setting.quiet } else { self.setting.quiet.max(70_000) }
     }
 
@@ -312,6 +314,27 @@ mod tests {
             seen += 1;
         }
         assert!(seen > 0, "no story came that far");
+    }
+
+    #[test]
+    fn a_rollout_that_waits_for_a_look_is_not_at_rest() {
+        // The last deed changes nothing, so nothing wakes an operator that has failed for a minute.
+        let deleted =
+            vec![(0, Deed::Outage(0, 200_000)), (100, Deed::DeleteRollout("Background")), (70_000, Deed::ApplyRollout)];
+        let anew = vec![
+            (0, Deed::DeleteRollout("Background")),
+            (10_000, Deed::Outage(0, 200_000)),
+            (10_100, Deed::ApplyRollout),
+            (80_000, Deed::Act("Resume", true)),
+        ];
+        for script in [deleted, anew] {
+            let mut story = Story::new("unseen", 1, script);
+            (story.setting.held, story.setting.judged, story.setting.replicas_of_operator) = (true, false, 1);
+            story.setting.way = super::super::operator::Way::Straight;
+            let ending = story.tell(None);
+            println!("{ending}");
+            assert!(ending.violations.is_empty());
+        }
     }
 
     #[test]
