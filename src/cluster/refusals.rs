@@ -21,7 +21,7 @@ struct Slot {
     last: Option<Refused>,
     routes: HashMap<String, Failing>,
     answers: HashMap<String, Instant>,
-    said: Option<String>,
+    said: Option<(Instant, String)>,
     failure: Option<String>,
 }
 
@@ -95,9 +95,15 @@ impl Refusals {
         })
     }
 
-    /// Whether this was not said already.
+    /// Whether this is news. Of several things that cannot be read each look meets another one first: it is said of one.
     pub fn may_say(&self, key: &Key, words: &str) -> bool {
-        self.with(key, |slot| slot.said.replace(words.to_owned()).as_deref() != Some(words))
+        self.with(key, |slot| {
+            let is_news = slot.said.as_ref().is_none_or(|(at, said)| said != words && at.elapsed() >= AGAIN);
+            if is_news {
+                slot.said = Some((Instant::now(), words.to_owned()));
+            }
+            is_news
+        })
     }
 
     /// What was said of a look that failed is true no longer.
@@ -143,6 +149,17 @@ mod tests {
 
     fn error(code: u16) -> kube::Error {
         kube::Error::Api(Box::new(Status::failure("no", "No").with_code(code)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_that_cannot_be_read_one_is_said_until_a_look_succeeds() {
+        let (refusals, key) = (Refusals::default(), Key::new("checkout"));
+        assert!(refusals.may_say(&key, "no pods"));
+        assert!(!refusals.may_say(&key, "no pods") && !refusals.may_say(&key, "no services"));
+        refusals.looked(&key);
+        assert!(refusals.may_say(&key, "no services"));
+        tokio::time::advance(AGAIN).await;
+        assert!(refusals.may_say(&key, "no pods") && !refusals.may_say(&key, "no services"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,6 +14,9 @@ use std::time::Duration;
 /// So long a try to say something of a failure may take.
 const SAYING: Duration = Duration::from_secs(10);
 
+/// How what is said of something that cannot be read begins.
+const UNREADABLE: &str = "the operator cannot read";
+
 /// The Rollout that an event is about.
 struct Subject<'a> {
     namespace: &'a str,
@@ -67,7 +70,7 @@ impl Cluster {
     pub async fn say_unreadable(&self, key: &Key, error: &Error) {
         let Error::Read { what, source } = error else { return };
         let kube::Error::Api(answer) = source.as_ref() else { return };
-        let words = format!("the operator cannot read {what}: {}", answer.message);
+        let words = format!("{UNREADABLE} {what}: {}", answer.message);
         let message: String = words.chars().take(1_000).collect();
         if !(400..500).contains(&answer.code) {
             return;
@@ -75,8 +78,10 @@ impl Cluster {
         let namespace = key.namespace.as_deref().unwrap_or_default();
         // What was said may be gone again: a backup that was put back knows nothing of it.
         let stored = self.ask(&kinds::rollouts(), namespace, &key.name, Ask::Get).await;
-        let is_new = self.refusals.may_say(key, &message);
-        if stored.map_or(!is_new, |rollout| rollout["status"]["message"] == message.as_str()) {
+        let is_said = stored.map_or(true, |rollout| {
+            rollout["status"]["message"].as_str().is_some_and(|said| said.starts_with(UNREADABLE))
+        });
+        if !self.refusals.may_say(key, &message) && is_said {
             return;
         }
         let status = stalled(Reason::Unreadable, &message, self.now());

@@ -214,6 +214,10 @@ impl Stage {
             let is_seen = rollout.number("/status/observedGeneration") == rollout.number("/metadata/generation");
             !of_backup && is_seen && !rollout.is_ending()
         });
+        // One that had to wait for it may be waiting out its own failures.
+        let waits = |rollout: &Arc<serde_json::Value>| !matches!(rollout.text("/status/phase"), "Stable" | "Aborted");
+        let is_gone = server.get("rollouts", NAMESPACE, NAME).is_none();
+        let is_over = is_over && !(is_gone && server.list("rollouts", NAMESPACE).iter().any(waits));
         let at_rest = is_over && matches!(phase(&self.world).0.as_str(), "Stable" | "Aborted" | "");
         if at_rest { self.setting.quiet } else { self.setting.quiet.max(70_000) }
     }
