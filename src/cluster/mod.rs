@@ -15,6 +15,7 @@ mod measure;
 mod observe;
 mod perform;
 mod policies;
+mod providers;
 mod refusals;
 mod report;
 mod requests;

@@ -76,17 +76,21 @@ impl Cluster {
             return;
         }
         let namespace = key.namespace.as_deref().unwrap_or_default();
-        // What was said may be gone again: a backup that was put back knows nothing of it.
-        let stored = self.ask(&kinds::rollouts(), namespace, &key.name, Ask::Get).await;
-        let is_said = stored.map_or(true, |rollout| {
-            rollout["status"]["message"].as_str().is_some_and(|said| said.starts_with(UNREADABLE))
-        });
-        if !self.refusals.may_say(key, &message) && is_said {
+        if !self.refusals.may_say(key, &message) && self.is_said_unreadable(key).await {
             return;
         }
         let status = stalled(Reason::Unreadable, &message, self.now());
         let done = self.ask(&kinds::rollouts(), namespace, &key.name, Ask::MergeStatus(status)).await;
         self.count_status(done.is_ok());
+    }
+
+    /// Whether it still stands there: a backup that was put back knows nothing of it.
+    async fn is_said_unreadable(&self, key: &Key) -> bool {
+        let namespace = key.namespace.as_deref().unwrap_or_default();
+        let stored = self.ask(&kinds::rollouts(), namespace, &key.name, Ask::Get).await;
+        stored.map_or(true, |rollout| {
+            rollout["status"]["message"].as_str().is_some_and(|said| said.starts_with(UNREADABLE))
+        })
     }
 
     fn count_status(&self, is_written: bool) {

@@ -4,7 +4,7 @@
 //! is a confidence sequence: the truth is outside of it with a probability of 5 % at most, however often one looks. It
 //! decides nothing.
 use super::{
-    Bursts, Interval, Rules, Sensitivity,
+    Bursts, Interval, Margins, Rules, Sensitivity,
     compare::{Better, Worse},
     means::{Means, Scores, Way},
 };
@@ -36,23 +36,22 @@ pub struct Range {
 impl Range {
     /// As a ratio: "0.8x to 1.6x".
     pub fn ratio(self) -> String {
-        match (self.low, self.high) {
-            (Some(low), Some(high)) => format!("{low}x to {high}x"),
-            (Some(low), None) => format!("above {low}x"),
-            (None, high) => format!("below {}x", high.unwrap_or(f64::INFINITY)),
-        }
+        self.words(|times| format!("{times}x"))
     }
 
     /// As a difference of numbers up to `most`: "0.03 less to 0.01 more".
     pub fn difference(self, most: f64) -> String {
-        let side = |by: f64| {
+        self.words(|by| {
             let size = (by.abs() * most * 1e4).round() / 1e4;
             format!("{size} {}", if by < 0.0 { "less" } else { "more" })
-        };
+        })
+    }
+
+    fn words(self, end: impl Fn(f64) -> String) -> String {
         match (self.low, self.high) {
-            (Some(low), Some(high)) => format!("{} to {}", side(low), side(high)),
-            (Some(low), None) => format!("above {}", side(low)),
-            (None, high) => format!("below {}", side(high.unwrap_or(f64::INFINITY))),
+            (Some(low), Some(high)) => format!("{} to {}", end(low), end(high)),
+            (Some(low), None) => format!("above {}", end(low)),
+            (None, high) => format!("below {}", end(high.unwrap_or(f64::INFINITY))),
         }
     }
 
@@ -74,19 +73,19 @@ impl Range {
 pub fn odds(intervals: &[Interval], bursts: Bursts, block: usize, among: u32) -> Option<Range> {
     let sure = (SURE * f64::from(among)).ln();
     let swapped: Vec<_> = intervals.iter().map(|it| Interval { canary: it.stable, stable: it.canary }).collect();
-    let rules = |tolerated: f64, excluded: f64| {
-        let margins = super::Margins { tolerated, excluded, ..Sensitivity::Normal.margins() };
+    let rules = |ratio: f64| {
+        let margins = Margins { tolerated: ratio, excluded: ratio, ..Sensitivity::Normal.margins() };
         Rules { margins, bursts, block }
     };
     let is_more = |intervals: &[Interval], ratio: f64| {
-        let mut test = Worse::new(&rules(ratio, ratio));
+        let mut test = Worse::new(&rules(ratio));
         for interval in intervals {
             test.add(interval);
         }
         test.ln() >= sure
     };
     let is_less = |intervals: &[Interval], ratio: f64| {
-        let mut test = Better::new(&rules(ratio, ratio));
+        let mut test = Better::new(&rules(ratio));
         for interval in intervals {
             test.add(interval);
         }

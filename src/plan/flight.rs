@@ -147,10 +147,9 @@ impl<'a> Turn<'a> {
         self.prepared()?;
         self.routed_only()?;
         // Of twins, which a name that was taken leaves behind, the one that served.
-        let mut alike = self.seen.ours().filter(|set| same_template(&set.template, &deployment.template));
-        let first = alike.next();
-        let known = first.into_iter().chain(alike).find(|set| self.may_return(set)).or(first);
-        let returns = known.is_some_and(|set| self.may_return(set));
+        let alike = || self.seen.ours().filter(|set| same_template(&set.template, &deployment.template));
+        let returning = alike().find(|set| self.may_return(set));
+        let (known, returns) = (returning.or_else(|| alike().next()), returning.is_some());
         if !returns {
             self.provided()?;
         }

@@ -58,10 +58,8 @@ impl<'a> Turn<'a> {
         // The route goes on to name it when nobody makes it again any more. Where that is impossible, nothing waits for it.
         let named =
             self.seen.routes.iter().any(|route| matches!(route.found, Found::Object { claim: Claim::Ours, .. }));
-        if let Some(pair) = self.pair().filter(|_| named && self.seen.stable_service.is_none())
-            && let Ok(make) = self.made(deployment, &pair.stable)
-        {
-            return Err(make);
+        if named {
+            self.stable_made(deployment)?;
         }
         // Not `stable()`: from here on history comes back under the Deployment's control.
         let known = self.status.workload.as_ref().and_then(|workload| workload.stable_replica_set.clone());

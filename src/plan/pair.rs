@@ -132,6 +132,12 @@ impl<'a> Turn<'a> {
         Ok(Stop::Do(Effect::CreateService { name: name.to_owned(), spec, deployment: target(deployment) }))
     }
 
+    /// The stable Service is there. Where it cannot be made, nothing waits for it.
+    pub fn stable_made(&self, deployment: &Deployment) -> Holds {
+        let missing = self.pair().filter(|_| self.seen.stable_service.is_none());
+        missing.and_then(|pair| self.made(deployment, &pair.stable).ok()).map_or(Ok(()), Err)
+    }
+
     /// What a Service of ours looks like: ports and affinity of its sibling, or of the one that the route names, and the
     /// Deployment's selector.
     fn service_spec(&self, deployment: &Deployment) -> Result<Value, Stop> {

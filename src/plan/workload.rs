@@ -282,11 +282,7 @@ impl<'a> Turn<'a> {
         // What served is being rolled away: a Service that is made from here on reaches all pods.
         self.status.stable = None;
         let mut step_aside = || {
-            if let Some(pair) = self.pair().filter(|_| self.seen.stable_service.is_none())
-                && let Ok(make) = self.made(deployment, &pair.stable)
-            {
-                return Err(make);
-            }
+            self.stable_made(deployment)?;
             self.widened()?;
             if self.status.flight.is_some() {
                 self.lowered(Weight::ZERO, Phase::Waiting)?;

@@ -207,18 +207,19 @@ impl Stage {
     /// How long a world that is not at rest may be silent, or one of which only a backup says that it is, or a status from
     /// before the Rollout was changed, deleted or looked at: a look that failed often is tried again after a minute.
     fn longest_silence(&self) -> u64 {
-        let server = &self.world.server;
-        let is_over = server.get("rollouts", NAMESPACE, NAME).is_none_or(|rollout| {
+        let (server, rollouts) = (&self.world.server, self.world.server.list("rollouts", NAMESPACE));
+        let rests = |rollout: &Arc<serde_json::Value>| matches!(rollout.text("/status/phase"), "Stable" | "Aborted");
+        let is_seen = |rollout: &Arc<serde_json::Value>| {
             let version = rollout.text("/metadata/resourceVersion").parse::<u64>();
             let of_backup = version.is_ok_and(|version| version <= server.restored());
-            let is_seen = rollout.number("/status/observedGeneration") == rollout.number("/metadata/generation");
-            !of_backup && is_seen && !rollout.is_ending()
-        });
-        // One that had to wait for it may be waiting out its own failures.
-        let waits = |rollout: &Arc<serde_json::Value>| !matches!(rollout.text("/status/phase"), "Stable" | "Aborted");
-        let is_gone = server.get("rollouts", NAMESPACE, NAME).is_none();
-        let is_over = is_over && !(is_gone && server.list("rollouts", NAMESPACE).iter().any(waits));
-        let at_rest = is_over && matches!(phase(&self.world).0.as_str(), "Stable" | "Aborted" | "");
+            let generation = rollout.number("/metadata/generation");
+            !of_backup && !rollout.is_ending() && rollout.number("/status/observedGeneration") == generation
+        };
+        let at_rest = match rollouts.iter().find(|rollout| rollout.name() == NAME) {
+            Some(rollout) => rests(rollout) && is_seen(rollout),
+            // One that had to wait for it may be waiting out its own failures.
+            None => rollouts.iter().all(rests),
+        };
         if at_rest { self.setting.quiet } else { self.setting.quiet.max(70_000) }
     }
 

@@ -326,7 +326,7 @@ impl World {
                 self.soon(weather.controller, Event::Endpoints(name));
             }
             "endpointslices" => {
-                let service = object.label("kubernetes.io/service-name").unwrap_or_default().to_owned();
+                let service = pods::service_of(&object).to_owned();
                 let pods = commit
                     .after
                     .as_ref()

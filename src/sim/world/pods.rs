@@ -217,6 +217,11 @@ pub fn sync_endpoints(hand: &Hand, namespace: &str, name: &str) -> Result<(), su
     }
 }
 
+/// The Service whose slice this is.
+pub fn service_of(slice: &Value) -> &str {
+    slice.label("kubernetes.io/service-name").unwrap_or_default()
+}
+
 /// The pods that a Service's slice lists as ready.
 pub fn endpoints_of(slice: &Value) -> Vec<String> {
     let all = slice.list("/endpoints").iter();

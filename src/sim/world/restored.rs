@@ -18,10 +18,9 @@ impl World {
             "httproutes" => self.look_at_route(&commit.name),
             // Its controller begins anew with what there is, and the Service may have changed just before the backup.
             "endpointslices" => {
-                let slice = commit.after.as_ref().or(commit.before.as_ref());
-                let service = slice.and_then(|slice| slice.label("kubernetes.io/service-name")).unwrap_or_default();
+                let Some(slice) = commit.after.as_ref().or(commit.before.as_ref()) else { return };
                 let range = self.weather.controller;
-                self.soon(range, Event::Endpoints(service.to_owned()));
+                self.soon(range, Event::Endpoints(pods::service_of(slice).to_owned()));
             }
             _ => {}
         }
