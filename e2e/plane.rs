@@ -232,6 +232,33 @@ pub const ISTIO_GATEWAY_API: Plane = Plane {
     ..TRAEFIK_GATEWAY_API
 };
 
+/// The sidecar of a client that calls the app's Service, by a `VirtualService` of the mesh.
+pub const ISTIO_SIDECAR: Plane = Plane {
+    name: "Istio's sidecar, VirtualService",
+    gateway: ("client", "sidecar"),
+    domain: "svc.cluster.local",
+    objects: |host| {
+        let mut service = (ISTIO.objects)(host).remove(0);
+        service["spec"].as_object_mut().unwrap().remove("gateways");
+        vec![service]
+    },
+    ..ISTIO
+};
+
+/// The same sidecar, by a route of the Gateway API whose parent is the app's Service.
+pub const ISTIO_SIDECAR_GATEWAY_API: Plane = Plane {
+    name: "Istio's sidecar, HTTPRoute",
+    objects: |_| {
+        let parent = json!({"group": "", "kind": "Service", "name": APP, "port": 80});
+        let spec = json!({"parentRefs": [parent], "rules": [{"backendRefs": services()}]});
+        vec![object("gateway.networking.k8s.io/v1", "HTTPRoute", APP, &spec)]
+    },
+    route: GATEWAY_API,
+    weight: BACKEND,
+    proof: "Status",
+    ..ISTIO_SIDECAR
+};
+
 const GRPC: fn() -> Value = || named("gateway.networking.k8s.io/v1", "GRPCRoute", APP);
 
 /// Traefik, by a `GRPCRoute`.

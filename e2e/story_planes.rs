@@ -205,6 +205,16 @@ fn plane_istio_by_the_gateway_api() {
 }
 
 #[test]
+fn plane_istio_by_its_virtual_service_in_a_sidecar() {
+    told("i-sidecar", &plane::ISTIO_SIDECAR);
+}
+
+#[test]
+fn plane_istio_by_the_gateway_api_in_a_sidecar() {
+    told("i-gamma", &plane::ISTIO_SIDECAR_GATEWAY_API);
+}
+
+#[test]
 fn plane_traefik_with_calls_of_grpc() {
     told("t-grpc", &plane::TRAEFIK_GRPC);
 }
