@@ -55,6 +55,8 @@ pub enum Move {
 pub struct Watching {
     record: Option<(Option<String>, Option<MicroTime>, i32)>,
     since: Option<Instant>,
+    /// The most often that it was ever seen to have changed hands: one that was deleted, or put back by a backup, counts on.
+    changed_hands: i32,
 }
 
 /// What to do with a Lease. `now` is on the monotonic clock.
@@ -68,6 +70,7 @@ pub fn evaluate(
     let Some(spec) = spec else { return Move::Acquire };
     let holder = spec.holder_identity.clone().filter(|holder| !holder.is_empty());
     let record = (holder.clone(), spec.renew_time.clone(), spec.lease_transitions.unwrap_or(0));
+    watching.changed_hands = watching.changed_hands.max(record.2);
     if watching.record.as_ref() != Some(&record) {
         watching.record = Some(record);
         watching.since = Some(now);
@@ -168,7 +171,7 @@ impl Elector {
         let spec = lease.as_ref().and_then(|lease| lease.spec.as_ref());
         let next = evaluate(&mut self.watching, spec, &self.terms.identity, self.terms.duration, Instant::now());
         let at = MicroTime(self.clock.now());
-        let before = spec.and_then(|spec| spec.lease_transitions).unwrap_or(0);
+        let before = self.watching.changed_hands;
         let wanted = |transitions: i32, acquired: Option<MicroTime>| LeaseSpec {
             holder_identity: Some(self.terms.identity.clone()),
             lease_duration_seconds: Some(i32::try_from(self.terms.duration.as_secs().max(1)).unwrap_or(i32::MAX)),
@@ -250,6 +253,20 @@ mod tests {
             renew_time: Some(MicroTime(jiff::Timestamp::from_second(renewed).unwrap())),
             ..LeaseSpec::default()
         }
+    }
+
+    #[test]
+    fn a_lease_that_was_put_back_or_deleted_counts_on() {
+        let (mut watching, now) = (Watching::default(), Instant::now());
+        let counted = |holder: &str, count| LeaseSpec { lease_transitions: Some(count), ..held_by(holder, 0) };
+        assert_eq!(evaluate(&mut watching, Some(&counted("other", 3)), "me", LEASE, now), Move::Yield);
+        // A backup from when somebody led who is long gone.
+        assert_eq!(evaluate(&mut watching, Some(&counted("gone", 1)), "me", LEASE, now), Move::Yield);
+        let later = now + LEASE * 2;
+        assert_eq!(evaluate(&mut watching, Some(&counted("gone", 1)), "me", LEASE, later), Move::Acquire);
+        assert_eq!(watching.changed_hands, 3);
+        assert_eq!(evaluate(&mut watching, None, "me", LEASE, later), Move::Acquire);
+        assert_eq!(watching.changed_hands, 3);
     }
 
     #[test]

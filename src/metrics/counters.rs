@@ -69,6 +69,15 @@ impl Beats {
         last.filter(|last| *last >= alive).min()
     }
 
+    /// The times between two scrapes of a target that are longer than its usual ones: some failed in between.
+    fn gaps(&self) -> impl Iterator<Item = (i64, i64)> {
+        self.times.values().flatten().flat_map(|times| {
+            let usual = usual(times.iter().copied()).map_or(i64::MAX / 2, |usual| usual.max(self.scrape));
+            let pairs = times.windows(2).map(|two| (two[0], two[1]));
+            pairs.filter(move |(from, to)| to - from > usual + usual / 2)
+        })
+    }
+
     fn told(&self, target: &Target) -> impl Iterator<Item = &Vec<i64>> {
         self.times.get(target).into_iter().flatten()
     }
@@ -283,6 +292,9 @@ impl Grid {
     }
 
     /// The intervals in which both arms were scraped. What fell into another one is carried into the next of these.
+    ///
+    /// What a target counted while its scrapes failed is read later than it happened, and belongs beside all that
+    /// happened meanwhile: an incident of both arms would else be the canary's alone.
     pub fn pairs(&self, canary: &Beats, stable: &Beats) -> Vec<bool> {
         let scraped = |beats: &Beats| {
             let mut marks = vec![false; self.closed];
@@ -290,6 +302,11 @@ impl Grid {
                 if let Some(mark) = self.index(at).and_then(|index| marks.get_mut(index)) {
                     *mark = true;
                 }
+            }
+            for (from, to) in beats.gaps().filter(|(_, to)| *to > self.start) {
+                let [from, to] =
+                    [from, to].map(|at| if at <= self.start { 0 } else { self.index(at).unwrap_or(self.closed) });
+                marks[from..to].fill(false);
             }
             marks
         };
@@ -438,9 +455,31 @@ mod tests {
     #[test]
     fn an_interval_that_only_one_arm_has_is_carried_into_the_next() {
         let grid = Grid::new(0, 1_000, 5_000);
-        let pairs = grid.pairs(&beats([500, 2_500, 3_500, 4_500]), &beats([500, 1_500, 3_500]));
-        assert_eq!(pairs, [true, false, false, true, false]);
-        assert_eq!(merge(&[1, 2, 3, 4, 5], &pairs), [1, 9]);
+        let pairs = grid.pairs(&beats([500, 1_500, 2_500, 3_500, 4_500]), &beats([500, 2_500, 3_500]));
+        assert_eq!(pairs, [false, false, true, true, false], "what was read at 2.5 s is of two seconds");
+        assert_eq!(merge(&[1, 2, 3, 4, 5], &pairs), [6, 4]);
+    }
+
+    #[test]
+    fn what_a_target_counted_while_its_scrapes_failed_belongs_beside_all_that_happened_meanwhile() {
+        let grid = Grid::new(0, 1_000, 8_000);
+        let stable = beats((0..16).map(|at| 500 * at));
+        let other = Series { labels: [("instance".to_owned(), "10.0.0.2:80".to_owned())].into(), ..series(&[]) };
+        let canary = |failed: std::ops::Range<i64>| {
+            let times = (0..16).filter(|at| !failed.contains(at)).map(|at| (500 * at + 200, 1.0)).collect();
+            let all = [
+                series(&(0..16).map(|at| (500 * at + 100, 1.0)).collect::<Vec<_>>()),
+                Series { samples: times, ..other.clone() },
+            ];
+            Beats::of([&all[..]], 500, |_| true)
+        };
+        assert_eq!(grid.pairs(&canary(0..0), &stable), [true; 8]);
+        let pairs = grid.pairs(&canary(5..9), &stable);
+        assert_eq!(pairs, [true, true, false, false, true, true, true, true], "from 2.2 s to 4.7 s");
+        assert_eq!(grid.pairs(&canary(5..16), &stable), [true; 8], "one that does not come back is not waited for");
+        // However seldom it is really scraped.
+        let seldom = beats((0..5).map(|at| 2_000 * at + 100));
+        assert_eq!(grid.pairs(&seldom, &seldom).iter().filter(|pair| **pair).count(), 4);
     }
 
     proptest! {

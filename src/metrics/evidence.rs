@@ -110,14 +110,15 @@ pub(super) fn asks(preset: &Preset, metric: &Metric, prometheus: &Prometheus, su
         }
         Place::Proxy { beat: Some(beat), .. } if arm == Arm::Canary => {
             let told: Vec<_> = prometheus.labels.constants().collect();
-            let query = selector(Some(beat.into()), told.clone(), since + history);
-            let selection = select(vec![beat.into()], told, Vec::new(), since + history);
+            let query = selector(Some(beat.into()), told.clone(), lookback);
+            let selection = select(vec![beat.into()], told, Vec::new(), lookback);
             Some((query, Selection { is_common: true, ..selection }))
         }
         Place::Proxy { .. } => None,
     };
-    let mut queries = vec![counters(Arm::Canary, since)];
-    queries.extend(beats(Arm::Canary, since));
+    // Where a scrape tells that a series was not there yet, the series must be asked for as far back.
+    let mut queries = vec![counters(Arm::Canary, since + history)];
+    queries.extend(beats(Arm::Canary, since + history));
     if wants_stable(metric) {
         queries.push(counters(Arm::Stable, since + history));
         queries.extend(beats(Arm::Stable, since + history));
@@ -168,9 +169,10 @@ pub(super) fn read(
             preset.name
         ));
     }
-    let mut look = Look { preset, metric, subject, times: Times::of(prometheus, subject) };
+    let times = Times::of(prometheus, subject);
+    let mut look = Look { preset, metric, subject, times };
     let seen = look.read(parts, &prometheus.labels.pod).unwrap_or_else(Seen::from);
-    look.bounded(seen)
+    times.bounded(seen)
 }
 
 /// The same of counters of both arms that somebody else has read, with what is known of stable's past.
@@ -183,17 +185,10 @@ pub(super) fn of_counted(
     past: Past,
 ) -> Seen {
     let look = Look { preset, metric, subject, times };
-    let seen = look.judged(&canary, stable.as_ref(), || Some(past)).unwrap_or_else(Seen::from);
-    look.bounded(seen)
+    times.bounded(look.judged(&canary, stable.as_ref(), || Some(past)).unwrap_or_else(Seen::from))
 }
 
 impl Look<'_> {
-    /// Evidence that has become too long begins anew.
-    fn bounded(&self, seen: Seen) -> Seen {
-        let restart = self.times.restart.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
-        Seen { history_from: seen.history_from.or(restart), ..seen }
-    }
-
     fn read(&mut self, parts: &[Part], pod_label: &str) -> Result<Seen, Trouble> {
         let mut answers = parts.iter();
         let mut next = || answer::series_of(answers.next());
@@ -220,10 +215,14 @@ impl Look<'_> {
             [Some(&canary), stable.as_ref()].into_iter().flatten().map(|arm| arm.beats.known_until(alive)).min();
         self.times = self.times.known_until(known.flatten());
         let past = || match self.preset.kind {
-            // A past that cannot be told is not known, which is no reason not to judge.
+            // A past that cannot be told is not known, which is no reason not to judge. Where nobody answered, it is asked
+            // for again.
             Kind::Errors(bad) if wants_past(self.preset, self.metric, self.subject) => {
-                let series = answer::series_of(parts.last()).ok().map(|series| self.counted(series));
-                Some(series.and_then(|series| self.stables_past(bad, &series, pod_label).ok()).unwrap_or_default())
+                match answer::series_of(parts.last()) {
+                    Ok(series) => Some(self.stables_past(bad, &self.counted(series), pod_label).unwrap_or_default()),
+                    Err(Trouble::Unusable(_)) => Some(Past::default()),
+                    Err(Trouble::Unreachable(_)) => None,
+                }
             }
             _ => None,
         };
@@ -259,7 +258,8 @@ impl Look<'_> {
             };
             let theirs = stable.map(|stable| self.requests(stable)).transpose().map_err(Trouble::Unusable)?;
             let arrived = self.arrived(&[], &theirs.unwrap_or_default());
-            return Ok(Seen { no_requests: true, arrived, ..Seen::nothing(Outcome::Empty, why) });
+            let past = past();
+            return Ok(Seen { no_requests: true, arrived, past, ..Seen::nothing(Outcome::Empty, why) });
         }
         let past = past().or(self.subject.past);
         let judged = match self.preset.kind {
@@ -304,7 +304,8 @@ impl Look<'_> {
         let looked = Beats::unknown(block_ms(&self.times, self.preset));
         let mut pods: BTreeMap<&str, [Vec<u64>; 2]> = BTreeMap::new();
         for series in series {
-            let pod = series.labels.get(pod_label).map_or("", String::as_str);
+            // The pod of a proxy's series is the proxy's, beside which errors of one cause would seem to be of many.
+            let pod = series.labels.get(pod_label).filter(|_| self.preset.is_of_pods()).map_or("", String::as_str);
             // What a series had when it was first seen belongs to no interval.
             let gained = counters::increases(series, &looked, start)?;
             let sums = grid.sums(&gained);
@@ -595,7 +596,7 @@ fn together(compared: Option<Verdict>, limited: Option<Verdict>) -> Verdict {
     use Verdict::{Continue, Fail, Pass, Unknown};
     match (compared, limited) {
         (Some(Fail), _) | (_, Some(Fail)) => Fail,
-        (Some(Pass), Some(Unknown)) => Continue,
+        (Some(Pass), Some(Unknown | Continue)) => Continue,
         (Some(verdict), _) | (None, Some(verdict)) => verdict,
         (None, None) => Unknown,
     }

@@ -63,8 +63,8 @@ pub struct Metric {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 63)))]
     pub steps: Vec<String>,
-    /// What the canary's number may be at most or at least. Of a preset, an interval with fewer than 20 requests of the
-    /// canary is not held against it.
+    /// What the canary's number may be at most or at least. Of a preset of errors or latency, an interval with fewer than
+    /// 20 requests of the canary is not held against it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
     /// Conditions in CEL on the numbers of both arms that a query, a web endpoint, a Job or a preset of a ratio yields,

@@ -63,13 +63,14 @@ pub(super) fn asks(metric: &Metric, prometheus: &Prometheus, subject: &Subject) 
 }
 
 pub(super) fn read(metric: &Metric, prometheus: &Prometheus, subject: &Subject, parts: &[Part]) -> Seen {
-    let Some(row) = Row::of(metric, &Times::of(prometheus, subject)) else {
+    let times = Times::of(prometheus, subject);
+    let Some(row) = Row::of(metric, &times) else {
         return Seen::nothing(Outcome::Empty, "two scrapes have not been made yet since evidence began");
     };
     if !told(metric).tells(&prometheus.labels, subject) {
         return Seen::invalid("arm: by this label both arms have the same name; choose PodHash or Service");
     }
-    judge(metric, row, parts).unwrap_or_else(Seen::from)
+    times.bounded(judge(metric, row, parts).unwrap_or_else(Seen::from))
 }
 
 fn told(metric: &Metric) -> Told {

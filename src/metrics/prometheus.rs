@@ -234,6 +234,12 @@ impl Times {
         Self { settled: self.settled.max(until), ..self }
     }
 
+    /// Evidence that has become too long begins anew.
+    pub fn bounded(self, seen: Seen) -> Seen {
+        let restart = self.restart.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
+        Seen { history_from: seen.history_from.or(restart), ..seen }
+    }
+
     /// The same where nothing that has been read arrives late.
     pub fn settled_at_once(self) -> Self {
         Self { settled: self.now, ..self }

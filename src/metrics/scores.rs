@@ -137,7 +137,7 @@ pub(super) fn read(
         return Seen::invalid("arm: by this label both arms have the same name; choose another");
     }
     let look = Look { scores, metric, subject, times: Times::of(prometheus, subject) };
-    look.read(parts).unwrap_or_else(Seen::from)
+    look.times.bounded(look.read(parts).unwrap_or_else(Seen::from))
 }
 
 /// The same of counters of the canary and of stable that somebody else has read, each in the order of the selectors.
@@ -149,7 +149,7 @@ pub(super) fn of_counted(
     [canary, stable]: [Vec<Vec<Series>>; 2],
 ) -> Seen {
     let look = Look { scores, metric, subject, times };
-    look.judged(&canary, &stable).unwrap_or_else(Seen::from)
+    times.bounded(look.judged(&canary, &stable).unwrap_or_else(Seen::from))
 }
 
 struct Look<'a> {

@@ -172,6 +172,8 @@ impl Known {
 #[derive(Debug, Default)]
 struct Sums {
     beats: Vec<i64>,
+    /// Those of each pod, by uid.
+    pods: BTreeMap<String, Vec<i64>>,
     classes: BTreeMap<Labels, (f64, Vec<(i64, f64)>)>,
     /// The edges that every histogram of the arm has had.
     edges: Option<BTreeSet<String>>,
@@ -226,7 +228,14 @@ impl Scrapes {
             return Counted { series: Vec::new(), beats: Beats::unknown(scrape) };
         };
         let sums = counter.sums(arm);
-        let beats = Series { samples: sums.beats.iter().map(|at| (*at, 1.0)).collect(), ..Series::default() };
+        let beats = |uid: &str, times: &[i64]| Series {
+            labels: [("instance".to_owned(), uid.to_owned())].into(),
+            samples: times.iter().map(|at| (*at, 1.0)).collect(),
+            histograms: Vec::new(),
+        };
+        // The sums are of no pod.
+        let all = std::iter::once(("", &sums.beats)).chain(sums.pods.iter().map(|(uid, times)| (uid.as_str(), times)));
+        let beats: Vec<Series> = all.map(|(uid, times)| beats(uid, times)).collect();
         let common = |labels: &Labels| {
             let edge = labels.iter().find(|(label, _)| label == "le").map(|(_, edge)| edge);
             edge.zip(sums.edges.as_ref()).is_none_or(|(edge, common)| common.contains(edge))
@@ -236,7 +245,7 @@ impl Scrapes {
             samples: samples.clone(),
             histograms: Vec::new(),
         });
-        Counted { series: series.collect(), beats: Beats::of([&[beats][..]], scrape, |_| true) }
+        Counted { series: series.collect(), beats: Beats::of([&beats[..]], scrape, |_| true) }
     }
 
     /// Why the last pages of an arm were not read, where one was not.
@@ -247,8 +256,7 @@ impl Scrapes {
     /// Forgets the older half when there is too much.
     fn shrink(&mut self) {
         let all = || self.counters.values().flat_map(|counter| [&counter.stable, &counter.canary]);
-        let samples: usize =
-            all().map(|sums| sums.beats.len() + sums.classes.values().map(|(_, row)| row.len()).sum::<usize>()).sum();
+        let samples: usize = all().map(Sums::len).sum();
         if samples <= MOST_SAMPLES {
             return;
         }
@@ -256,7 +264,9 @@ impl Scrapes {
         let Some(cut) = longest.and_then(|beats| beats.get(beats.len() / 2)).copied() else { return };
         for counter in self.counters.values_mut() {
             for sums in [&mut counter.stable, &mut counter.canary] {
-                sums.beats.retain(|at| *at >= cut);
+                for times in std::iter::once(&mut sums.beats).chain(sums.pods.values_mut()) {
+                    times.retain(|at| *at >= cut);
+                }
                 sums.classes.values_mut().for_each(|(_, row)| row.retain(|(at, _)| *at >= cut));
             }
         }
@@ -292,6 +302,7 @@ impl Counter {
             match sums.take(at, asked, page, &found, known) {
                 Ok(fell) => {
                     beaten[usize::from(page.arm == Arm::Canary)] = true;
+                    sums.pods.entry(page.uid.clone()).or_default().push(at);
                     let is_same = known.is_some_and(|known| known.began == page.began);
                     let fell = fell || (is_same && known.is_some_and(|known| known.fell));
                     let values = found.into_iter().map(|(labels, (_, value))| (labels, value)).collect();
@@ -309,6 +320,12 @@ impl Counter {
 }
 
 impl Sums {
+    /// How many moments and numbers there are.
+    fn len(&self) -> usize {
+        let beats: usize = self.pods.values().map(Vec::len).sum();
+        self.beats.len() + beats + self.classes.values().map(|(_, row)| row.len()).sum::<usize>()
+    }
+
     /// Adds what a page has gained, and says whether a value has fallen.
     fn take(
         &mut self,

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub enum AlertEvent {
     /// A candidate was given up; stable serves.
     Aborted,
-    /// Something is in the way that a person must clear.
+    /// Something is in the way that a person must clear, or stable is too sick to take all requests back.
     Blocked,
     /// A candidate has become stable.
     Promoted,

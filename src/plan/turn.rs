@@ -294,7 +294,8 @@ impl<'a> Turn<'a> {
 
     fn alert_when_blocked(&mut self, phase: Phase, wait: &Wait) {
         let was = self.status.waiting_for.iter().any(|old| old.reason == wait.reason && old.object == wait.object);
-        if matches!(phase, Phase::Blocked) && !was {
+        // A stable that is too sick to take its requests back is nothing that passes by itself.
+        if (phase == Phase::Blocked || wait.reason == Reason::StableShrunk) && !was {
             self.note(wait.reason, wait.message.clone(), None);
             self.alert(AlertEvent::Blocked, wait.reason, &wait.message.clone(), None);
         }

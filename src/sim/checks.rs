@@ -81,6 +81,8 @@ pub struct Checks {
     /// What was known of the revision on trial at each version of its Rollout, by uid and version.
     tried: BTreeMap<(String, String), Trial>,
     epoch: i64,
+    /// A backup put the Lease back, and nobody has taken it since.
+    recounts: bool,
     /// The selectors that the operator wrote last.
     selectors: BTreeMap<String, Value>,
     /// When each set had how many ready pods, most lately.
@@ -104,7 +106,7 @@ pub struct Checks {
     pub written: BTreeMap<(String, Verb), usize>,
     /// When the operator wrote within the last minute, and whether a release began with it.
     writes: VecDeque<(u64, bool)>,
-    /// When an abort was noted while the route had weight for the canary, and how long it had at the most.
+    /// Since when an abort could take the canary's weight back while the route has some, and how long it had at the most.
     latched: Option<u64>,
     pub longest_abort: u64,
     /// When the Lease was written last, and the longest that it was not.
@@ -151,6 +153,10 @@ impl Checks {
         let who = words.iter().flat_map(|word| word.bytes());
         let sum = who.fold(self.print ^ at, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         self.print = commit.after.as_ref().map_or(sum, |object| digest(object, sum));
+        // An abort takes back no more than stable's ready pods carry: its time begins when there are enough of them.
+        if self.latched.is_some() && self.is_stable_short() {
+            self.latched = Some(at);
+        }
         let key = (kind.clone(), commit.name.clone());
         match &commit.after {
             Some(object) => drop(self.objects.insert(key, object.clone())),
@@ -180,6 +186,14 @@ impl Checks {
                 self.ownership(at);
             }
             "leases" => {
+                let count = |lease: Option<&Arc<Value>>| lease.map(|lease| lease.number("/spec/leaseTransitions"));
+                let taken = count(commit.after.as_ref()).filter(|now| count(commit.before.as_ref()) != Some(*now));
+                if let Some(epoch) = taken
+                    && std::mem::take(&mut self.recounts)
+                {
+                    // Nobody who knows how far it had counted need be alive; until now nobody else could lead.
+                    self.epoch = self.epoch.min(epoch);
+                }
                 let silent = self.leased.replace(at).map_or(0, |last| at - last);
                 self.longest_lease = self.longest_lease.max(silent);
             }
@@ -284,6 +298,24 @@ impl Checks {
         if known.len() > 64 {
             known.remove(0);
         }
+    }
+
+    /// Whether stable's ready pods are too few to take everything back from a candidate that has some: as many may be
+    /// missing as the Deployment says for its own updates.
+    fn is_stable_short(&self) -> bool {
+        let (Some(rollout), Some(deployment)) = (self.object("rollouts", NAME), self.object("deployments", NAME))
+        else {
+            return false;
+        };
+        let ready = |arm: &str| {
+            let hash = rollout.text(&format!("/status/{arm}/podTemplateHash"));
+            let of_arm = |pod: &&Arc<Value>| pod.label(HASH) == Some(hash) && pods::is_ready(pod) && !pod.is_ending();
+            i64::try_from(self.of_kind("pods").filter(of_arm).count()).unwrap_or(0)
+        };
+        let replicas = deployment.maybe("/spec/replicas").unwrap_or(1);
+        let wanted = rollout.maybe("/status/flight/replicas").map_or(replicas, |began| replicas.min(began));
+        let missing = seek(deployment, "/spec/strategy/rollingUpdate/maxUnavailable");
+        ready("stable") < wanted - deployments::share(missing, replicas, false) && ready("canary") > 0
     }
 
     /// Whether the Deployment was made smaller a moment ago.

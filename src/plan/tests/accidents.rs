@@ -266,7 +266,8 @@ fn a_deployment_that_is_settled_is_not_left_paused() {
 
 #[test]
 fn an_abort_leaves_the_candidate_what_stable_cannot_carry() {
-    let mut world = flying(50, |_| {});
+    let mut world =
+        flying(50, |it| it["spec"]["alerts"] = json!([{"receiver": {"name": "on-call"}, "on": ["Blocked"]}]));
     let evict = |world: &mut World, left: usize| {
         for (index, pod) in world.seen.pods.iter_mut().filter(|pod| pod.hash == "1").enumerate() {
             pod.ready = index < left;
@@ -280,6 +281,7 @@ fn an_abort_leaves_the_candidate_what_stable_cannot_carry() {
     }
     assert_eq!(world.split.weight.percent(), 50, "two of four carry half");
     assert_eq!(world.status().waiting_for[0].reason, Reason::StableShrunk);
+    assert_eq!(world.status().alerts.len(), 1, "somebody is told, once");
     evict(&mut world, 4);
     world.rests(Phase::Aborted);
     assert_eq!(world.split.weight, Weight::ZERO);

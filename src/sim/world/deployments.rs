@@ -143,7 +143,7 @@ fn annotated(set: &Value, key: &str) -> Option<i64> {
 }
 
 /// A number, or a share of `of`.
-fn share(value: Option<&Value>, of: i64, up: bool) -> i64 {
+pub fn share(value: Option<&Value>, of: i64, up: bool) -> i64 {
     match value {
         Some(Value::String(text)) => {
             let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(25);
