@@ -226,7 +226,13 @@ impl Cluster {
     }
 
     /// Reads the route, edits our weights where they stand, and sends it all back at the version that was read.
-    async fn weigh(&self, namespace: &str, route: &RouteRef, pair: &Pair, split: &Split) -> Result<(), kube::Error> {
+    pub(super) async fn weigh(
+        &self,
+        namespace: &str,
+        route: &RouteRef,
+        pair: &Pair,
+        split: &Split,
+    ) -> Result<(), kube::Error> {
         let kind = kind_of(route)?;
         let router = route.router().map_err(unsteerable)?;
         let mut tries = 0;

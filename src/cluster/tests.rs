@@ -1,4 +1,6 @@
 //! One effect against an API server that never opens a socket: which calls are made, and what they carry.
+mod routes;
+
 use super::*;
 use crate::{
     api::{Action, ActionOutcome, Handled, Rollout},
@@ -46,6 +48,10 @@ pub(super) fn cluster_at(
             Ok::<_, Infallible>(Response::builder().status(status).body(Body::from(text)).unwrap())
         }
     });
+    (cluster_behind(Client::new(service, "default"), clock, outbound), calls)
+}
+
+fn cluster_behind(client: Client, clock: Clock, outbound: impl Transport + 'static) -> Cluster {
     let settings = Settings {
         namespace: "system".to_owned(),
         identity: "me".to_owned(),
@@ -54,8 +60,7 @@ pub(super) fn cluster_at(
         clock,
         tamper: None,
     };
-    let client = Client::new(service, "default");
-    (Cluster::new(client, settings, Telemetry::default(), outbound, |_| {}), calls)
+    Cluster::new(client, settings, Telemetry::default(), outbound, |_| {})
 }
 
 fn accepts(call: &str, body: &Value) -> (u16, Value) {

@@ -7,11 +7,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, path::Path};
 
-fn pair() -> Pair {
+pub fn pair() -> Pair {
     Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 }
 }
 
-fn percent(percent: u8) -> Weight {
+pub fn percent(percent: u8) -> Weight {
     Weight::new(percent).unwrap()
 }
 
@@ -29,12 +29,12 @@ fn recorded(router: &dyn Router) -> Vec<(String, Value)> {
 }
 
 /// Those of them that carry weights.
-fn steered(router: &dyn Router) -> Vec<(String, Value)> {
+pub fn steered(router: &dyn Router) -> Vec<(String, Value)> {
     recorded(router).into_iter().filter(|(_, object)| router.read(object, &pair()).is_ok()).collect()
 }
 
 /// The paths of all leaves in which two objects differ.
-fn differences(path: &str, one: &Value, other: &Value, found: &mut BTreeSet<String>) {
+pub fn differences(path: &str, one: &Value, other: &Value, found: &mut BTreeSet<String>) {
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
             for key in one.keys().chain(other.keys()).collect::<BTreeSet<_>>() {
@@ -61,7 +61,7 @@ const ANNOTATIONS: [&str; 3] = [
 ];
 
 /// Whether a changed leaf is a weight beside the name of one of our Services, or the numbers in an annotation.
-fn is_ours(path: &str, before: &Value, after: &Value) -> bool {
+pub fn is_ours(path: &str, before: &Value, after: &Value) -> bool {
     if path.starts_with("/metadata/annotations/") {
         let text = |object: &Value| object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
         let but_numbers = |object: &Value| text(object).replace(|c: char| c.is_ascii_digit(), "");

@@ -4,7 +4,7 @@
 mod alb;
 mod apisix;
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 mod contour;
 mod custom;
 mod gateway_api;
