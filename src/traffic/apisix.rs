@@ -15,9 +15,9 @@ use serde_json::Value;
 /// ```
 ///
 /// A backend without a weight has 100. One of ours with a `subset` is refused: its labels, in an `ApisixUpstream`, would have to move
-/// while it carries requests. `upstreams` of a rule, which name hosts outside the cluster, keep their weights. Its controller
-/// writes whether it has taken a route, and not always of which generation, so that is not waited for; it pushes changes every
-/// second, and 5 s are given.
+/// while it carries requests. `upstreams` of a rule, which name hosts outside the cluster, share its requests with the backends:
+/// beside them our two keep what they have together, as beside other backends. The controller writes whether it has taken a
+/// route, and not always of which generation, so that is not waited for; it pushes changes every second, and 5 s are given.
 pub(super) static ROUTER: Weighted = Weighted {
     name: "apisix",
     resources: &[Resource { group: "apisix.apache.org", version: "v2", kind: "ApisixRoute", plural: "apisixroutes" }],
@@ -31,6 +31,7 @@ pub(super) static ROUTER: Weighted = Weighted {
 const SHAPE: Shape = Shape {
     rules: &["/spec/http/*"],
     backends: "backends",
+    beside: &["upstreams"],
     port: "/servicePort",
     unset: 100,
     heaviest: 1_000_000,
@@ -55,7 +56,7 @@ fn lines(pair: &Pair) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Router as _, Weights},
+        super::{Router as _, Weights, weighted::list},
         *,
     };
     use crate::vocab::Weight;
@@ -75,6 +76,18 @@ mod tests {
             backend.as_object_mut().unwrap().remove("weight");
         }
         assert_eq!(ROUTER.read(&route, &pair()).unwrap().weight, Weights::At(Weight::new(50).unwrap()));
+    }
+
+    #[test]
+    fn upstreams_keep_their_share_as_other_backends_do() {
+        let before = recorded();
+        let after = ROUTER.steer(&before, &pair(), Weight::new(20).unwrap()).unwrap().unwrap();
+        let weights = |route: &Value, member: &str| -> Vec<_> {
+            list(&route["spec"]["http"][0][member]).iter().map(|entry| entry["weight"].as_u64()).collect()
+        };
+        assert_eq!(weights(&before, "backends"), [Some(900), Some(100)]);
+        assert_eq!(weights(&after, "backends"), [Some(800), Some(200)]);
+        assert_eq!(weights(&after, "upstreams"), [Some(50)]);
     }
 
     #[test]

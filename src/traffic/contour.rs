@@ -47,6 +47,7 @@ pub(super) static ROUTER: Weighted = Weighted {
 const SHAPE: Shape = Shape {
     rules: &["/spec/routes/*", "/spec/tcpproxy"],
     backends: "services",
+    beside: &[],
     port: "/port",
     unset: 0,
     heaviest: 1_000_000,

@@ -58,6 +58,7 @@ pub(super) const GROUP: &str = "gateway.networking.k8s.io";
 pub(super) const SHAPE: Shape = Shape {
     rules: &["/spec/rules/*"],
     backends: "backendRefs",
+    beside: &[],
     port: "/port",
     unset: 1,
     heaviest: 1_000_000,

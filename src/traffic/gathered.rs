@@ -62,6 +62,7 @@ pub(super) const fn shape(backends: &'static str, heaviest: u64, lines: fn(&Pair
     Shape {
         rules: &["/spec/lists/*"],
         backends,
+        beside: &[],
         port: "/port",
         unset: 0,
         heaviest,

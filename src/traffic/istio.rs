@@ -49,6 +49,7 @@ pub(super) static ROUTER: Weighted = Weighted {
 const SHAPE: Shape = Shape {
     rules: &["/spec/http/*", "/spec/tls/*", "/spec/tcp/*"],
     backends: "route",
+    beside: &[],
     port: "/destination/port/number",
     unset: 0,
     heaviest: i32::MAX as u64,

@@ -48,6 +48,7 @@ const SETTLE: Duration = Duration::seconds(5);
 const SHAPE: Shape = Shape {
     rules: &["/spec/to/*/rules/*/default"],
     backends: "backendRefs",
+    beside: &[],
     port: "/port",
     unset: 1,
     heaviest: 1_000_000,

@@ -83,6 +83,7 @@ const HEAVIEST: u64 = 2_147_483_647;
 const ROUTES: Shape = Shape {
     rules: &["/spec/routes/*"],
     backends: "services",
+    beside: &[],
     port: "/port",
     unset: 1,
     heaviest: HEAVIEST,

@@ -95,6 +95,8 @@ pub(super) struct Shape {
     pub rules: &'static [&'static str],
     /// The member of a rule that lists its backends.
     pub backends: &'static str,
+    /// Other members of a rule that list what shares its requests with those backends.
+    pub beside: &'static [&'static str],
     /// The path within a backend to the port of its Service.
     pub port: &'static str,
     /// What a backend without a weight has.
@@ -126,7 +128,7 @@ pub(super) struct Managed {
     pub stable: Backend,
     /// Where the canary does.
     pub canary: Backend,
-    /// Whether no other backend stands beside the two.
+    /// Whether nothing else shares the rule's requests with the two.
     pub alone: bool,
     /// Whether all backends are served alike, because none of them weighs anything.
     pub alike: bool,
@@ -234,7 +236,8 @@ impl Shape {
             found.push(Managed {
                 stable: self.backend(route, pair, &name, stable)?,
                 canary: self.backend(route, pair, &name, canary)?,
-                alone: list(&rule[self.backends]).len() == 2,
+                alone: list(&rule[self.backends]).len() == 2
+                    && self.beside.iter().all(|member| list(&rule[member]).is_empty()),
                 alike: self.unset == 0 && list(&rule[self.backends]).iter().all(weighs_nothing),
                 name,
                 position: path.rsplit('/').next().and_then(|last| last.parse().ok()).unwrap_or(0),
