@@ -43,8 +43,12 @@ impl<'a> Turn<'a> {
 
     /// How it is known that gateways have taken a weight: all of them say so in the routes' status, or they are given time.
     fn proof(&self) -> &'static str {
-        let mut routers = self.seen.routes.iter().filter_map(|route| route.reference.router().ok());
-        if routers.all(|router| router.can(Capability::Status)) { "Status" } else { "Delay" }
+        let tells = |route: &Route| {
+            let untold =
+                matches!(&route.found, Found::Object { seen: Ok(seen), .. } if seen.accepted == Acceptance::Untold);
+            !untold && route.reference.router().ok().is_none_or(|router| router.can(Capability::Status))
+        };
+        if self.seen.routes.iter().all(tells) { "Status" } else { "Delay" }
     }
 
     /// The weight that is known to be accepted.

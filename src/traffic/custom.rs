@@ -177,7 +177,7 @@ impl Router for Custom {
     }
 
     fn accepted(&self, route: &Value) -> Acceptance {
-        self.accepted.as_ref().map_or(Acceptance::Yes, |text| told::accepted(text, route))
+        self.accepted.as_ref().map_or(Acceptance::Untold, |text| told::accepted(text, route))
     }
 
     fn services(&self, route: &Value) -> Vec<String> {

@@ -31,7 +31,8 @@ use serde_json::Value;
 /// that rule's filters and time-outs and the canary alone behind it, and `mirror` a filter of the managed rules.
 ///
 /// A change counts as accepted when every `parentRef` of the spec is answered in `status.parents` with Accepted and
-/// `ResolvedRefs` for the route's present generation. No field of the Gateway API tells when the proxies themselves
+/// `ResolvedRefs` for the route's present generation. Linkerd names no generation in its answers: it can refuse, and else
+/// only time is waited for. No field of the Gateway API tells when the proxies themselves
 /// follow, so they are given 3 s more; `routes[].settle` changes that.
 pub(super) static ROUTER: Weighted = Weighted {
     name: "gateway-api",

@@ -43,7 +43,7 @@ mod tests {
         let route: Value = serde_saphyr::from_str(include_str!("linkerd/recorded/http.yaml")).unwrap();
         let pair = Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 };
         let seen = ROUTER.read(&route, &pair).unwrap();
-        assert_eq!((seen.weight, seen.accepted), (Weights::At(Weight::new(25).unwrap()), Acceptance::Yes));
+        assert_eq!((seen.weight, seen.accepted), (Weights::At(Weight::new(25).unwrap()), Acceptance::Untold));
         let after = ROUTER.steer(&route, &pair, Weight::ZERO).unwrap().unwrap();
         assert_eq!(after["spec"]["parentRefs"], route["spec"]["parentRefs"]);
         assert_eq!(ROUTER.services(&route), ["checkout-stable", "checkout-canary", "docs"]);

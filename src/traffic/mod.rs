@@ -86,7 +86,7 @@ pub trait Router: Sync {
 
     /// Whether the data plane's controller has taken the route as it stands.
     ///
-    /// Where objects of the kind do not tell, they count as taken, and [`Router::settle`] is all that is waited for.
+    /// Where nothing tells, [`Router::settle`] is all that is waited for.
     fn accepted(&self, route: &Value) -> Acceptance;
 
     /// The Services of the route's own namespace that it sends requests to.
@@ -244,6 +244,8 @@ impl Share {
 pub enum Acceptance {
     /// Everyone who serves the route has.
     Yes,
+    /// Nobody tells whether the present state is taken, so only time is left to wait for.
+    Untold,
     /// Somebody refuses, for this reason.
     No(String),
     /// Somebody has not said so yet, for this reason. Neither taken nor refused.

@@ -63,7 +63,7 @@ impl Router for Nginx {
     }
 
     fn accepted(&self, _: &Value) -> Acceptance {
-        Acceptance::Yes
+        Acceptance::Untold
     }
 
     fn services(&self, route: &Value) -> Vec<String> {

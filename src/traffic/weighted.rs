@@ -72,7 +72,7 @@ impl Router for Weighted {
 
 /// Of kinds whose objects do not tell whether a data plane has taken them.
 pub(super) fn untold(_: &Value) -> Acceptance {
-    Acceptance::Yes
+    Acceptance::Untold
 }
 
 /// Of kinds whose every backend that names a Service can carry a weight.

@@ -9,6 +9,7 @@ mod world;
 use super::*;
 use crate::{
     api::{Action, Expect, HeldBy, Phase, Reason},
+    traffic::Acceptance,
     vocab::{Verdict, Weight},
 };
 use jiff::SignedDuration;
@@ -469,6 +470,20 @@ fn raised(routes: Value) -> (i64, World) {
     let since = world.seen.now;
     world.until(100, |world| world.status().step.is_some_and(|step| step.name == "some" && step.observed_seconds > 0));
     (world.seen.now.duration_since(since).as_secs(), world)
+}
+
+#[test]
+fn a_route_whose_controller_tells_nothing_is_given_time_and_status_says_so() {
+    let mut world = adopted(rollout(|_| {}));
+    world.push("v2");
+    world.until(200, |world| world.split.weight.percent() == 20);
+    let by = |world: &World| decide(&world.seen).status.weights.and_then(|weights| weights.by);
+    assert_eq!(by(&world).as_deref(), Some("Status"));
+    let Found::Object { seen: Ok(seen), .. } = &mut world.seen.routes[0].found else { panic!("no route") };
+    seen.accepted = Acceptance::Untold;
+    let plan = decide(&world.seen);
+    assert_eq!(by(&world).as_deref(), Some("Delay"));
+    assert_eq!(plan.status.weights.unwrap().accepted.percent(), 20, "time alone is waited for");
 }
 
 #[test]

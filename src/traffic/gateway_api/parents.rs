@@ -7,6 +7,8 @@ use std::fmt;
 const NEEDED: [&str; 2] = ["Accepted", "ResolvedRefs"];
 /// The condition that says, when True, that some rules are not served as they are written.
 const PARTIAL: &str = "PartiallyInvalid";
+/// The controller that never says of which generation it speaks, so that its consent tells nothing of the last change.
+const LINKERD: &str = "linkerd.io/policy-controller";
 /// How many characters of a controller's own words go into a reason.
 const LONGEST: usize = 256;
 
@@ -43,8 +45,10 @@ fn one(answer: &Value, parent: &Parent, generation: &Value) -> Acceptance {
     for kind in NEEDED {
         let said = match find(kind) {
             Some(condition) => match condition["status"].as_str() {
-                Some("True") => current(condition, parent, generation, Acceptance::Yes),
-                Some("False") => current(condition, parent, generation, Acceptance::No(words(condition, parent))),
+                Some("True") => current(answer, condition, parent, generation, Acceptance::Yes),
+                Some("False") => {
+                    current(answer, condition, parent, generation, Acceptance::No(words(condition, parent)))
+                }
                 _ => Acceptance::Unknown(words(condition, parent)),
             },
             None => Acceptance::Unknown(format!("{parent} has not said {kind} yet")),
@@ -53,17 +57,18 @@ fn one(answer: &Value, parent: &Parent, generation: &Value) -> Acceptance {
     }
     match find(PARTIAL).filter(|condition| condition["status"] == "True") {
         Some(condition) => {
-            worse(accepted, current(condition, parent, generation, Acceptance::No(words(condition, parent))))
+            let refusal = Acceptance::No(words(condition, parent));
+            worse(accepted, current(answer, condition, parent, generation, refusal))
         }
         None => accepted,
     }
 }
 
-/// What the condition says, if it says it about the present generation.
+/// What a condition of the answer says, if it says it about the present generation.
 ///
 /// A condition without `observedGeneration`, or with 0 as some controllers leave it, may be older than the route: it
-/// can refuse, but not accept.
-fn current(condition: &Value, parent: &Parent, generation: &Value, said: Acceptance) -> Acceptance {
+/// can refuse, but not accept. Of a controller that writes none ever, no better one is waited for.
+fn current(answer: &Value, condition: &Value, parent: &Parent, generation: &Value, said: Acceptance) -> Acceptance {
     let observed = &condition["observedGeneration"];
     if observed == generation && !generation.is_null() {
         return said;
@@ -71,6 +76,7 @@ fn current(condition: &Value, parent: &Parent, generation: &Value, said: Accepta
     let words = words(condition, parent);
     match (observed.as_i64(), said) {
         (None | Some(0), Acceptance::No(why)) => Acceptance::No(why),
+        (None, _) if answer["controllerName"] == LINKERD => Acceptance::Untold,
         (None | Some(0), _) => {
             Acceptance::Unknown(format!("{words}, without observedGeneration, so perhaps of an older route"))
         }
@@ -91,12 +97,15 @@ fn words(condition: &Value, parent: &Parent) -> String {
     words
 }
 
-/// The one of two that says less: a refusal before a missing answer before consent.
+/// The one of two that says less: a refusal before a missing answer before one that tells nothing before consent.
 fn worse(first: Acceptance, second: Acceptance) -> Acceptance {
-    match (&first, &second) {
-        (Acceptance::Yes, _) | (Acceptance::Unknown(_), Acceptance::No(_)) => second,
-        _ => first,
-    }
+    let rank = |acceptance: &Acceptance| match acceptance {
+        Acceptance::Yes => 0,
+        Acceptance::Untold => 1,
+        Acceptance::Unknown(_) => 2,
+        Acceptance::No(_) => 3,
+    };
+    if rank(&second) > rank(&first) { second } else { first }
 }
 
 /// A parent of a route, with the defaults of the API filled in so that spec and status compare.
@@ -113,8 +122,10 @@ struct Parent<'a> {
 impl<'a> Parent<'a> {
     fn of(reference: &'a Value, route: &'a Value) -> Self {
         let text = |field: &str, default| reference[field].as_str().unwrap_or(default);
+        // Linkerd spells the group of a Service `core`, in its answer too where the route leaves it empty.
+        let group = Some(text("group", GROUP)).filter(|group| *group != "core").unwrap_or_default();
         Self {
-            group: text("group", GROUP),
+            group,
             kind: text("kind", "Gateway"),
             namespace: text("namespace", route["metadata"]["namespace"].as_str().unwrap_or_default()),
             name: text("name", ""),
@@ -206,6 +217,32 @@ mod tests {
         route["metadata"]["generation"] = json!(null);
         route["status"]["parents"][0]["conditions"][0]["observedGeneration"] = json!(null);
         assert!(unknown(accepted(&route)).starts_with("Gateway shop/web section http: Accepted is True"));
+    }
+
+    #[test]
+    fn linkerd_names_no_generation_so_its_consent_tells_nothing_and_its_refusal_counts() {
+        let mut route = recorded(include_str!("recorded/linkerd.yaml"));
+        assert_eq!(accepted(&route), Acceptance::Untold);
+        route["spec"]["parentRefs"][0]["group"] = json!("");
+        assert_eq!(accepted(&route), Acceptance::Untold, "the same Service in the other spelling");
+        route["status"]["parents"][0]["conditions"][1]["status"] = json!("False");
+        assert!(no(accepted(&route)).starts_with("Service shop/checkout port 8080: ResolvedRefs is False"));
+        route["status"]["parents"][0]["controllerName"] = json!("example.com/another");
+        route["status"]["parents"][0]["conditions"][1]["status"] = json!("True");
+        assert!(unknown(accepted(&route)).contains("without observedGeneration"));
+    }
+
+    #[test]
+    fn a_gateway_beside_linkerd_still_has_to_say_so() {
+        let mut route = accepted_route();
+        let linkerd = recorded(include_str!("recorded/linkerd.yaml"));
+        for path in ["/spec/parentRefs", "/status/parents"] {
+            let more = list(linkerd.pointer(path).unwrap()).to_vec();
+            route.pointer_mut(path).and_then(Value::as_array_mut).unwrap().extend(more);
+        }
+        assert_eq!(accepted(&route), Acceptance::Untold);
+        route["metadata"]["generation"] = json!(2);
+        assert!(unknown(accepted(&route)).contains("of generation 1 and the route is at 2"));
     }
 
     #[test]
