@@ -5,6 +5,8 @@ use std::fmt;
 
 /// Conditions that have to be True.
 const NEEDED: [&str; 2] = ["Accepted", "ResolvedRefs"];
+/// The condition by which some controllers say that their proxies have it. Where one is written it has to be True as well.
+const PROGRAMMED: &str = "Programmed";
 /// The condition that says, when True, that some rules are not served as they are written.
 const PARTIAL: &str = "PartiallyInvalid";
 /// The controller that never says of which generation it speaks, so that its consent tells nothing of the last change.
@@ -42,11 +44,13 @@ pub(in crate::traffic) fn accepted(route: &Value) -> Acceptance {
 fn one(answer: &Value, parent: &Parent, generation: &Value) -> Acceptance {
     let find = |kind: &str| list(&answer["conditions"]).iter().find(|condition| condition["type"] == kind);
     let mut accepted = Acceptance::Yes;
-    for kind in NEEDED {
+    let programmed = find(PROGRAMMED).map(|_| PROGRAMMED);
+    for kind in NEEDED.into_iter().chain(programmed) {
         let said = match find(kind) {
             Some(condition) => match condition["status"].as_str() {
                 Some("True") => current(answer, condition, parent, generation, Acceptance::Yes),
-                Some("False") => {
+                // What is not there yet is no refusal.
+                Some("False") if kind != PROGRAMMED => {
                     current(answer, condition, parent, generation, Acceptance::No(words(condition, parent)))
                 }
                 _ => Acceptance::Unknown(words(condition, parent)),
@@ -319,6 +323,25 @@ mod tests {
         assert!(unknown(accepted(&route)).contains("Accepted is Unknown"));
         route["status"]["parents"][0]["conditions"].as_array_mut().unwrap().remove(0);
         assert_eq!(unknown(accepted(&route)), "Gateway shop/web section http has not said Accepted yet");
+    }
+
+    #[test]
+    fn where_a_controller_says_that_it_is_programmed_that_is_waited_for_too() {
+        let mut route = accepted_route();
+        let programmed = json!({"type": "Programmed", "status": "True", "reason": "Programmed", "message": "",
+            "observedGeneration": 1});
+        route["status"]["parents"][0]["conditions"].as_array_mut().unwrap().push(programmed);
+        assert_eq!(accepted(&route), Acceptance::Yes);
+        for (status, generation, words) in [
+            ("False", 1, "Programmed is False: Programmed"),
+            ("Unknown", 1, "Programmed is Unknown: Programmed"),
+            ("True", 0, "Programmed is True: Programmed, without observedGeneration"),
+        ] {
+            let condition = &mut route["status"]["parents"][0]["conditions"][2];
+            condition["status"] = json!(status);
+            condition["observedGeneration"] = json!(generation);
+            assert!(unknown(accepted(&route)).contains(words), "{words}");
+        }
     }
 
     #[test]
