@@ -23,13 +23,15 @@ use serde_json::{Map, Value, json};
 /// Both weights must stand there, 0 to 999; only these numbers are replaced in the text, which else keeps every sign. Target
 /// groups that are named otherwise keep their weights. An action, or a path, that names the canary without stable is refused.
 ///
-/// Nothing tells when the load balancer has taken a change: the controller writes the listener's rules within seconds, and
-/// AWS names no time by which its nodes follow. So 15 s are given, which `routes[].settle` changes. New target groups need
-/// longer until their targets are healthy, so both should be in the action before the first release.
+/// Nothing in the cluster tells when the load balancer has taken a change: how its target groups are stands with AWS alone.
+/// Pods are registered when the Services point at them, which is after they were made, so they have no readiness gate of the
+/// controller's; and one that is registered gets requests when it has passed its health checks, two of them 15 s apart unless
+/// the Ingress says otherwise. So 60 s are given, and whoever checks more slowly raises `routes[].settle`. Both Services should
+/// be in the action before the first release, so that their target groups are there by then.
 pub(super) static ROUTER: Gathered = Gathered {
     name: "alb",
     resources: &[INGRESS],
-    settle: Duration::seconds(15),
+    settle: Duration::seconds(60),
     shape: shape("targetGroups", 999, lines),
     lists,
 };

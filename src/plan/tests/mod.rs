@@ -492,7 +492,7 @@ fn a_raise_waits_for_the_slowest_of_several_routers_and_an_abort_for_none() {
     let slow = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "shop", "router": "alb"});
     let (with_one, _) = raised(json!([fast]));
     let (with_both, mut world) = raised(json!([fast, slow]));
-    assert_eq!(with_both - with_one, 15 - 3);
+    assert_eq!(with_both - with_one, 60 - 3);
     world.seen.routes[1].found = Found::Unreadable("it takes its time".to_owned());
     let since = world.seen.now;
     world.command(Action::Abort, None);
