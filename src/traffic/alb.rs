@@ -21,7 +21,8 @@ use serde_json::{Map, Value, json};
 /// ```
 ///
 /// Both weights must stand there, 0 to 999; only these numbers are replaced in the text, which else keeps every sign. Target
-/// groups that are named otherwise keep their weights. An action, or a path, that names the canary without stable is refused.
+/// groups that are named otherwise keep their weights. An action, or a path, that names the canary without stable is refused;
+/// an action that no path refers to sends nothing anywhere and is left alone.
 ///
 /// Nothing in the cluster tells when the load balancer has taken a change: how its target groups are stands with AWS alone.
 /// Pods are registered when the Services point at them, which is after they were made, so they have no readiness gate of the
@@ -44,6 +45,11 @@ fn lists(route: &Value) -> Result<Vec<Listed>, Unsteerable> {
     // What a path names by itself it sends everything to; what nobody refers to sends nothing anywhere.
     let (referring, plain): (Vec<_>, Vec<_>) =
         backends.into_iter().partition(|backend| backend.port_name() == Some(FROM_ANNOTATION));
+    let used = |annotation: &&String| {
+        annotation
+            .strip_prefix(ACTIONS)
+            .is_some_and(|name| referring.iter().any(|backend| backend.service() == Some(name)))
+    };
     let mut found: Vec<_> = plain
         .into_iter()
         .map(|backend| Listed {
@@ -57,7 +63,7 @@ fn lists(route: &Value) -> Result<Vec<Listed>, Unsteerable> {
         })
         .collect();
     let annotations = route["metadata"]["annotations"].as_object().into_iter().flat_map(Map::keys);
-    for name in annotations.filter(|name| name.starts_with(ACTIONS) && !referring.is_empty()) {
+    for name in annotations.filter(used) {
         let text = annotation(route, name).as_str().unwrap_or_default();
         let action: Value = serde_json::from_str(text).map_err(|_| Unsteerable::Malformed {
             route: describe(route),
@@ -156,6 +162,9 @@ mod tests {
         let words = refused.unwrap_err().to_string();
         assert!(words.contains("rule spec.rules[0].http.paths[0] names stable"), "{words}");
         assert!(words.contains("port: {name: use-annotation}"), "{words}");
+        let refused =
+            ROUTER.read(&ingress(ACTION, &json!({"name": "other", "port": {"name": "use-annotation"}})), &pair());
+        assert_eq!(refused.unwrap_err().category(), "RouteNotPrepared", "a path refers to another action");
     }
 
     #[test]
@@ -167,6 +176,12 @@ mod tests {
         let alone =
             r#"{"type":"forward","forwardConfig":{"targetGroups":[{"serviceName":"canary","servicePort":80}]}}"#;
         route["metadata"]["annotations"]["alb.ingress.kubernetes.io/actions.other"] = json!(alone);
+        assert_eq!(
+            ROUTER.read(&route, &pair()).unwrap().weight,
+            Weights::At(Weight::new(5).unwrap()),
+            "it is not used"
+        );
+        route["spec"]["defaultBackend"] = json!({"service": {"name": "other", "port": {"name": "use-annotation"}}});
         assert_eq!(ROUTER.read(&route, &pair()).unwrap_err().category(), "CanaryElsewhere");
     }
 
@@ -184,6 +199,7 @@ mod tests {
         let others = r#"{"type":"fixed-response","fixedResponseConfig":{"statusCode":"503"}}"#;
         let mut route = ingress(ACTION, &used());
         route["metadata"]["annotations"]["alb.ingress.kubernetes.io/actions.other"] = json!(others);
+        route["spec"]["defaultBackend"] = json!({"service": {"name": "other", "port": {"name": "use-annotation"}}});
         assert_eq!(ROUTER.read(&route, &pair()).unwrap().weight, Weights::At(Weight::new(5).unwrap()));
     }
 }
