@@ -148,7 +148,7 @@ fn shadow_on_a_gateway_that_cannot_copy_is_refused_before_a_request_is_at_risk()
         push(world, &Revision::new("v2").with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
         let blocked = records.until("the step is refused", 60, |it| waits_for(it, "RouteUnsteerable")).await;
         let words = blocked["status"]["message"].as_str().unwrap_or_default();
-        assert!(words.contains("HTTPRouteRequestMirror") && words.contains("traefik/traefik"), "{words}");
+        assert!(words.contains("HTTPRouteRequestPercentageMirror") && words.contains("traefik/traefik"), "{words}");
         let mut without = recipe(world, "shadow.yaml");
         without["spec"]["steps"].as_array_mut().unwrap().remove(0);
         world.applied(Apply::ServerSide, &[without]).await;

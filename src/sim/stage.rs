@@ -222,7 +222,7 @@ impl Stage {
         let (gateways, name) = ("gateway.networking.k8s.io/v1", "gateway");
         let class = json!({
             "apiVersion": gateways, "kind": "GatewayClass", "metadata": {"name": name}, "spec": {"controllerName": "example.com/gateway"},
-            "status": {"supportedFeatures": [{"name": "HTTPRoute"}, {"name": "HTTPRouteRequestMirror"}]},
+            "status": {"supportedFeatures": [{"name": "HTTPRoute"}, {"name": "HTTPRouteRequestPercentageMirror"}]},
         });
         let gateway = json!({
             "apiVersion": gateways, "kind": "Gateway", "metadata": {"name": name},
