@@ -2,7 +2,7 @@
 use crate::vocab::Weight;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// How requests are split between the two Services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -154,6 +154,26 @@ impl Cookie {
 }
 
 impl Apart {
+    /// Why no route that compares each header once can have these matches: one of them asks for two values of a header.
+    pub(super) fn header_twice(&self) -> Option<String> {
+        self.matches.iter().find_map(|wanted| {
+            let headers =
+                wanted.headers.iter().map(|it| (it.name.to_ascii_lowercase(), (it.value.clone(), it.how)));
+            let cookies = wanted
+                .cookies
+                .iter()
+                .map(|cookie| ("cookie".to_owned(), (cookie.expression(), Comparison::RegularExpression)));
+            let mut asked = BTreeMap::new();
+            let (name, _) = headers.chain(cookies).find(|(name, value)| {
+                asked.insert(name.clone(), value.clone()).is_some_and(|before| before != *value)
+            })?;
+            Some(format!(
+                "a match asks for two values of the header {name} (each cookie is a value of the header cookie), and routes of \
+                 this kind compare a header once; leave one, or write both as one header {name} with type: RegularExpression"
+            ))
+        })
+    }
+
     /// Whether there is nothing beside the weight.
     pub fn is_empty(&self) -> bool {
         self.matches.is_empty() && self.mirror.is_none()

@@ -22,6 +22,9 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
         return Ok(route);
     }
     let impossible = |why: &str| Unsteerable::CannotMatch { route: describe(&route), why: why.to_owned() };
+    if let Some(why) = apart.header_twice() {
+        return Err(impossible(&why));
+    }
     let grpc = route["kind"] == "GRPCRoute";
     if grpc
         && apart
@@ -40,7 +43,7 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
     }
     if !apart.matches.is_empty() && taken.is_empty() {
         return Err(impossible(
-            "no managed rule takes requests that the step's match describes; compare their paths and methods",
+            "no managed rule takes requests that the step's match describes; compare their paths, methods, headers and queries",
         ));
     }
     let most = taken.iter().map(|rule| list(&rule["matches"]).len()).max().unwrap_or(0);
@@ -245,6 +248,34 @@ mod tests {
         assert!(whole("HTTPRoute", &spec, "{match: [{method: GET}]}").is_err());
         let spec = SPEC.replace("path: {type: PathPrefix, value: /shop}", "headers: [{name: X-Beta, value: '2'}]");
         assert!(whole("HTTPRoute", &spec, "{match: [{headers: [{name: x-beta, value: '1'}]}]}").is_err());
+    }
+
+    #[test]
+    fn two_values_of_one_header_are_refused_with_the_cause_and_the_cure() {
+        let two = "{match: [{cookies: [{name: beta, value: a}, {name: team, value: b}]}]}";
+        let spec = "{rules: [{backendRefs: [{name: stable, port: 80}, {name: canary, port: 80}]}]}";
+        for (kind, apart, name) in [
+            ("HTTPRoute", two, "cookie"),
+            ("GRPCRoute", two, "cookie"),
+            (
+                "HTTPRoute",
+                "{match: [{headers: [{name: Cookie, value: x}], cookies: [{name: beta, value: a}]}]}",
+                "cookie",
+            ),
+            ("HTTPRoute", "{match: [{headers: [{name: x-a, value: x}, {name: X-A, value: y}]}]}", "x-a"),
+        ] {
+            let error = whole(kind, spec, apart).unwrap_err();
+            assert_eq!(error.category(), "CannotMatch", "{apart}");
+            let words = error.to_string();
+            assert!(words.contains(&format!("two values of the header {name}")), "{words}");
+            assert!(words.ends_with(&format!("one header {name} with type: RegularExpression")), "{words}");
+        }
+        let one_each = "{match: [{cookies: [{name: beta, value: a}]}, {cookies: [{name: team, value: b}]}]}";
+        let same_twice = "{match: [{cookies: [{name: beta, value: a}, {name: beta, value: a}]}]}";
+        let as_one = "{match: [{headers: [{name: cookie, type: RegularExpression, value: '.*beta=a.*team=b.*'}]}]}";
+        for apart in [one_each, same_twice, as_one] {
+            assert!(whole("HTTPRoute", spec, apart).is_ok(), "{apart}");
+        }
     }
 
     #[test]

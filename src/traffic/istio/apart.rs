@@ -16,6 +16,9 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
         return Ok(route);
     }
     let impossible = |why: &str| Unsteerable::CannotMatch { route: describe(&route), why: why.to_owned() };
+    if let Some(why) = apart.header_twice() {
+        return Err(impossible(&why));
+    }
     let managed = SHAPE.managed(&route, pair)?;
     let at = |position| managed.iter().find(|rule| rule.path == format!("/spec/http/{position}"));
     let (mut rules, mut taken) = (Vec::new(), 0);
@@ -44,7 +47,7 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
     }
     if !apart.matches.is_empty() && taken == 0 {
         return Err(impossible(
-            "no managed route takes requests that the step's match describes; compare their paths and methods",
+            "no managed route takes requests that the step's match describes; compare their paths, methods, headers and queries",
         ));
     }
     route["spec"]["http"] = Value::Array(rules);
@@ -220,6 +223,13 @@ mod tests {
         let rules = rules("{match: [{cookies: [{name: beta, value: v1.0}], query: [{name: q, value: a}]}]}");
         assert_eq!(rules[1]["match"][0]["headers"]["cookie"]["regex"], "^(.*; ?)?beta=v1\\.0(;.*)?$");
         assert_eq!(rules[1]["match"][0]["queryParams"]["q"], json!({"exact": "a"}));
+    }
+
+    #[test]
+    fn two_cookies_are_refused_with_the_cause_and_the_cure() {
+        let error = whole(SPEC, "{match: [{cookies: [{name: beta, value: a}, {name: team, value: b}]}]}").unwrap_err();
+        let words = error.to_string();
+        assert!(words.contains("two values of the header cookie") && words.contains("RegularExpression"), "{words}");
     }
 
     #[test]
