@@ -25,7 +25,7 @@ use serde_json::Value;
 ///
 /// Where a managed rule names other backends too, those keep their weights and our two share what they had together,
 /// which should be a multiple of 100. Requests that would reach the canary past the weights (a rule that names it
-/// without stable, a mirror) are refused.
+/// without stable, a mirror, a `ServiceImport` of its name) are refused.
 ///
 /// Where the route is ours to write (`ownership: Operator`), a step's `match` becomes a rule before each managed one, with
 /// that rule's filters and time-outs and the canary alone behind it, and `mirror` a filter of the managed rules.
@@ -66,29 +66,46 @@ pub(super) const SHAPE: Shape = Shape {
     heaviest: 1_000_000,
     service: named_service,
     unfit: all_fit,
-    elsewhere: filters,
+    elsewhere,
     lines,
 };
 
-/// The Service that a reference names in the route's own namespace, with the defaults of the API.
+/// The Service that a reference names in the route's own namespace.
 fn named_service(route: &Value, reference: &Value) -> Option<String> {
-    let or = |field: &str, default| reference[field].as_str().unwrap_or(default) == default;
+    named(route, reference, ("", "Service"))
+}
+
+/// The Service of the route's own namespace that a reference means by what clusters export under its name (KEP-1645).
+fn imported_service(route: &Value, reference: &Value) -> Option<String> {
+    named(route, reference, ("multicluster.x-k8s.io", "ServiceImport"))
+}
+
+/// What a reference names in the route's own namespace, with the defaults of the API, if it is of this group and kind.
+fn named(route: &Value, reference: &Value, (group, kind): (&str, &str)) -> Option<String> {
+    let is = |field: &str, default, wanted| reference[field].as_str().unwrap_or(default) == wanted;
     let namespace = &reference["namespace"];
-    let ours = or("group", "")
-        && or("kind", "Service")
+    let ours = is("group", "", group)
+        && is("kind", "Service", kind)
         && (namespace.is_null() || *namespace == route["metadata"]["namespace"]);
     reference["name"].as_str().filter(|_| ours).map(str::to_owned)
 }
 
-/// Filters of a rule and of its backends that send requests somewhere, such as a mirror.
-fn filters(route: &Value, rule: &Value) -> Vec<(String, String)> {
-    let of_backends = list(&rule["backendRefs"]).iter().flat_map(|backend| list(&backend["filters"]));
+/// Filters of a rule and of its backends that send requests somewhere, such as a mirror, and backends that reach a Service
+/// past its own name.
+fn elsewhere(route: &Value, rule: &Value) -> Vec<(String, String)> {
+    let backends = list(&rule["backendRefs"]);
+    let imported = backends.iter().filter_map(|it| Some(("ServiceImport".to_owned(), imported_service(route, it)?)));
+    let of_backends = backends.iter().flat_map(|backend| list(&backend["filters"]));
     let all = list(&rule["filters"]).iter().chain(of_backends);
     let sends = all.flat_map(|filter| {
         let settings = filter.as_object().into_iter().flat_map(|filter| filter.values());
-        settings.filter_map(move |setting| Some((filter, named_service(route, &setting["backendRef"])?)))
+        settings.filter_map(move |setting| {
+            let to = &setting["backendRef"];
+            Some((filter, named_service(route, to).or_else(|| imported_service(route, to))?))
+        })
     });
-    sends.map(|(filter, to)| (format!("{} filter", filter["type"].as_str().unwrap_or("unnamed")), to)).collect()
+    let sends = sends.map(|(filter, to)| (format!("{} filter", filter["type"].as_str().unwrap_or("unnamed")), to));
+    imported.chain(sends).collect()
 }
 
 fn lines(pair: &Pair) -> String {

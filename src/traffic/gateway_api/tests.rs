@@ -183,6 +183,29 @@ fn a_service_of_another_kind_group_or_namespace_is_not_ours() {
 }
 
 #[test]
+fn what_clusters_export_as_the_canary_is_a_way_to_it_that_no_weight_counts() {
+    let imported =
+        |name: &str| json!({"group": "multicluster.x-k8s.io", "kind": "ServiceImport", "name": name, "port": 8080});
+    let both =
+        json!({"backendRefs": [{"name": "checkout-stable", "weight": 100}, {"name": "checkout-canary", "weight": 0}]});
+    let mirror = json!([{"type": "RequestMirror", "requestMirror": {"backendRef": imported("checkout-canary")}}]);
+    for (rule, what) in [
+        (json!({"backendRefs": [imported("checkout-canary")]}), "ServiceImport of rules[1]"),
+        (json!({"filters": mirror, "backendRefs": [{"name": "legacy"}]}), "RequestMirror filter of rules[1]"),
+    ] {
+        let error = refused(&json!([both, rule]));
+        assert_eq!(error.category(), "CanaryFiltered");
+        assert!(
+            error.to_string().contains(&format!("the {what} sends requests to Service checkout-canary")),
+            "{error}"
+        );
+    }
+    for foreign in [imported("checkout-stable"), with(&imported("checkout-canary"), "namespace", json!("elsewhere"))] {
+        assert!(steer(&route(&json!([both, {"backendRefs": [foreign]}])), 5).is_ok());
+    }
+}
+
+#[test]
 fn a_service_named_twice_in_a_rule_is_refused_by_name() {
     for twice in ["checkout-stable", "checkout-canary"] {
         let rules = json!([{"name": "main", "backendRefs": [
