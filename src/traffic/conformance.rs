@@ -1,11 +1,31 @@
 //! What holds for every router, tried on objects as they are written and stored in clusters.
 //!
 //! They lie in `recorded/` beside each router, with content that is none of ours; every kind has at least one that is steered.
-use super::{Apart, Mirror, NamedValue, ROUTERS, RequestMatch, Resource, Router, Unsteerable, Weights};
+use super::{
+    Apart, Custom, Mirror, NamedValue, ROUTERS, RequestMatch, Resource, Router, Unsteerable, Weights, weighted::list,
+};
 use crate::vocab::{Pair, Weight};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::LazyLock,
+};
+
+/// A router that the route brings along.
+static CUSTOM: LazyLock<Custom> = LazyLock::new(|| {
+    let settings = "{plural: splits, weights: [{path: /spec/backends/0/weight, value: stable * 10}, \
+        {path: /spec/backends/1/weight, value: canary * 10}]}";
+    serde_saphyr::from_str(settings).unwrap()
+});
+
+/// Every router there is.
+fn all() -> Vec<&'static dyn Router> {
+    let custom: &dyn Router = &*CUSTOM;
+    ROUTERS.iter().copied().chain([custom]).collect()
+}
 
 pub fn pair() -> Pair {
     Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 }
@@ -24,7 +44,8 @@ fn recorded(router: &dyn Router) -> Vec<(String, Value)> {
     let read = |path: &Path| serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let all = files.iter().map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), read(path)));
     // Of one name there may be several routers, each with kinds of its own.
-    let is_its = |object: &Value| router.resources().iter().any(|resource| object["kind"] == resource.kind);
+    let kinds = router.resources();
+    let is_its = |object: &Value| kinds.is_empty() || kinds.iter().any(|resource| object["kind"] == resource.kind);
     all.filter(|(_, object)| is_its(object)).collect()
 }
 
@@ -87,8 +108,8 @@ fn every_kind_has_been_recorded() {
 
 #[test]
 fn every_share_is_written_read_and_written_once() {
-    for router in ROUTERS {
-        for (file, before) in steered(*router) {
+    for router in all() {
+        for (file, before) in steered(router) {
             for weight in [0, 1, 5, 20, 50, 99, 100].map(percent) {
                 let what = format!("{} {file} at {weight}", router.name());
                 let after = match router.steer(&before, &pair(), weight) {
@@ -106,8 +127,8 @@ fn every_share_is_written_read_and_written_once() {
 
 #[test]
 fn only_our_weights_change_and_the_way_back_leads_to_the_same_bytes() {
-    for router in ROUTERS {
-        for (file, before) in steered(*router) {
+    for router in all() {
+        for (file, before) in steered(router) {
             let what = format!("{} {file}", router.name());
             let Ok(Some(after)) = router.steer(&before, &pair(), percent(50)) else { continue };
             let mut changed = BTreeSet::new();
@@ -125,6 +146,123 @@ fn only_our_weights_change_and_the_way_back_leads_to_the_same_bytes() {
             assert_eq!(router.steer(&back, &pair(), weight), Ok(None), "{what}");
             assert_eq!(router.steer(&back, &pair(), percent(50)).unwrap().unwrap(), after, "{what}");
         }
+    }
+}
+
+/// The object with the JSON in its annotations as what it says.
+fn opened(object: &Value) -> Value {
+    let mut opened = object.clone();
+    for text in opened["metadata"]["annotations"].as_object_mut().into_iter().flat_map(|all| all.values_mut()) {
+        if let Some(said) = text.as_str().and_then(|text| serde_json::from_str(text).ok()) {
+            *text = said;
+        }
+    }
+    opened
+}
+
+/// The object with texts as its annotations again.
+fn closed(opened: &Value) -> Value {
+    let mut closed = opened.clone();
+    for said in closed["metadata"]["annotations"].as_object_mut().into_iter().flat_map(|all| all.values_mut()) {
+        if !said.is_string() {
+            *said = json!(said.to_string());
+        }
+    }
+    closed
+}
+
+/// The paths of our weights in an object, by the list or the map that they stand in. One alone shares nothing out.
+fn weighed(none: &Value, whole: &Value) -> BTreeMap<String, Vec<String>> {
+    let (mut weights, mut lists) = (BTreeSet::new(), BTreeMap::<String, Vec<String>>::new());
+    differences("", none, whole, &mut weights);
+    for weight in weights {
+        let (entry, leaf) = weight.rsplit_once('/').unwrap();
+        let list = if leaf.eq_ignore_ascii_case("weight") { entry.rsplit_once('/').unwrap().0 } else { entry };
+        lists.entry(list.to_owned()).or_default().push(weight);
+    }
+    lists.retain(|_, ours| ours.len() == 2);
+    lists
+}
+
+/// Whether others weigh in this list or map, or in another list of the same rule.
+fn is_shared(object: &Value, place: &str) -> bool {
+    let weights = object.pointer(place).unwrap();
+    let (rule, _) = place.rsplit_once('/').unwrap();
+    let beside = object.pointer(rule).and_then(Value::as_object).into_iter().flat_map(|members| members.values());
+    let mut beside = beside.filter(|member| *member != weights).flat_map(list);
+    weights.as_array().map_or(0, Vec::len) > 2
+        || weights.as_object().map_or(0, serde_json::Map::len) > 2
+        || beside.any(|entry| entry["weight"].is_u64())
+}
+
+#[test]
+fn what_others_weigh_beside_ours_stays_their_share() {
+    for router in ROUTERS {
+        let mut tried = 0;
+        for (file, before) in steered(*router) {
+            let what = format!("{} {file}", router.name());
+            let at = |object: &Value, share| {
+                let steered =
+                    router.steer(object, &pair(), percent(share)).unwrap_or_else(|why| panic!("{what}: {why}"));
+                steered.unwrap_or_else(|| object.clone())
+            };
+            let none = at(&before, 0);
+            let lists = weighed(&opened(&none), &opened(&at(&none, 100)));
+            // As they were recorded, and with one more in each list; in both ours have together what is no hundred.
+            for joined in [false, true] {
+                let mut heavy = opened(&none);
+                for (place, ours) in &lists {
+                    for path in ours {
+                        if let Some(weight) = heavy.pointer_mut(path) {
+                            *weight = json!(weight.as_u64().unwrap() * 3);
+                        }
+                    }
+                    if let Some(entries) = heavy.pointer_mut(place).and_then(Value::as_array_mut).filter(|_| joined) {
+                        let canary = entries.iter().map(Value::to_string).find(|text| text.contains(&pair().canary));
+                        let other = canary.unwrap().replace(&pair().canary, "legacy");
+                        entries.push(serde_json::from_str(&other).unwrap());
+                    }
+                }
+                let after = opened(&at(&closed(&heavy), 20));
+                for (place, ours) in lists.iter().filter(|(place, _)| is_shared(&heavy, place)) {
+                    let weight =
+                        |object: &Value, path: &String| object.pointer(path).map_or(0, |it| it.as_u64().unwrap());
+                    let sum = |object: &Value| ours.iter().map(|path| weight(object, path)).sum::<u64>();
+                    assert_eq!(sum(&heavy), sum(&after), "{what}: {place}");
+                    tried += 1;
+                }
+            }
+        }
+        // The share of a canary Ingress stands beside no other.
+        assert_eq!(tried > 0, router.name() != "nginx", "{}", router.name());
+    }
+}
+
+/// The object with a member that nobody knows in everything that has members, and an annotation with signs of all sorts.
+fn strewn(object: &Value) -> Value {
+    let (mut strewn, mut found) = (object.clone(), Vec::new());
+    paths("", object, &mut found);
+    for path in found.iter().filter(|path| !path.starts_with("/metadata/annotations")) {
+        if let Some(members) = strewn.pointer_mut(path).and_then(Value::as_object_mut) {
+            members.insert("unheardOf".to_owned(), json!({"weight": 7, "list": [null, {"name": "checkout"}]}));
+        }
+    }
+    let text = "# no comment\n{\"weight\": 10,\n\t\"a\" : [ 1.0 ]}\r\n'\\u0023' # ä\n\n";
+    strewn["metadata"]["annotations"]["example.com/text"] = json!(text);
+    strewn
+}
+
+#[test]
+fn what_nobody_here_knows_stays_at_every_level_and_annotations_sign_by_sign() {
+    for router in all() {
+        let mut tried = 0;
+        for (file, before) in steered(router) {
+            let Ok(Some(after)) = router.steer(&before, &pair(), percent(50)) else { continue };
+            let what = format!("{} {file}", router.name());
+            assert_eq!(router.steer(&strewn(&before), &pair(), percent(50)), Ok(Some(strewn(&after))), "{what}");
+            tried += 1;
+        }
+        assert!(tried > 0, "{}", router.name());
     }
 }
 
@@ -155,8 +293,8 @@ fn what_is_missing_is_told_with_the_lines_to_write() {
 #[test]
 fn what_a_router_cannot_do_it_refuses() {
     let matched = || vec![RequestMatch { headers: vec![NamedValue::exact("x-beta", "1")], ..RequestMatch::default() }];
-    for router in ROUTERS {
-        for (file, before) in steered(*router) {
+    for router in all() {
+        for (file, before) in steered(router) {
             let what = format!("{} {file}", router.name());
             let with = |apart: &Apart| router.apart(before.clone(), &pair(), apart);
             assert_eq!(with(&Apart::default()).unwrap(), before, "{what}");
@@ -205,9 +343,9 @@ fn paths(path: &str, value: &Value, found: &mut Vec<String>) {
 
 proptest! {
     #[test]
-    fn nothing_that_somebody_writes_panics(router in 0..ROUTERS.len(), file in any::<prop::sample::Index>(),
+    fn nothing_that_somebody_writes_panics(router in 0..=ROUTERS.len(), file in any::<prop::sample::Index>(),
         places in prop::collection::vec((any::<prop::sample::Index>(), 0..8_usize), 1..4)) {
-        let router = ROUTERS[router];
+        let router = all()[router];
         let all = recorded(router);
         let mut object = file.get(&all).1.clone();
         for (place, leaf) in places {
