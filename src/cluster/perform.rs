@@ -240,9 +240,9 @@ impl Cluster {
             let stored = self.ask(&kind, namespace, &route.name, Ask::Get).await?;
             let edited = match route.ownership {
                 Ownership::Fields => router.steer(&stored, pair, split.weight),
-                Ownership::Operator => {
-                    router.whole(route, namespace, pair, split).map(|wanted| traffic::renew(&stored, &wanted))
-                }
+                Ownership::Operator => router
+                    .whole(route, namespace, pair, split)
+                    .map(|wanted| traffic::renew(router, &stored, &wanted, pair)),
             };
             let Some(edited) = edited.map_err(unsteerable)? else { return Ok(()) };
             tries += 1;

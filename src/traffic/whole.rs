@@ -34,7 +34,7 @@ pub fn read_whole(
     let split = split.unwrap_or(Split::NONE);
     let namespace = route["metadata"]["namespace"].as_str().unwrap_or_default();
     match router.whole(entry, namespace, pair, &split) {
-        Ok(wanted) if renew(route, &wanted).is_some() => (read, true),
+        Ok(wanted) if renew(router, route, &wanted, pair).is_some() => (read, true),
         Ok(_) => {
             let accepted = router.accepted(route);
             (Ok(RouteSeen { weight: Weights::At(split.weight), apart: split.apart, accepted }), false)
@@ -54,16 +54,19 @@ fn said(route: &Value) -> Option<Split> {
 /// The object to send so that the stored route says all that `wanted` says; `None` when it does.
 ///
 /// What the API server and other writers added to the stored metadata stays, and so does its `resourceVersion`.
-/// Fields of the spec that only the stored route has count as defaults; they go when the spec is written.
+/// Fields of the spec that only the stored route has count as defaults, unless by them the router reads another split or
+/// something that it refuses, such as a mirror to the canary; they go when the spec is written.
 /// Annotations are somebody else's unless they have the prefix of one that is wanted: of those all are ours to write.
 ///
 /// Caveat: a field of the template that the route's schema does not know is pruned and would be missed on every
 /// look. Send the object with `fieldValidation=Strict`, so that the API server refuses it by name.
-pub fn renew(stored: &Value, wanted: &Value) -> Option<Value> {
+pub fn renew(router: &dyn Router, stored: &Value, wanted: &Value, pair: &Pair) -> Option<Value> {
+    let reads = |route: &Value| router.read(route, pair).map(|seen| (seen.weight, seen.apart));
     let unchanged =
         ["labels", "annotations"].iter().all(|part| covers(&stored["metadata"][part], &wanted["metadata"][part]))
             && covers(&stored["spec"], &wanted["spec"])
-            && unwanted(stored, wanted).is_empty();
+            && unwanted(stored, wanted).is_empty()
+            && reads(stored) == reads(wanted);
     if unchanged {
         return None;
     }
@@ -151,7 +154,7 @@ fn fingerprint(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        traffic::Ownership,
+        traffic::{Apart, Ownership},
         vocab::{Pair, Weight},
     };
     use proptest::prelude::*;
@@ -174,11 +177,18 @@ mod tests {
           backendRefs: [{name: checkout-stable, port: 8080}, {name: checkout-canary, port: 8080}]}, \
          {matches: [{path: {value: /old}}], backendRefs: [{name: legacy, port: 80}]}]}";
 
+    fn pair() -> Pair {
+        Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 }
+    }
+
+    fn renew(stored: &Value, wanted: &Value) -> Option<Value> {
+        super::renew(entry(SPEC).router().unwrap(), stored, wanted, &pair())
+    }
+
     fn wanted(spec: &str, weight: u8) -> Value {
-        let pair = Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 };
         let entry = entry(spec);
         assert_eq!(entry.ownership, Ownership::Operator);
-        entry.router().unwrap().whole(&entry, "shop", &pair, &Weight::new(weight).unwrap().into()).unwrap()
+        entry.router().unwrap().whole(&entry, "shop", &pair(), &Weight::new(weight).unwrap().into()).unwrap()
     }
 
     #[test]
@@ -234,11 +244,29 @@ mod tests {
     }
 
     #[test]
-    fn a_split_that_somebody_wrote_into_a_route_of_ours_is_undone() {
-        let pair = Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 };
+    fn what_is_added_for_the_canary_is_undone_and_what_the_split_put_there_is_not() {
         let entry = entry(SPEC);
         let router = entry.router().unwrap();
-        let read = |route: &Value| read_whole(router, &entry, route, &pair);
+        let mirror = json!([{"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "checkout-canary"}}}]);
+        for rule in ["/spec/rules/0", "/spec/rules/1"] {
+            let mut edited = stored();
+            edited.pointer_mut(rule).unwrap()["filters"] = mirror.clone();
+            assert!(read_whole(router, &entry, &edited, &pair()).1, "{rule}");
+            let renewed = renew(&edited, &wanted(SPEC, 0)).unwrap();
+            assert!(!renewed["spec"].to_string().contains("RequestMirror"), "{rule}");
+        }
+        let apart: Apart = serde_json::from_value(json!({"mirror": {"percent": 100}})).unwrap();
+        let split = Split { weight: Weight::ZERO, apart };
+        let ours = router.whole(&entry, "shop", &pair(), &split).unwrap();
+        let (seen, edited) = read_whole(router, &entry, &ours, &pair());
+        assert_eq!((seen.unwrap().apart, edited), (split.apart, false));
+    }
+
+    #[test]
+    fn a_split_that_somebody_wrote_into_a_route_of_ours_is_undone() {
+        let entry = entry(SPEC);
+        let router = entry.router().unwrap();
+        let read = |route: &Value| read_whole(router, &entry, route, &pair());
         let ours = wanted(SPEC, 20);
         let (seen, edited) = read(&ours);
         assert_eq!((seen.unwrap().weight, edited), (Weights::At(Weight::new(20).unwrap()), false));
@@ -253,10 +281,9 @@ mod tests {
 
     #[test]
     fn annotations_of_the_templates_prefixes_are_ours_to_write() {
-        let pair = Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 };
         let mut entry = entry(SPEC);
         entry.template.as_mut().unwrap().annotations.insert("proxy.example.com/timeout".to_owned(), "5s".to_owned());
-        let wanted = entry.router().unwrap().whole(&entry, "shop", &pair, &Split::NONE).unwrap();
+        let wanted = entry.router().unwrap().whole(&entry, "shop", &pair(), &Split::NONE).unwrap();
         assert_eq!(wanted["metadata"]["annotations"]["proxy.example.com/timeout"], "5s");
         let mut edited = wanted.clone();
         for name in ["proxy.example.com/mirror", "example.com/owner", "bellwether.dev/stable-service", "plain"] {

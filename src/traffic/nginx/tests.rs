@@ -131,7 +131,7 @@ fn a_match_leaves_with_its_step_and_one_by_hand_is_undone() {
     let (beta, plain) = (whole("{match: [{headers: [{name: x-beta, value: '1'}]}]}").unwrap(), whole("{}").unwrap());
     let (seen, edited) = read_whole(&Nginx, &entry(), &beta, &pair());
     assert!(!edited && seen.unwrap().apart.matches.len() == 1);
-    let renewed = renew(&beta, &plain).unwrap();
+    let renewed = renew(&Nginx, &beta, &plain, &pair()).unwrap();
     assert_eq!(renewed["metadata"]["annotations"], plain["metadata"]["annotations"]);
     let mut by_hand = plain.clone();
     by_hand["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-by-header"] = json!("x-all");
