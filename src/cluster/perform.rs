@@ -1,5 +1,5 @@
 //! One effect, one API write. What was read a moment ago goes along as uid and resourceVersion: a lost race is a conflict.
-use super::{Ask, Care, Cluster, Error, facts::HASH_ANNOTATION, key_of, kinds};
+use super::{Ask, Care, Cluster, Error, Key, facts::HASH_ANNOTATION, key_of, kinds};
 use crate::{
     api::{FINALIZER, GROUP, HASH_LABEL, REVISION_LABEL, Rollout},
     plan::{Effect, Map, Target, claim_labels},
@@ -67,7 +67,9 @@ impl Cluster {
                 self.patch(&kinds::deployments(), &namespace, deployment, change).await
             }
             Effect::ClaimRoute { route, pair, claimed } => {
-                self.claim_route(&namespace, route, pair, claim(*claimed), *claimed).await
+                let written = self.claim_route(&namespace, route, pair, claim(*claimed), *claimed).await;
+                // What is let go waits for nobody, and a claim that stays behind holds nothing.
+                if *claimed { written } else { self.or_left_aside(&key_of(rollout), route, written) }
             }
             Effect::CreateService { name, spec, deployment } => {
                 let service = json!({
@@ -130,12 +132,10 @@ impl Cluster {
                 let all = join_all(routes.iter().map(|route| self.weigh(&namespace, route, pair, split))).await;
                 let (key, mut passing) = (key_of(rollout), None);
                 for (route, written) in routes.iter().zip(all) {
-                    match written {
+                    match self.or_left_aside(&key, route, written) {
                         Err(kube::Error::Api(status)) if status.code == 409 => return Err(kube::Error::Api(status)),
-                        // The next look knows, and goes on with what else there is to do.
-                        Err(error) if self.refusals.route_failed(&key, route, &error) => {}
                         Err(error) => passing = Some(error),
-                        Ok(()) => self.refusals.route_written(&key, route),
+                        Ok(()) => {}
                     }
                 }
                 passing.map_or(Ok(()), Err)
@@ -205,6 +205,19 @@ impl Cluster {
             metadata["resourceVersion"] = json!(target.resource_version);
         }
         self.ask(kind, namespace, &target.name, Ask::Merge(change)).await.map(|_| ())
+    }
+
+    /// A route that cannot be written is left aside in time: the next look knows, and goes on with what else there is to do.
+    fn or_left_aside(&self, key: &Key, route: &RouteRef, written: Result<(), kube::Error>) -> Result<(), kube::Error> {
+        match written {
+            Err(kube::Error::Api(status)) if status.code == 409 => Err(kube::Error::Api(status)),
+            Err(error) if self.refusals.route_failed(key, route, &error) => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => {
+                self.refusals.route_written(key, route);
+                Ok(())
+            }
+        }
     }
 
     /// The labels say whose the route is; the annotations tell the admission policy which weights are ours.

@@ -211,6 +211,20 @@ async fn a_route_that_changed_in_between_is_read_again() {
 }
 
 #[tokio::test]
+async fn a_route_that_may_not_be_let_go_is_left_aside_and_one_that_may_not_be_taken_is_a_failure() {
+    let forbidden = json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "message": "no", "code": 403});
+    let (cluster, _) = cluster(move |_, _| (403, forbidden.clone()));
+    let Effect::SetWeights { pair, routes, .. } = weigh() else { panic!("no weights") };
+    let route = routes[0].clone();
+    let claim = |claimed| Effect::ClaimRoute { route: route.clone(), pair: pair.clone(), claimed };
+    let why = || cluster.refusals.of_route(&key_of(&rollout()), &route);
+    assert!(cluster.perform(&rollout(), &claim(true)).await.is_err());
+    assert_eq!(why(), None);
+    cluster.perform(&rollout(), &claim(false)).await.unwrap();
+    assert_eq!(why().as_deref(), Some("no"), "the next look goes on without it");
+}
+
+#[tokio::test]
 async fn nothing_is_written_when_the_weights_are_there_already() {
     let (cluster, calls) = cluster(|_, _| {
         let mut route = route();

@@ -1,6 +1,7 @@
 //! The Deployment is given back: traffic home, history in, and plain Kubernetes stays, serving.
 use super::{
     Belt, Claim, Deployment, Effect, Found,
+    pair::keeps_claim,
     turn::{Holds, SOON, Stop, Turn, target},
     workload::same_template,
 };
@@ -39,7 +40,12 @@ impl<'a> Turn<'a> {
             } else {
                 "it is an ordinary Deployment again"
             };
-            self.note(Reason::HandedBack, format!("Deployment {} is given back: {left}", deployment.name), None);
+            let behind: String = self.seen.routes.iter().filter_map(keeps_claim).collect();
+            self.note(
+                Reason::HandedBack,
+                format!("Deployment {} is given back: {left}{behind}", deployment.name),
+                None,
+            );
             self.status.workload = None; // disarms the policies, else a person's `kubectl rollout resume` would be undone
             self.status.flight = None;
             return Err(Stop::Again);

@@ -6,7 +6,7 @@ use super::{
     turn::{Holds, LATER, SOON, Stop, Turn, target},
 };
 use crate::{
-    api::{self, HASH_LABEL, Phase, Reason, Settling, Traffic},
+    api::{self, HASH_LABEL, Phase, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Reason, Settling, Traffic},
     duration::Duration,
     traffic::{Acceptance, Capability, Ownership, Split, Unsteerable, Weights},
     vocab::{Pair, Weight},
@@ -351,16 +351,20 @@ impl<'a> Turn<'a> {
                         == (&route.reference.api_version, &route.reference.kind, &route.reference.name)
                 })
         };
+        let mut behind = String::new();
         if let Some(pair) = self.pair() {
             for route in self.seen.routes.iter().filter(|route| !stays(route)) {
-                if let Found::Object { claim: Claim::Ours, .. } = &route.found {
+                if let Found::Object { claim: Claim::Ours, .. } = &route.found
+                    && route.refused.is_none()
+                {
                     let route = route.reference.clone();
                     return Err(Stop::Do(Effect::ClaimRoute { route, pair, claimed: false }));
                 }
+                behind.extend(keeps_claim(route));
             }
         }
         self.status.traffic = wanted;
-        self.note(Reason::TrafficChanged, "the traffic of the spec is in force now", None);
+        self.note(Reason::TrafficChanged, format!("the traffic of the spec is in force now{behind}"), None);
         Err(Stop::Again)
     }
 
@@ -524,8 +528,18 @@ impl<'a> Turn<'a> {
     }
 }
 
-fn object_of(route: &Route) -> String {
+/// A route as messages name it, as Kind/name.
+pub fn object_of(route: &Route) -> String {
     format!("{}/{}", route.reference.kind, route.reference.name)
+}
+
+/// What is said of a route that is let go and keeps our claim, because it cannot be written.
+pub fn keeps_claim(route: &Route) -> Option<String> {
+    let Found::Object { claim: Claim::Ours, .. } = route.found else { return None };
+    let (object, why) = (object_of(route), route.refused.as_ref()?);
+    Some(format!(
+        "; {object} keeps the labels {ROLLOUT_LABEL} and {ROLLOUT_UID_LABEL}, for it cannot be written ({why}): remove them by hand"
+    ))
 }
 
 /// The ports that a Service of ours copies; `wanted` must be one of them.

@@ -198,6 +198,29 @@ fn a_route_that_names_the_old_service_again_does_not_hold_up_a_deletion() {
 }
 
 #[test]
+fn a_claim_that_cannot_be_taken_off_a_route_holds_up_neither_a_deletion_nor_an_edit() {
+    for (reason, edit) in [
+        (Reason::HandedBack, delete as fn(&mut World)),
+        (Reason::TrafficChanged, |world| world.seen.rollout.spec.traffic = None),
+    ] {
+        let mut world = adopted(rollout(|_| {}));
+        edit(&mut world);
+        let plan = loop {
+            let plan = decide(&world.seen);
+            if matches!(plan.effect, Some(Effect::ClaimRoute { claimed: false, .. })) {
+                world.seen.routes[0].refused = Some("a webhook says no".to_owned());
+            }
+            if plan.news.iter().any(|news| news.reason == reason) {
+                break plan;
+            }
+            assert!(!matches!(world.look().effect, Some(Effect::ClaimRoute { claimed: false, .. })));
+        };
+        let said = &plan.status.decisions.last().unwrap().message;
+        assert!(said.contains("HTTPRoute/shop keeps the labels") && said.contains("a webhook says no"), "{said}");
+    }
+}
+
+#[test]
 fn each_step_without_requests_waits_for_itself() {
     let mut world = adopted(rollout(|value| {
         judged(value);
