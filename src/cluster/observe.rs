@@ -10,12 +10,12 @@ use super::{
     refusals::words_of,
 };
 use crate::{
-    api::{GROUP, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout, RolloutAction, Shared, TemplateKind},
+    api::{GROUP, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout, RolloutAction, Shared, Step, TemplateKind},
     plan::{
         Claim, Crowd, Found, Kept, Observed, PendingAction, Pod, ReplicaSet, Route, Service, same_template, strings,
         templates::{self, Resolved, Templates},
     },
-    traffic::{self, Ownership, RouteRef},
+    traffic::{self, Ownership, RouteRef, Router},
     vocab::Pair,
 };
 use futures::future::{join_all, try_join_all};
@@ -72,8 +72,11 @@ impl Cluster {
         let mut services = stable_service.iter().chain(&canary_service).chain(&other_services);
         let port = services.find_map(Service::port);
         let pair = traffic.and_then(|traffic| traffic.pair(port.unwrap_or(80)));
+        // Asked when steps may come into force: at rest, and when somebody commands something.
+        let may_begin = rollout.status.as_ref().is_none_or(|status| status.flight.is_none()) || !actions.is_empty();
+        let steps = if may_begin { spec.steps.as_slice() } else { &[] };
         let routes = traffic.into_iter().flat_map(|traffic| &traffic.routes);
-        let routes = join_all(routes.map(|route| self.route(key, route, pair.as_ref(), &uid)));
+        let routes = join_all(routes.map(|route| self.route(key, route, pair.as_ref(), &uid, steps)));
         let routes = routes.await.into_iter().collect::<Result<Vec<_>, _>>()?;
         let crowd = self.crowd(&rollout, deployment.as_deref(), &replica_sets).await;
         let mut deployment = deployment.map(|object| deployment_of(&object, &uid));
@@ -82,8 +85,6 @@ impl Cluster {
         }
         let (belt, probe) = self.belt(&rollout, deployment.as_ref()).await?;
         let provider = if rollout.spec.is_judged() { self.provider_problem(&rollout, &namespace).await } else { None };
-        // Asked when steps may come into force: at rest, and when somebody commands something.
-        let may_begin = rollout.status.as_ref().is_none_or(|status| status.flight.is_none()) || !actions.is_empty();
         let unable = if may_begin { self.unable(&rollout, &namespace).await } else { None };
         let mut seen = Observed {
             epoch: self.epoch.load(Ordering::Relaxed),
@@ -340,10 +341,17 @@ impl Cluster {
         Ok(found.is_none_or(|namespace| !namespace["metadata"]["deletionTimestamp"].is_null()))
     }
 
-    async fn route(&self, key: &Key, reference: &RouteRef, pair: Option<&Pair>, uid: &str) -> Result<Route, Error> {
+    async fn route(
+        &self,
+        key: &Key,
+        reference: &RouteRef,
+        pair: Option<&Pair>,
+        uid: &str,
+        steps: &[Step],
+    ) -> Result<Route, Error> {
         let namespace = key.namespace.as_deref().unwrap_or_default();
         let refused = self.refusals.of_route(key, reference);
-        let made = |found| Ok(Route { reference: reference.clone(), found, refused });
+        let made = |found| Ok(Route { reference: reference.clone(), found, refused, unfit: None });
         let (Some(kind), Some(pair), Ok(router)) = (kinds::resource_of(reference), pair, reference.router()) else {
             return made(Found::NotServed);
         };
@@ -368,7 +376,9 @@ impl Cluster {
         let noted = |name: &str| object["metadata"]["annotations"][format!("{GROUP}/{name}")].as_str();
         let names_pair =
             noted("stable-service") == Some(&*pair.stable) && noted("canary-service") == Some(&*pair.canary);
-        made(Found::Object { claim, names_pair, seen, drifted, backends: router.services(&object) })
+        let unfit = seen.as_ref().ok().and_then(|_| unfit(steps, reference, router, &object, pair));
+        let backends = router.services(&object);
+        made(Found::Object { claim, names_pair, seen, drifted, backends }).map(|route| Route { unfit, ..route })
     }
 
     /// A claim of a Rollout that is gone, or of a former one of the same name, is none.
@@ -378,5 +388,64 @@ impl Cluster {
         let holder = self.get(&kinds::rollouts(), namespace, name).await?;
         let lives = holder.is_some_and(|holder| holder["metadata"]["uid"] == uid);
         Ok(if lives { Claim::Foreign(name.to_owned()) } else { Claim::Free })
+    }
+}
+
+/// The first step that a route cannot carry as it stands, and why. Steps that ask the same are tried once.
+fn unfit(steps: &[Step], reference: &RouteRef, router: &dyn Router, route: &Value, pair: &Pair) -> Option<String> {
+    let mut tried = Vec::new();
+    steps.iter().find_map(|step| {
+        let split = step.split();
+        if tried.contains(&split) {
+            return None;
+        }
+        let why = match reference.ownership {
+            Ownership::Fields => router.steer(route, pair, split.weight).err(),
+            Ownership::Operator => {
+                let namespace = route["metadata"]["namespace"].as_str().unwrap_or_default();
+                router.whole(reference, namespace, pair, &split).err()
+            }
+        };
+        tried.push(split);
+        why.map(|why| format!("spec.steps: the route cannot carry step {}: {why}", step.name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_step_that_a_route_cannot_carry_is_found_before_it_begins_and_named() {
+        let backends = |stable| json!([{"name": "s", "port": 80, "weight": stable}, {"name": "c", "port": 80, "weight": 0}, {"name": "other", "port": 80, "weight": 30}]);
+        let route = |stable: u32| {
+            json!({
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "shop", "namespace": "n"},
+                "spec": {"rules": [{"backendRefs": backends(stable)}]},
+            })
+        };
+        let steps: Vec<Step> = serde_json::from_value(json!([
+            {"name": "warm", "weight": 0, "observe": "1m"}, {"name": "ten", "weight": 10, "observe": "1m"},
+            {"name": "few", "weight": 5, "observe": "1m"}, {"name": "again", "weight": 5, "observe": "1m"},
+        ]))
+        .unwrap();
+        let pair = Pair { stable: "s".into(), canary: "c".into(), port: 80 };
+        let reference = |ownership: &str, stable: u32| -> RouteRef {
+            let mut entry = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": "shop", "ownership": ownership});
+            if ownership == "Operator" {
+                entry["template"] = json!({"spec": route(stable)["spec"]});
+            }
+            serde_json::from_value(entry).unwrap()
+        };
+        for ownership in ["Fields", "Operator"] {
+            let found = |stable| {
+                let entry = reference(ownership, stable);
+                unfit(&steps, &entry, entry.router().unwrap(), &route(stable), &pair)
+            };
+            let why = found(70).unwrap();
+            assert!(why.contains("step few:") && why.contains("multiply every weight of this rule by 10"), "{why}");
+            assert_eq!(found(700), None);
+        }
     }
 }

@@ -177,8 +177,8 @@ impl<'a> Turn<'a> {
         // The steps have to fit the traffic in force: an edit of that waits until nothing is on trial.
         let spec = RolloutSpec { traffic: self.status.traffic.clone(), ..self.spec().clone() };
         super::check(&spec).map_err(|complaint| format!("the spec cannot be carried out: {complaint}"))?;
-        if let Some(why) = &self.seen.unable {
-            return Err(why.clone());
+        if let Some((_, why)) = self.unable() {
+            return Err(why.to_owned());
         }
         let held = self.status.step.clone().ok_or(nothing)?;
         let accepted = self.accepted();

@@ -250,6 +250,8 @@ pub struct Route {
     pub found: Found,
     /// Why the last write of it was refused, if that was a moment ago.
     pub refused: Option<String>,
+    /// Which of the spec's steps it cannot carry, and why; looked for only while steps may come into force.
+    pub unfit: Option<String>,
 }
 
 /// An older Rollout, and which of our objects it names too.

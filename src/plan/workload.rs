@@ -5,6 +5,7 @@
 use super::{
     Belt, Claim, Deployment, Effect, Found, ReplicaSet,
     observed::{AlertEvent, Map, strings},
+    pair::object_of,
     turn::{Holds, LATER, SOON, Stop, Turn, target},
 };
 use crate::{
@@ -216,10 +217,17 @@ impl<'a> Turn<'a> {
         surplus.map_or(Ok(()), |kept| Err(Stop::Do(Effect::ForgetTemplate { name: kept.replica_set.clone() })))
     }
 
-    /// The gateways can do what the steps ask, and the provider is there, where anything is to be judged.
+    /// What the steps ask that a gateway or a route cannot do: the object, and why.
+    pub fn unable(&self) -> Option<(String, &'a str)> {
+        let gateway = self.seen.unable.as_deref().map(|why| ("Gateway".to_owned(), why));
+        let mut routes = self.seen.routes.iter();
+        gateway.or_else(|| routes.find_map(|route| Some((object_of(route), route.unfit.as_deref()?))))
+    }
+
+    /// The gateways and routes can do what the steps ask, and the provider is there, where anything is to be judged.
     pub fn provided(&self) -> Holds {
-        if let Some(why) = &self.seen.unable {
-            return Err(self.wait(Phase::Blocked, Reason::RouteUnsteerable, "Gateway", why, LATER));
+        if let Some((object, why)) = self.unable() {
+            return Err(self.wait(Phase::Blocked, Reason::RouteUnsteerable, &object, why, LATER));
         }
         let Some(problem) = &self.seen.provider else { return Ok(()) };
         let object = self.spec().analysis.source();

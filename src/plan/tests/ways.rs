@@ -284,3 +284,17 @@ fn what_keeps_pods_from_running_is_told_apart() {
         assert!(status.message.contains("in their words"), "{}", status.message);
     }
 }
+
+#[test]
+fn a_step_that_a_route_cannot_carry_is_said_before_anything_is_on_trial() {
+    let mut world = adopted(rollout(|_| {}));
+    world.seen.routes[0].unfit = Some("spec.steps: the route cannot carry step some: why".to_owned());
+    world.push("v2");
+    world.looks(20);
+    let status = world.status();
+    assert_eq!((status.phase, status.waiting_for[0].reason), (Phase::Blocked, Reason::RouteUnsteerable));
+    assert_eq!(status.waiting_for[0].object, "HTTPRoute/shop");
+    assert!(status.flight.is_none() && status.message.contains("step some"), "{}", status.message);
+    world.seen.routes[0].unfit = None;
+    world.until(200, |world| world.has(Reason::Promoted));
+}

@@ -110,6 +110,7 @@ impl World {
             .map(|reference| Route {
                 reference,
                 refused: None,
+                unfit: None,
                 found: Found::Object {
                     claim: Claim::Free,
                     names_pair: false,
