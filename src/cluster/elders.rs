@@ -5,7 +5,7 @@
 use super::{Cluster, Error, Key, facts::name_of, kinds};
 use crate::{
     api::{Rollout, RolloutStatus},
-    plan::Elder,
+    plan::{Elder, identity},
 };
 use futures::future::try_join_all;
 use kube::ResourceExt;
@@ -87,11 +87,15 @@ fn is_older(other: &Value, rollout: &Rollout) -> bool {
     age(other) < (rollout.creation_timestamp().map(|at| at.0), rollout.uid())
 }
 
-/// What a spec names, as Kind/name; of a spec that cannot be understood, what can be.
+/// What a spec names, each by its identity; of a spec that cannot be understood, what can be.
 fn objects_of(spec: &Value) -> BTreeSet<String> {
     let routes = spec["traffic"]["routes"].as_array().into_iter().flatten();
     let objects = std::iter::once(&spec["workloadRef"]).chain(routes);
-    objects.filter_map(|object| Some(format!("{}/{}", object["kind"].as_str()?, object["name"].as_str()?))).collect()
+    let named = |object: &Value| {
+        let text = |member: &str| object[member].as_str();
+        Some(identity(text("apiVersion").unwrap_or_default(), text("kind")?, text("name")?))
+    };
+    objects.filter_map(named).collect()
 }
 
 #[cfg(test)]
@@ -125,10 +129,15 @@ mod tests {
     #[test]
     fn a_spec_that_cannot_be_understood_still_names_its_objects() {
         let spec = json!({
-            "workloadRef": {"kind": "Deployment", "name": "shop"}, "steps": "none",
-            "traffic": {"routes": [{"kind": "HTTPRoute", "name": "shop"}, {"kind": 1}]},
+            "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"}, "steps": "none",
+            "traffic": {"routes": [
+                {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": "shop"},
+                {"apiVersion": "policy.linkerd.io/v1beta3", "kind": "HTTPRoute", "name": "shop"}, {"kind": 1},
+            ]},
         });
-        assert_eq!(objects_of(&spec).into_iter().collect::<Vec<_>>(), ["Deployment/shop", "HTTPRoute/shop"]);
+        let named =
+            ["Deployment.apps/shop", "HTTPRoute.gateway.networking.k8s.io/shop", "HTTPRoute.policy.linkerd.io/shop"];
+        assert_eq!(objects_of(&spec).into_iter().collect::<Vec<_>>(), named);
         assert!(objects_of(&json!("nothing")).is_empty());
     }
 }

@@ -1,10 +1,10 @@
 //! What a spec must say beyond its schema, in words that name the field and the cure.
-use super::{Observed, capacity::percent};
+use super::{Observed, capacity::percent, observed::identity};
 use crate::{
     api::{GROUP, RolloutSpec, Step},
     duration::Duration,
     metrics,
-    traffic::{self, Capability, Ownership},
+    traffic::{self, Capability, Ownership, RouteRef},
     vocab::Weight,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -140,8 +140,9 @@ fn routes(spec: &RolloutSpec) -> Result<(), Complaint> {
                 "ownership: Operator and template come together: the operator writes the whole route",
             ));
         }
-        if routes.iter().take(index).any(|other| (&other.kind, &other.name) == (&route.kind, &route.name)) {
-            return Err(Complaint::new(field, format!("{} {} is named twice", route.kind, route.name)));
+        let named = |route: &RouteRef| identity(&route.api_version, &route.kind, &route.name);
+        if routes.iter().take(index).any(|other| named(other) == named(route)) {
+            return Err(Complaint::new(field, format!("{route} is named twice")));
         }
     }
     Ok(())

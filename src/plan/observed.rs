@@ -259,8 +259,14 @@ pub struct Route {
 pub struct Elder {
     /// Its name.
     pub name: String,
-    /// The objects, as Kind/name.
+    /// The objects, each by its [`identity`].
     pub objects: BTreeSet<String>,
+}
+
+/// What tells an object of a namespace from all others, whichever version of its group names it: Kind.group/name.
+pub fn identity(api_version: &str, kind: &str, name: &str) -> String {
+    let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    format!("{kind}.{group}/{name}")
 }
 
 /// A copy of a template.

@@ -4,12 +4,13 @@
 //! swap. Two, and its controller scales one of them to nothing; history with it, and a scale event brings an old version back.
 use super::{
     Belt, Claim, Deployment, Effect, Found, ReplicaSet,
-    observed::{AlertEvent, Map, strings},
+    observed::{AlertEvent, Map, identity, strings},
     pair::object_of,
     turn::{Holds, LATER, SOON, Stop, Turn, target},
 };
 use crate::{
     api::{GROUP, HASH_LABEL, HeldBy, Phase, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Reason, WorkloadStatus},
+    traffic::RouteRef,
     vocab::Weight,
 };
 use jiff::SignedDuration;
@@ -67,25 +68,26 @@ impl<'a> Turn<'a> {
     /// is made: Services of the later one would reach the pods of the first past its routes.
     fn unclaimed(&self, deployment: &Deployment) -> Holds {
         let object = format!("Deployment/{}", deployment.name);
-        self.ours_to_take(Some(&deployment.claim), Reason::WorkloadClaimed, &object)?;
+        let named = identity("apps/v1", "Deployment", &deployment.name);
+        self.ours_to_take(Some(&deployment.claim), Reason::WorkloadClaimed, &object, &named)?;
         for route in &self.seen.routes {
-            let object = format!("{}/{}", route.reference.kind, route.reference.name);
+            let RouteRef { api_version, kind, name, .. } = &route.reference;
             let claim = match &route.found {
                 Found::Object { claim, .. } => Some(claim),
                 Found::Missing | Found::NotServed | Found::Unreadable(_) => None,
             };
-            self.ours_to_take(claim, Reason::RouteClaimed, &object)?;
+            self.ours_to_take(claim, Reason::RouteClaimed, &object_of(route), &identity(api_version, kind, name))?;
         }
         Ok(())
     }
 
-    fn ours_to_take(&self, claim: Option<&Claim>, reason: Reason, object: &str) -> Holds {
+    fn ours_to_take(&self, claim: Option<&Claim>, reason: Reason, object: &str, named: &str) -> Holds {
         match claim {
             Some(Claim::Ours) => return Ok(()),
             Some(Claim::Foreign(other)) => return Err(self.claimed_by(other, reason, object)),
             Some(Claim::Free) | None => {}
         }
-        let elder = self.seen.elders.iter().find(|elder| elder.objects.contains(object));
+        let elder = self.seen.elders.iter().find(|elder| elder.objects.contains(named));
         elder.map_or(Ok(()), |elder| Err(self.left_to(&elder.name, reason, object)))
     }
 

@@ -282,13 +282,16 @@ fn adopted_steps_have_to_fit_the_traffic_in_force() {
     assert!(why.contains("without traffic.routes"), "{why}");
 }
 
+const DEPLOYMENT: &str = "Deployment.apps/shop";
+const ROUTE: &str = "HTTPRoute.gateway.networking.k8s.io/shop";
+
 fn elder(name: &str, object: &str) -> Elder {
     Elder { name: name.to_owned(), objects: [object.to_owned()].into() }
 }
 
 #[test]
 fn of_two_that_name_one_deployment_the_younger_makes_nothing() {
-    for (object, reason) in [("Deployment/shop", Reason::WorkloadClaimed), ("HTTPRoute/shop", Reason::RouteClaimed)] {
+    for (object, reason) in [(DEPLOYMENT, Reason::WorkloadClaimed), (ROUTE, Reason::RouteClaimed)] {
         let mut world = World::new(rollout(|_| {}));
         world.seen.elders = vec![elder("first", object)];
         world.looks(20);
@@ -299,6 +302,18 @@ fn of_two_that_name_one_deployment_the_younger_makes_nothing() {
         world.seen.elders.clear();
         world.rests(Phase::Stable);
     }
+}
+
+#[test]
+fn a_route_of_another_group_is_another_route_whatever_its_name() {
+    let mut world = World::new(rollout(|value| {
+        let mut other = value["spec"]["traffic"]["routes"][0].clone();
+        other["apiVersion"] = json!("policy.linkerd.io/v1beta3");
+        value["spec"]["traffic"]["routes"].as_array_mut().unwrap().push(other);
+    }));
+    world.seen.elders = vec![elder("first", "HTTPRoute.kept.example.com/shop")];
+    world.rests(Phase::Stable);
+    assert_eq!(identity("a.b/v1", "C", "d"), identity("a.b/v2", "C", "d"), "of another version it is the same");
 }
 
 #[test]
@@ -316,7 +331,7 @@ fn who_finds_everything_held_by_another_makes_nothing() {
 #[test]
 fn who_holds_a_deployment_keeps_it_whoever_is_older() {
     let mut world = adopted(rollout(|_| {}));
-    world.seen.elders = vec![elder("first", "Deployment/shop"), elder("first", "HTTPRoute/shop")];
+    world.seen.elders = vec![elder("first", DEPLOYMENT), elder("first", ROUTE)];
     world.push("v2");
     world.until(200, |world| world.has(Reason::Promoted));
     world.rests(Phase::Stable);
