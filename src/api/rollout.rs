@@ -301,10 +301,10 @@ pub struct Analysis {
 }
 
 impl Analysis {
-    /// The margins of each comparison: what all of them may be wrong together is shared out among them.
+    /// The margins of each comparison: what those that can fail a release may be wrong together is shared out among them.
     pub fn margins(&self) -> judge::Margins {
         let mut margins = self.margins.unwrap_or_default().over(self.sensitivity.margins());
-        let compared = self.metrics.iter().filter(|metric| metric.compares()).count();
+        let compared = self.metrics.iter().filter(|metric| metric.compares() && !metric.dry_run).count();
         margins.alpha /= f64::from(u32::try_from(compared.max(1)).unwrap_or(u32::MAX));
         margins
     }

@@ -99,7 +99,8 @@ pub struct Metric {
     /// Evidence of this metric begins so much later, at most 24h: until caches are warm. Default 0s.
     #[serde(default)]
     pub initial_delay: Duration,
-    /// Whether this metric is only shown: it neither fails the canary nor is waited for.
+    /// Whether this metric is only shown: it neither fails the canary nor is waited for. Its verdict is as sure as that of the
+    /// metrics that count; to count itself, it would take its part of `margins.falseAbort`.
     #[serde(default)]
     pub dry_run: bool,
     /// Names of metrics that a query may use without arm="$arm". Their selectors are left as they are: no namespace is

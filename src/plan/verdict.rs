@@ -59,9 +59,10 @@ impl Turn<'_> {
             |name: &String| !self.is_shown_only(name) && step.as_ref().is_none_or(|step| self.counts_in(name, step));
         let failed = metrics.iter().find(|(name, seen)| seen.verdict == Verdict::Fail && counts(name));
         if let Some((name, failed)) = failed {
-            let others: Vec<_> = guilty(metrics, self.spec().analysis.margins().alpha)
+            let counting = metrics.iter().filter(|(name, _)| counts(name));
+            let others: Vec<_> = guilty(counting, self.spec().analysis.margins().alpha)
                 .into_iter()
-                .filter(|other| *other != name && counts(other))
+                .filter(|other| *other != name)
                 .map(String::as_str)
                 .collect();
             let others = if others.is_empty() { String::new() } else { format!("; also worse: {}", others.join(", ")) };
@@ -197,8 +198,8 @@ fn arrived(metrics: &[(String, crate::metrics::Seen)]) -> Option<Arrived> {
 
 /// The metrics that may be called worse together, when `alpha` is each one's share of being wrong: of `K` of them the `k`
 /// strongest, for the greatest `k` whose evidence reaches `1 / (k alpha)` (e-BH, Wang and Ramdas 2022).
-fn guilty(metrics: &[(String, crate::metrics::Seen)], alpha: f64) -> Vec<&String> {
-    let mut compared: Vec<_> = metrics.iter().filter_map(|(name, seen)| Some((name, seen.evidence?))).collect();
+fn guilty<'s>(metrics: impl Iterator<Item = &'s (String, crate::metrics::Seen)>, alpha: f64) -> Vec<&'s String> {
+    let mut compared: Vec<_> = metrics.filter_map(|(name, seen)| Some((name, seen.evidence?))).collect();
     compared.sort_by(|(_, one), (_, other)| other.total_cmp(one));
     let reaches = |(at, (_, ln)): (usize, &(&String, f64))| {
         let k = f64::from(u32::try_from(at + 1).unwrap_or(u32::MAX));

@@ -27,6 +27,44 @@ fn a_metric_on_a_dry_run_is_shown_and_decides_nothing() {
     assert_eq!(metrics.iter().map(|metric| metric.dry_run).collect::<Vec<_>>(), [false, true]);
 }
 
+#[test]
+fn what_is_only_shown_takes_nothing_from_what_comparisons_may_be_wrong() {
+    let with = |dry_run: bool| {
+        let rollout = rollout(|value| {
+            judged(value);
+            let other = json!({"name": "other", "preset": "app/latency", "dryRun": dry_run});
+            value["spec"]["analysis"]["metrics"].as_array_mut().unwrap().push(other);
+        });
+        rollout.spec.analysis.margins().alpha
+    };
+    assert_eq!([with(true), with(false)], [0.01, 0.005]);
+}
+
+#[test]
+fn a_dry_run_makes_no_other_metric_guilty() {
+    let mut world = adopted(rollout(|value| {
+        judged(value);
+        let mut add = |more| value["spec"]["analysis"]["metrics"].as_array_mut().unwrap().push(more);
+        add(json!({"name": "latency", "preset": "app/latency"}));
+        add(json!({"name": "shown", "preset": "app/latency", "dryRun": true}));
+    }));
+    world.push("v2");
+    world.measured(Verdict::Continue);
+    world.until(100, |world| world.split.weight.percent() == 20);
+    // Of two metrics the second is guilty from 1 in 100 on; were the dry run a third that is guilty, from 1 in 67 on.
+    let worse = |verdict, ln| Seen { verdict, usable: true, evidence: Some(ln), ..seen_nothing() };
+    let metrics = [
+        ("errors", worse(Verdict::Fail, 9.0)),
+        ("latency", worse(Verdict::Continue, 4.4)),
+        ("shown", worse(Verdict::Fail, 9.0)),
+    ];
+    let metrics = metrics.map(|(name, seen)| (name.to_owned(), seen)).to_vec();
+    world.seen.measured = Measured::Read { at: world.seen.now, metrics };
+    world.until(10, |world| world.status().latch.is_some());
+    let latch = world.status().latch.unwrap().message;
+    assert!(latch.contains("errors: why") && !latch.contains("also worse"), "{latch}");
+}
+
 /// What a metric says that has seen so many requests of each since the share is what it is.
 fn arrives(world: &mut World, canary: u64, stable: u64) {
     let arrived = Some(Arrived { canary, stable });
