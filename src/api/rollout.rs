@@ -301,12 +301,21 @@ pub struct Analysis {
 }
 
 impl Analysis {
-    /// The margins of each comparison: what those that can fail a release may be wrong together is shared out among them.
+    /// The margins of all comparisons together.
     pub fn margins(&self) -> judge::Margins {
-        let mut margins = self.margins.unwrap_or_default().over(self.sensitivity.margins());
-        let compared = self.metrics.iter().filter(|metric| metric.compares() && !metric.dry_run).count();
-        margins.alpha /= f64::from(u32::try_from(compared.max(1)).unwrap_or(u32::MAX));
-        margins
+        self.margins.unwrap_or_default().over(self.sensitivity.margins())
+    }
+
+    /// The margins of one comparison: of what all may be wrong together it has its part.
+    pub fn margins_of(&self, metric: &Metric) -> judge::Margins {
+        let margins = self.margins();
+        judge::Margins { alpha: margins.alpha * self.part_of(metric), ..margins }
+    }
+
+    /// The part of one comparison; those that can fail a release are 1 together.
+    pub fn part_of(&self, metric: &Metric) -> f64 {
+        let counting = self.metrics.iter().filter(|metric| metric.compares() && !metric.dry_run);
+        metric.weight() / counting.map(Metric::weight).sum::<f64>().max(metric.weight())
     }
 
     /// The provider that is asked for a metric: its own, else that of all.

@@ -282,8 +282,8 @@ impl Cluster {
         };
         let Some(subject) = subject(rollout, of.1, self.now(), around) else { return (Vec::new(), PACE) };
         let each = mine.into_iter().map(|(metric, past, points)| {
-            let delay = metric.initial_delay;
-            (metric, Subject { past, points, delay, ..subject.clone() })
+            let (delay, margins) = (metric.initial_delay, rollout.spec.analysis.margins_of(&metric));
+            (metric, Subject { margins, past, points, delay, ..subject.clone() })
         });
         let each: Vec<_> = each.collect();
         let seen: Vec<_> = if let Some(scrapes) = scrapes {

@@ -43,6 +43,9 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// Natural logarithm of the greatest evidence so far that the canary is worse: it has never fallen.
     pub ln_m: f64,
+    /// Natural logarithm of the present evidence that the canary is worse and that it matters: of the two proofs that a failure
+    /// needs the weaker one, which is evidence against the hypothesis that either fails.
+    pub ln_now: f64,
     /// Natural logarithm of the present evidence that the canary is good enough.
     pub ln_pass: f64,
     /// The canary's requests and bad ones; of a histogram, those slower than the edge that speaks loudest.
@@ -258,7 +261,9 @@ impl Errors {
             Verdict::Continue => format!("{}; nothing is proven yet", fell()),
         };
         let why = noted(why, verdict, self.rules.bursts);
-        Judgement { verdict, ln_m: *ln_worse, ln_pass, canary: tally.canary, stable: tally.stable, edge: None, why }
+        let ln_now = self.worse.ln().min(self.ceiling.ln());
+        let (canary, stable) = (tally.canary, tally.stable);
+        Judgement { verdict, ln_m: *ln_worse, ln_now, ln_pass, canary, stable, edge: None, why }
     }
 }
 
@@ -281,7 +286,7 @@ pub fn latency_among(edges: &[Edge], all: usize, margins: Margins, block: usize)
             (edge, Worse::new(&rules), Better::new(&rules), Tally::default())
         })
         .collect();
-    let mut ln_m = 0.0_f64;
+    let (mut ln_m, mut ln_now) = (0.0_f64, 0.0);
     for at in 0..edges.iter().map(|edge| edge.intervals.len()).max().unwrap_or(0) {
         for (edge, worse, better, tally) in &mut tests {
             if let Some(interval) = edge.intervals.get(at) {
@@ -290,7 +295,8 @@ pub fn latency_among(edges: &[Edge], all: usize, margins: Margins, block: usize)
                 better.add(interval);
             }
         }
-        ln_m = ln_m.max(known + ln_mean(tests.iter().map(|(_, worse, ..)| worse.ln())));
+        ln_now = known + ln_mean(tests.iter().map(|(_, worse, ..)| worse.ln()));
+        ln_m = ln_m.max(ln_now);
     }
     let certifying = || tests.iter().filter(|(edge, ..)| edge.certifies).map(|(_, _, better, _)| better.ln());
     let ln_pass = if certifying().next().is_some() { certifying().fold(f64::INFINITY, f64::min) } else { 0.0 };
@@ -299,6 +305,7 @@ pub fn latency_among(edges: &[Edge], all: usize, margins: Margins, block: usize)
         return Judgement {
             verdict: Verdict::Unknown,
             ln_m,
+            ln_now,
             ln_pass,
             canary: Counts::default(),
             stable: Counts::default(),
@@ -314,7 +321,8 @@ pub fn latency_among(edges: &[Edge], all: usize, margins: Margins, block: usize)
     } else {
         (Verdict::Continue, format!("{slow}; nothing is proven yet"))
     };
-    Judgement { verdict, ln_m, ln_pass, canary: tally.canary, stable: tally.stable, edge: Some(edge.seconds), why }
+    let (canary, stable) = (tally.canary, tally.stable);
+    Judgement { verdict, ln_m, ln_now, ln_pass, canary, stable, edge: Some(edge.seconds), why }
 }
 
 /// How far a canary's mean score may be from stable's, and how sure to be.
@@ -339,6 +347,8 @@ pub struct ScoreJudgement {
     pub verdict: Verdict,
     /// Natural logarithm of the greatest evidence so far that the canary is worse.
     pub ln_m: f64,
+    /// Natural logarithm of the present evidence that the canary is worse.
+    pub ln_now: f64,
     /// Natural logarithm of the present evidence that the canary is good enough.
     pub ln_pass: f64,
     /// What the canary scored.
@@ -364,7 +374,7 @@ pub fn scores(intervals: &[(Scores, Scores)], margins: &ScoreMargins) -> ScoreJu
         paired |= of_canary.n > 0.0 && of_stable.n > 0.0;
         ln_m = ln_m.max(harm.ln());
     }
-    let ln_pass = safe.ln();
+    let (ln_now, ln_pass) = (harm.ln(), safe.ln());
     let verdict = if !paired {
         Verdict::Unknown
     } else if ln_m >= -margins.alpha.ln() {
@@ -374,7 +384,7 @@ pub fn scores(intervals: &[(Scores, Scores)], margins: &ScoreMargins) -> ScoreJu
     } else {
         Verdict::Continue
     };
-    ScoreJudgement { verdict, ln_m, ln_pass, canary, stable }
+    ScoreJudgement { verdict, ln_m, ln_now, ln_pass, canary, stable }
 }
 
 /// A reason, with what has to be known about bursts where nothing is proven.
@@ -651,6 +661,7 @@ mod tests {
             for bursts in [Bursts::Known(1.0), Bursts::Known(7.0), Bursts::Unseen] {
                 let judged = super::errors(&intervals, &rules(Sensitivity::Normal, bursts));
                 prop_assert!(judged.ln_m.is_finite() && judged.ln_pass.is_finite(), "{judged:?}");
+                prop_assert!(judged.ln_now <= judged.ln_m, "{judged:?}");
             }
             let judged = latency(&[Edge { seconds: 0.1, certifies: true, bursts: Bursts::Unseen, intervals }], Sensitivity::Low);
             prop_assert!(judged.ln_m.is_finite() && judged.ln_pass.is_finite(), "{judged:?}");

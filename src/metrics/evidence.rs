@@ -571,7 +571,8 @@ impl Look<'_> {
             samples,
             arrived: self.arrived(&requests, &stable_requests),
             range: range.map(Range::ratio),
-            evidence: compared.map(|judged| judged.ln_m),
+            evidence: compared.as_ref().map(|judged| judged.ln_m),
+            evidence_now: compared.map(|judged| judged.ln_now),
             failures: limited.map_or(0, |(kept, _)| kept.failures),
             ..Seen::nothing(outcome, why)
         }

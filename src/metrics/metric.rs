@@ -78,6 +78,11 @@ pub struct Metric {
     /// From 1s to 1h, default 10s.
     #[serde(default = "ten_seconds")]
     pub interval: Duration,
+    /// How much a comparison with stable counts among those of the Rollout, from 1 to 100: the part of `margins.falseAbort` that
+    /// is its own, and of what all comparisons say together. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100), extend("format" = "int32"))]
+    pub weight: Option<u32>,
     /// So many intervals outside the limit are forgiven: with 0, the default, the first one fails the canary.
     #[serde(default)]
     #[schemars(range(max = 1000), extend("format" = "int32"))]
@@ -209,6 +214,11 @@ impl Metric {
         self.scores.is_some() || (of_preset && !is_ratio())
     }
 
+    /// How much its comparison counts.
+    pub fn weight(&self) -> f64 {
+        f64::from(self.weight.unwrap_or(1).clamp(1, 100))
+    }
+
     /// Whether its numbers come from the pods themselves, which also see requests whose answers reach nobody.
     pub fn is_of_pods(&self) -> bool {
         match (&self.preset, &self.web) {
@@ -272,6 +282,12 @@ impl Metric {
                 "consecutiveFailures, inconclusiveLimit, count",
                 "write numbers up to 1000, and of count at least 1",
             );
+        }
+        if self.weight.is_some() && !self.compares() {
+            return Err(Complaint::Misplaced { field: "weight", with: "metric that is compared with stable" });
+        }
+        if !(1..=100).contains(&self.weight.unwrap_or(1)) {
+            return value("weight", "write 1 to 100");
         }
         if self.initial_delay > Duration::seconds(86_400) {
             return value("initialDelay", "write at most 24h");

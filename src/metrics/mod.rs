@@ -227,6 +227,8 @@ pub struct Seen {
     pub samples: u64,
     /// Natural logarithm of the greatest evidence that the canary is worse than stable, if they were compared.
     pub evidence: Option<f64>,
+    /// The same of this moment, and that it matters: what it adds to what all comparisons say together.
+    pub evidence_now: Option<f64>,
     /// Between which numbers the truth lies, for people: how many times stable's, or by how much it differs.
     pub range: Option<String>,
     /// How many points or windows were outside the limit.
@@ -256,6 +258,7 @@ impl Seen {
             stable: None,
             samples: 0,
             evidence: None,
+            evidence_now: None,
             range: None,
             failures: 0,
             arrived: None,

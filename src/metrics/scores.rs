@@ -240,6 +240,7 @@ impl Look<'_> {
             stable: shown(judged.stable),
             samples,
             evidence: Some(judged.ln_m),
+            evidence_now: Some(judged.ln_now),
             ..Seen::nothing(Outcome::Measured, why)
         }
     }

@@ -25,11 +25,12 @@ impl Turn<'_> {
             // Nothing new is known of this release.
             return self.status.conditions.iter().find(|it| it.type_ == UNDERPOWERED).map(|it| it.message.clone());
         }
-        let margins = self.spec().analysis.margins();
-        let own = self.spec().analysis.margins.and_then(|own| own.bursts).map(crate::metrics::Bursts::Known);
+        let analysis = &self.spec().analysis;
+        let own = analysis.margins.and_then(|own| own.bursts).map(crate::metrics::Bursts::Known);
         // The metric that finds it first is enough.
         let found = metrics.iter().filter_map(|(name, seen)| {
             let Past { bursts, traffic } = seen.past?;
+            let margins = analysis.margins_of(analysis.metrics.iter().find(|metric| metric.name == *name)?);
             let bursts = own.unwrap_or(bursts);
             let traffic = traffic?;
             let takes =

@@ -6,6 +6,10 @@ use super::{
 };
 use crate::{
     api::{MetricStatus, Phase, Reason, Step, WhenIgnored},
+    judge::{
+        compare::one_in,
+        together::{Said, Together},
+    },
     metrics::{Arrived, Metric},
     vocab::{Verdict, Weight},
 };
@@ -57,16 +61,16 @@ impl Turn<'_> {
         let step = self.status.step.as_ref().map(|step| step.name.clone());
         let counts =
             |name: &String| !self.is_shown_only(name) && step.as_ref().is_none_or(|step| self.counts_in(name, step));
+        let analysis = &self.spec().analysis;
+        let said = metrics.iter().filter(|(name, _)| counts(name)).filter_map(|(name, seen)| {
+            let metric = analysis.metrics.iter().find(|metric| metric.name == *name)?;
+            Some(Said { name, part: analysis.part_of(metric), ln: seen.evidence_now? })
+        });
+        let (together, alpha) = (Together::of(said), analysis.margins().alpha);
         let failed = metrics.iter().find(|(name, seen)| seen.verdict == Verdict::Fail && counts(name));
-        if let Some((name, failed)) = failed {
-            let counting = metrics.iter().filter(|(name, _)| counts(name));
-            let others: Vec<_> = guilty(counting, self.spec().analysis.margins().alpha)
-                .into_iter()
-                .filter(|other| *other != name)
-                .map(String::as_str)
-                .collect();
-            let others = if others.is_empty() { String::new() } else { format!("; also worse: {}", others.join(", ")) };
-            return Err(self.give_up(Reason::AnalysisFailed, &format!("{name}: {}{others}", failed.why), None));
+        let worse = failed.map(|(name, failed)| worse_alone(name, &failed.why, &together, alpha));
+        if let Some(worse) = worse.or_else(|| worse_together(&together, alpha)) {
+            return Err(self.give_up(Reason::AnalysisFailed, &worse, None));
         }
         let history = metrics.iter().filter_map(|(_, seen)| seen.history_from).max();
         let since = self.flight()?.evidence_since.as_ref().map(|since| since.0);
@@ -196,17 +200,29 @@ fn arrived(metrics: &[(String, crate::metrics::Seen)]) -> Option<Arrived> {
     metrics.iter().find_map(|(_, seen)| seen.arrived)
 }
 
-/// The metrics that may be called worse together, when `alpha` is each one's share of being wrong: of `K` of them the `k`
-/// strongest, for the greatest `k` whose evidence reaches `1 / (k alpha)` (e-BH, Wang and Ramdas 2022).
-fn guilty<'s>(metrics: impl Iterator<Item = &'s (String, crate::metrics::Seen)>, alpha: f64) -> Vec<&'s String> {
-    let mut compared: Vec<_> = metrics.filter_map(|(name, seen)| Some((name, seen.evidence?))).collect();
-    compared.sort_by(|(_, one), (_, other)| other.total_cmp(one));
-    let reaches = |(at, (_, ln)): (usize, &(&String, f64))| {
-        let k = f64::from(u32::try_from(at + 1).unwrap_or(u32::MAX));
-        *ln >= -(k * alpha).ln()
+/// One metric has failed, and so may have others with it.
+fn worse_alone(name: &str, why: &str, together: &Together, alpha: f64) -> String {
+    let others = together.guilty(alpha).iter().map(|said| said.name).filter(|other| *other != name);
+    let others: Vec<_> = others.collect();
+    let others = if others.is_empty() { String::new() } else { format!("; also worse: {}", others.join(", ")) };
+    format!("{name}: {why}{others}")
+}
+
+/// No metric has failed, and all together say that the candidate is worse.
+fn worse_together(together: &Together, alpha: f64) -> Option<String> {
+    let (enough, ln) = together.enough(alpha)?;
+    let names: Vec<_> = enough.iter().map(|said| said.name).collect();
+    let names = match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last} together", others.join(", ")),
+        _ => names.concat(),
     };
-    let count = compared.iter().enumerate().filter(|it| reaches(*it)).map(|(at, _)| at + 1).max().unwrap_or(0);
-    compared.into_iter().take(count).map(|(name, _)| name).collect()
+    let guilty: Vec<_> = together.guilty(alpha).iter().map(|said| said.name).collect();
+    let guilty = match guilty.as_slice() {
+        [] => "which of them is to blame is not proven".to_owned(),
+        guilty => format!("to blame: {}", guilty.join(", ")),
+    };
+    let one_in = one_in(ln);
+    Some(format!("{names}: worse than stable; chance of a false alarm below 1 in {one_in}; {guilty}"))
 }
 
 /// What is wrong with the metrics of the spec, said by those who tried to ask.

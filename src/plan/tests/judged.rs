@@ -35,7 +35,8 @@ fn what_is_only_shown_takes_nothing_from_what_comparisons_may_be_wrong() {
             let other = json!({"name": "other", "preset": "app/latency", "dryRun": dry_run});
             value["spec"]["analysis"]["metrics"].as_array_mut().unwrap().push(other);
         });
-        rollout.spec.analysis.margins().alpha
+        let analysis = rollout.spec.analysis;
+        analysis.margins_of(&analysis.metrics[0]).alpha
     };
     assert_eq!([with(true), with(false)], [0.01, 0.005]);
 }
@@ -52,7 +53,7 @@ fn a_dry_run_makes_no_other_metric_guilty() {
     world.measured(Verdict::Continue);
     world.until(100, |world| world.split.weight.percent() == 20);
     // Of two metrics the second is guilty from 1 in 100 on; were the dry run a third that is guilty, from 1 in 67 on.
-    let worse = |verdict, ln| Seen { verdict, usable: true, evidence: Some(ln), ..seen_nothing() };
+    let worse = |verdict, ln| Seen { verdict, usable: true, evidence_now: Some(ln), ..seen_nothing() };
     let metrics = [
         ("errors", worse(Verdict::Fail, 9.0)),
         ("latency", worse(Verdict::Continue, 4.4)),
@@ -143,16 +144,79 @@ fn a_metric_decides_in_its_steps_alone() {
     world.until(10, |world| world.status().latch.is_some_and(|latch| latch.message.starts_with("errors: ")));
 }
 
-#[test]
-fn metrics_that_are_worse_beyond_doubt_together_are_named_together() {
-    let mut world = adopted(rollout(judged));
+/// Three comparisons.
+fn three(value: &mut Value) {
+    judged(value);
+    let mut add = |more| value["spec"]["analysis"]["metrics"].as_array_mut().unwrap().push(more);
+    add(json!({"name": "latency", "preset": "app/latency"}));
+    add(json!({"name": "score", "scores": {"count": "scores_count", "sum": "scores_sum"}}));
+}
+
+/// A release that looks like this in its second step, without one metric that fails by itself: its latch, if it has one.
+fn latched(change: impl FnOnce(&mut Value), said: [(&str, f64); 3]) -> Option<String> {
+    let mut world = adopted(rollout(change));
     world.push("v2");
     world.measured(Verdict::Continue);
     world.until(100, |world| world.split.weight.percent() == 20);
-    let worse = |verdict, ln| Seen { verdict, usable: true, evidence: Some(ln), ..seen_nothing() };
+    let seen = |ln| Seen { verdict: Verdict::Continue, usable: true, evidence_now: Some(ln), ..seen_nothing() };
+    let metrics: Vec<_> = said.iter().map(|(name, one_in)| ((*name).to_owned(), seen(one_in.ln()))).collect();
+    world.seen.measured = Measured::Read { at: world.seen.now, metrics };
+    world.look();
+    world.status().latch.map(|latch| latch.message)
+}
+
+#[test]
+fn metrics_of_which_none_is_proven_by_itself_give_a_release_up_together() {
+    let said = [("errors", 160.0), ("latency", 155.0), ("score", 0.5)];
+    let latch = latched(three, said).unwrap();
+    let words = "errors and latency together: worse than stable; chance of a false alarm below 1 in 100; to blame: errors, latency";
+    assert!(latch.contains(words), "{latch}");
+    let latch = latched(three, [("errors", 290.0), ("latency", 140.0), ("score", 90.0)]).unwrap();
+    assert!(latch.ends_with("; which of them is to blame is not proven"), "{latch}");
+    assert_eq!(latched(three, [("errors", 140.0), ("latency", 140.0), ("score", 1.0)]), None);
+}
+
+#[test]
+fn what_decides_nothing_says_nothing_with_the_others() {
+    let said = [("errors", 160.0), ("latency", 155.0), ("score", 0.5)];
+    let without = |change: fn(&mut Value)| {
+        latched(
+            |value| {
+                three(value);
+                change(&mut value["spec"]["analysis"]["metrics"][1]);
+            },
+            said,
+        )
+    };
+    assert!(without(|_| {}).is_some());
+    assert_eq!(without(|latency| latency["dryRun"] = json!(true)), None);
+    assert_eq!(without(|latency| latency["steps"] = json!(["half"])), None);
+}
+
+#[test]
+fn a_metric_of_more_weight_fails_a_release_by_less() {
+    let weighed = |weight: u32| {
+        latched(
+            |value| {
+                three(value);
+                value["spec"]["analysis"]["metrics"][0]["weight"] = json!(weight);
+            },
+            [("errors", 180.0), ("latency", 50.0), ("score", 1.0)],
+        )
+    };
+    assert_eq!((weighed(1).is_some(), weighed(3).is_some()), (false, true));
+}
+
+#[test]
+fn metrics_that_are_worse_beyond_doubt_together_are_named_together() {
+    let mut world = adopted(rollout(three));
+    world.push("v2");
+    world.measured(Verdict::Continue);
+    world.until(100, |world| world.split.weight.percent() == 20);
+    let worse = |verdict, ln| Seen { verdict, usable: true, evidence_now: Some(ln), ..seen_nothing() };
     let metrics = [
         ("errors", worse(Verdict::Fail, 9.0)),
-        ("latency", worse(Verdict::Continue, 4.5)),
+        ("latency", worse(Verdict::Continue, 5.2)),
         ("score", worse(Verdict::Pass, 0.1)),
     ];
     let metrics = metrics.map(|(name, seen)| (name.to_owned(), seen)).to_vec();

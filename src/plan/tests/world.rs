@@ -440,6 +440,7 @@ pub fn seen_nothing() -> Seen {
         stable: None,
         samples: 0,
         evidence: None,
+        evidence_now: None,
         range: None,
         arrived: None,
         past: None,

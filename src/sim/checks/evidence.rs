@@ -156,7 +156,7 @@ fn again(rollout: &Value, since: Timestamp, asked: &Asked, prometheus: &Promethe
         stable: arm("stable"),
         canary: arm("canary"),
         port: 80,
-        margins: analysis.margins(),
+        margins: analysis.margins_of(&metric),
         bursts: analysis.margins.and_then(|margins| margins.bursts).map(Bursts::Known),
         past: None,
         points: None,
