@@ -17,7 +17,7 @@ use tokio::{sync::Semaphore, time::Instant};
 
 /// So many requests to one provider are under way at once. Others wait, first come first served.
 const AT_ONCE: usize = 16;
-/// So many requests in a row that are not answered, and the provider is left alone.
+/// So many requests in a row that are not answered, or with HTTP 429, 502, 503 or 504, and the provider is left alone.
 const PATIENCE: u32 = 5;
 /// How long it is left alone at first.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -92,7 +92,7 @@ impl Asked {
 /// Whether a provider is asked.
 #[derive(Debug)]
 enum Circuit {
-    /// It is; so many requests in a row were not answered.
+    /// It is; so many requests in a row have failed.
     Closed(u32),
     /// It is asked once in a while.
     Open { next: Instant, pause: Duration, why: String },
@@ -112,23 +112,33 @@ impl Circuit {
     }
 
     fn leave(&mut self, sent: Instant, reply: &Reply, now: Instant) {
-        match (&mut *self, reply) {
-            (_, Ok(_)) => *self = Self::Closed(0),
-            (Self::Closed(failed), Err(Unreachable(why))) => {
+        match (&mut *self, failure(reply)) {
+            (_, None) => *self = Self::Closed(0),
+            (Self::Closed(failed), Some(why)) => {
                 *failed += 1;
                 if *failed >= PATIENCE {
-                    *self = Self::Open { next: now + FIRST_PAUSE, pause: FIRST_PAUSE, why: why.clone() };
+                    *self = Self::Open { next: now + FIRST_PAUSE, pause: FIRST_PAUSE, why };
                 }
             }
-            (Self::Open { next, pause, why }, Err(Unreachable(again))) => {
+            (Self::Open { next, pause, why }, Some(again)) => {
                 // Of those that were under way when it was given up nothing is new.
                 if sent + *pause == *next {
                     *pause = (*pause * 2).min(LAST_PAUSE);
                     *next = now + *pause;
-                    why.clone_from(again);
+                    *why = again;
                 }
             }
         }
+    }
+}
+
+/// Why a reply is as good as none, if it is: by these statuses the provider, or who stands before it, says that it is not
+/// able to answer just now.
+fn failure(reply: &Reply) -> Option<String> {
+    match reply {
+        Ok((status @ (429 | 502..=504), _)) => Some(format!("the provider answered HTTP {status}")),
+        Ok(_) => None,
+        Err(Unreachable(why)) => Some(why.clone()),
     }
 }
 
@@ -331,16 +341,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_of_any_status_is_an_answer_and_single_failures_are_forgiven() {
+    async fn an_answer_that_refuses_is_an_answer_and_single_failures_are_forgiven() {
         let (line, fake) = (Arc::new(Line::default()), Fake::default());
         for at in 0..50 {
             *locked(&fake.down) = at % PATIENCE != 0;
             let (outcome, _) = ask(&line, &fake, &at.to_string()).await;
             assert_ne!(outcome, Outcome::HeldBack, "{at}");
         }
-        let busy = || std::future::ready(Ok((503, Vec::new()))).boxed();
-        for at in 0..50 {
-            assert_eq!(line.ask(question(&format!("busy{at}")), busy).await.0, Outcome::Answered);
+        for status in [400, 401, 404, 422, 500] {
+            let refuses = || std::future::ready(Ok((status, Vec::new()))).boxed();
+            for at in 0..10 {
+                assert_eq!(line.ask(question(&format!("{status} {at}")), refuses).await.0, Outcome::Answered);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_says_it_is_overloaded_is_left_alone_until_it_answers() {
+        for status in [429, 502, 503, 504] {
+            let line = Arc::new(Line::default());
+            let busy = || std::future::ready(Ok((status, Vec::new()))).boxed();
+            for at in 0..PATIENCE {
+                let (outcome, reply) = line.ask(question(&at.to_string()), busy).await;
+                assert_eq!((outcome, reply), (Outcome::Answered, Ok((status, Vec::new()))), "what it says is told");
+            }
+            let (outcome, reply) = line.ask(question("held back"), busy).await;
+            let why = format!("the provider answered HTTP {status}; the provider is asked again within 1 s");
+            assert_eq!((outcome, reply), (Outcome::HeldBack, Err(Unreachable(why))));
+            advance(FIRST_PAUSE).await;
+            let fake = Fake::default();
+            for query in ["probe", "next"] {
+                assert_eq!(ask(&line, &fake, query).await.0, Outcome::Answered);
+            }
         }
     }
 
