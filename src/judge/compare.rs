@@ -15,15 +15,10 @@ use super::{
     thousands,
 };
 use crate::vocab::Verdict;
-use std::sync::LazyLock;
 
-/// Errors on fewer than this share of the canary's requests never fail it, whatever stable does.
+/// Where people say nothing else, errors on less than this share of the canary's requests never fail it, whatever stable
+/// does.
 pub const FLOOR: f64 = 0.001;
-
-/// [`FLOOR`] against more.
-static MORE: LazyLock<Rates> = LazyLock::new(|| Rates::new(FLOOR, |ratio| (FLOOR * ratio).min(0.99)));
-/// [`FLOOR`] against less.
-static LESS: LazyLock<Rates> = LazyLock::new(|| Rates::new(FLOOR, |ratio| FLOOR / ratio));
 
 /// What a comparison takes for granted.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -134,32 +129,34 @@ impl Better {
     }
 }
 
-/// Evidence that errors hit more than [`FLOOR`] of the canary's requests.
+/// Evidence that errors hit more than the floor of the canary's requests.
 #[derive(Clone, Debug)]
 enum Ceiling {
-    OneByOne(Mixture, f64),
+    OneByOne(Mixture, Rates, f64),
     Blocks(Bets),
 }
 
 impl Ceiling {
     fn new(rules: &Rules) -> Self {
+        let floor = rules.margins.floor;
         if rules.bursts.one_by_one() {
-            Self::OneByOne(Mixture::new(), rules.bursts.tempering())
+            let more = Rates::new(floor, |ratio| (floor * ratio).min(0.99));
+            Self::OneByOne(Mixture::new(), more, rules.bursts.tempering())
         } else {
-            Self::Blocks(Bets::rate(FLOOR, rules.block))
+            Self::Blocks(Bets::rate(floor, rules.block))
         }
     }
 
     fn add(&mut self, interval: &Interval) {
         match self {
-            Self::OneByOne(mixture, tempering) => mixture.bernoulli(interval.canary, &MORE, *tempering),
+            Self::OneByOne(mixture, more, tempering) => mixture.bernoulli(interval.canary, more, *tempering),
             Self::Blocks(bets) => bets.add(interval),
         }
     }
 
     fn ln(&self) -> f64 {
         match self {
-            Self::OneByOne(mixture, _) => mixture.ln(),
+            Self::OneByOne(mixture, ..) => mixture.ln(),
             Self::Blocks(bets) => bets.ln(),
         }
     }
@@ -168,8 +165,8 @@ impl Ceiling {
 /// Compares error rates.
 ///
 /// Fails when the errors are proven to be worse than stable's by more than the margin and, by a test of its own, to
-/// hit more than [`FLOOR`] of the canary's requests; a failure, once proven, stays. Passes while it is proven that the
-/// odds are less than `excluded` times stable's or that less than [`FLOOR`] of the requests are hit: a weighted mean of
+/// hit more than the floor of the canary's requests; a failure, once proven, stays. Passes while it is proven that the
+/// odds are less than `excluded` times stable's or that less than the floor of the requests are hit: a weighted mean of
 /// both proofs counts, and more errors later take a Pass away again.
 pub fn errors(intervals: &[Interval], rules: &Rules) -> Judgement {
     let mut errors = Errors::new(rules);
@@ -187,6 +184,7 @@ pub struct Errors {
     ceiling: Ceiling,
     better: Better,
     rare: Mixture,
+    less: Rates,
     tally: Tally,
     ln_worse: f64,
     ln_ceiling: f64,
@@ -195,12 +193,14 @@ pub struct Errors {
 impl Errors {
     /// Nothing seen yet.
     pub fn new(rules: &Rules) -> Self {
+        let floor = rules.margins.floor;
         Self {
             rules: *rules,
             worse: Worse::new(rules),
             ceiling: Ceiling::new(rules),
             better: Better::new(rules),
             rare: Mixture::new(),
+            less: Rates::new(floor, |ratio| floor / ratio),
             tally: Tally::default(),
             ln_worse: 0.0,
             ln_ceiling: 0.0,
@@ -213,7 +213,7 @@ impl Errors {
         self.worse.add(interval);
         self.better.add(interval);
         self.ceiling.add(interval);
-        self.rare.bernoulli(interval.canary, &LESS, self.rules.bursts.tempering_of_rare());
+        self.rare.bernoulli(interval.canary, &self.less, self.rules.bursts.tempering_of_rare());
         self.ln_worse = self.ln_worse.max(self.worse.ln());
         self.ln_ceiling = self.ln_ceiling.max(self.ceiling.ln());
     }
@@ -256,7 +256,7 @@ impl Errors {
             Verdict::Fail => format!("{}; chance of a false alarm below 1 in {}", fell(), one_in(*ln_worse)),
             Verdict::Pass => format!("{}; chance of being wrong below 1 in {}", fell(), one_in(ln_pass)),
             Verdict::Continue if *ln_worse >= sure => {
-                format!("{}; that this hits more than {} of requests is not proven", fell(), percent(FLOOR))
+                format!("{}; that this hits more than {} of requests is not proven", fell(), percent(self.rules.margins.floor))
             }
             Verdict::Continue => format!("{}; nothing is proven yet", fell()),
         };
@@ -492,6 +492,24 @@ mod tests {
         assert!(judged.ln_m > 4.6, "worse than stable beyond doubt: {}", judged.ln_m);
         assert_eq!(judged.verdict, Verdict::Continue, "{}", judged.why);
         assert!(judged.why.ends_with("that this hits more than 0.1 % of requests is not proven"), "{}", judged.why);
+    }
+
+    #[test]
+    fn another_floor_fails_what_the_usual_one_lets_be_and_the_other_way_round() {
+        let judge = |floor, bursts, intervals: &[Interval]| {
+            let margins = Margins { floor, ..Sensitivity::Normal.margins() };
+            super::errors(intervals, &Rules { margins, bursts, block: 1 })
+        };
+        for bursts in [Bursts::Known(1.0), Bursts::Known(5.0)] {
+            let few = [interval((1_000, 1, 9_000, 0)); 60];
+            assert_ne!(judge(FLOOR, bursts, &few).verdict, Verdict::Fail);
+            assert_eq!(judge(0.000_05, bursts, &few).verdict, Verdict::Fail);
+            let many = [interval((1_000, 30, 9_000, 90)); 60];
+            assert_eq!(judge(FLOOR, bursts, &many).verdict, Verdict::Fail);
+            assert_ne!(judge(0.05, bursts, &many).verdict, Verdict::Fail);
+        }
+        let words = judge(0.05, Bursts::Known(1.0), &[interval((1_000, 30, 9_000, 90)); 2]).why;
+        assert!(words.ends_with("that this hits more than 5 % of requests is not proven"), "{words}");
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Sensitivity {
             Self::Normal => 1.25,
             Self::High => 1.0,
         };
-        Margins { tolerated, alpha: 0.01, excluded: 2.0, beta: 0.05 }
+        Margins { tolerated, alpha: 0.01, excluded: 2.0, beta: 0.05, floor: compare::FLOOR }
     }
 }
 
@@ -67,6 +67,11 @@ pub struct OwnMargins {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.000_001, max = 0.5))]
     pub false_pass: Option<f64>,
+    /// Errors on less than this share of the canary's requests never fail it by comparison and let it pass, whatever stable
+    /// does, from 0.000001 to 0.5. Latency and scores have no such share. Default 0.001.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.000_001, max = 0.5))]
+    pub floor: Option<f64>,
     /// The mean number of errors of one cause, from 1 (they come one by one) to 1000, instead of what stable's past hour
     /// shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,6 +87,7 @@ impl OwnMargins {
             alpha: self.false_abort.unwrap_or(margins.alpha),
             excluded: self.excluded.unwrap_or(margins.excluded),
             beta: self.false_pass.unwrap_or(margins.beta),
+            floor: self.floor.unwrap_or(margins.floor),
         }
     }
 
@@ -97,6 +103,9 @@ impl OwnMargins {
         }
         if !within(all.beta, 1e-6, 0.5) {
             return Some(("falsePass", "write a probability from 0.000001 to 0.5"));
+        }
+        if !within(all.floor, 1e-6, 0.5) {
+            return Some(("floor", "write a share of requests from 0.000001 to 0.5"));
         }
         if !(all.excluded > all.tolerated && all.excluded <= 100.0) {
             return Some((
@@ -119,6 +128,8 @@ pub struct Margins {
     pub excluded: f64,
     /// The greatest probability that a canary at or above `excluded` is ever passed, however often one looks.
     pub beta: f64,
+    /// The share of the canary's requests below which errors never fail it.
+    pub floor: f64,
 }
 
 /// What one arm did in some span of time.
@@ -235,6 +246,15 @@ mod tests {
         let texts = ["0 %", "0.004 %", "0.05 %", "0.52 %", "1 %", "5.2 %", "50 %", "100 %"];
         assert_eq!(shares.map(percent), texts);
         assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn margins_of_peoples_own_are_refused_with_the_field() {
+        let complaint = |own: OwnMargins| own.complaint(Sensitivity::Normal.margins()).map(|(field, _)| field);
+        let floor = |floor| OwnMargins { floor: Some(floor), ..OwnMargins::default() };
+        assert_eq!([0.0, -1.0, 0.6, f64::NAN].map(|share| complaint(floor(share))), [Some("floor"); 4]);
+        assert_eq!(complaint(floor(0.02)), None);
+        assert!((floor(0.02).over(Sensitivity::Low.margins()).floor - 0.02).abs() < 1e-12);
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Mixture {
 
 /// The hypothesis that errors hit a certain rate of the requests, against another rate for each ratio: what one request
 /// that goes wrong, and one that goes well, adds to the logarithm of each.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rates([(f64, f64); RATIOS]);
 
 impl Rates {
