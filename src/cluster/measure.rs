@@ -2,7 +2,7 @@
 use super::{Cluster, Key, key_of, providers::Asked, scrape};
 use crate::{
     api::{ArmStatus, Flight, Rollout},
-    metrics::{self, ArmNames, Batch, Bursts, Looks, Metric, OnTrial, Past, Seen, Subject},
+    metrics::{self, ArmNames, Batch, Bursts, Looks, Metric, OnTrial, Past, Seen, Subject, Unanswered},
     plan::{Measured, Observed},
 };
 use futures::{FutureExt, future::join_all};
@@ -61,6 +61,8 @@ struct Known {
     past: Option<Past>,
     /// The looks at a source without a history.
     points: Option<Looks>,
+    /// For how long there has been no usable answer.
+    unanswered: Unanswered,
 }
 
 impl Measurements {
@@ -120,6 +122,7 @@ impl Measurements {
                 for (name, seen) in metrics {
                     let known = slot.known.entry(name.clone()).or_default();
                     known.past = seen.past.or(known.past);
+                    known.unanswered = seen.unanswered;
                     known.points = seen.points.take().or(known.points.take());
                 }
             }
@@ -235,9 +238,10 @@ impl Cluster {
             return (Measured::NoProvider(why.unwrap_or_else(|| "no provider is named".to_owned())), PACE);
         }
         let analysis = &rollout.spec.analysis;
+        let unanswered: HashMap<_, _> = known.iter().map(|(name, known)| (name.clone(), known.unanswered)).collect();
         let groups = providers.iter().map(|(reference, asked)| {
             let mine = analysis.metrics_of(reference).map(|(_, metric)| {
-                let Known { past, points } = known.remove(&metric.name).unwrap_or_default();
+                let Known { past, points, .. } = known.remove(&metric.name).unwrap_or_default();
                 (metric.clone(), past, points)
             });
             let mine: Vec<_> = mine.collect();
@@ -257,8 +261,13 @@ impl Cluster {
         pauses.extend((!jobs.is_empty()).then_some(PACE));
         let pause = pauses.into_iter().min().unwrap_or(PACE);
         let mut seen: HashMap<String, Seen> = groups.into_iter().flatten().chain(jobs).collect();
-        let metrics = analysis.metrics.iter().filter_map(|metric| seen.remove_entry(&metric.name)).collect();
         let at = self.now();
+        let counted = |metric: &Metric| {
+            let (name, seen) = seen.remove_entry(&metric.name)?;
+            let so_far = unanswered.get(&name).copied().unwrap_or_default();
+            Some((name, Seen { unanswered: so_far.after(metric, &seen, at), ..seen }))
+        };
+        let metrics = analysis.metrics.iter().filter_map(counted).collect();
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a float")]
         self.telemetry.last_measured.set(at.as_second() as f64);
         (Measured::Read { at, metrics }, pause)

@@ -95,6 +95,12 @@ pub struct Metric {
     #[serde(default)]
     #[schemars(range(max = 1000), extend("format" = "int32"))]
     pub inconclusive_limit: u32,
+    /// After more than so many intervals in a row without a usable answer of the provider, `analysis.onUnknown` is done at once and
+    /// not only after its `after`. Such intervals are no failures of the canary. They are counted from 0 when the operator
+    /// restarts. Default: only `after` counts. Not for a Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1000), extend("format" = "int32"))]
+    pub consecutive_error_limit: Option<u32>,
     /// So many intervals are judged; then the metric is finished, and what it said stays. Without it one is enough for the
     /// canary to keep its limit, and all that follow are judged as well. A comparison with stable goes on nevertheless.
     /// Of a Job the default is 1.
@@ -283,6 +289,9 @@ impl Metric {
                 "write numbers up to 1000, and of count at least 1",
             );
         }
+        if self.consecutive_error_limit.is_some_and(|limit| limit > 1_000) {
+            return value("consecutiveErrorLimit", "write 0 to 1000");
+        }
         if self.weight.is_some() && !self.compares() {
             return Err(Complaint::Misplaced { field: "weight", with: "metric that is compared with stable" });
         }
@@ -387,6 +396,7 @@ impl Metric {
             ("arm", self.arm.is_some(), "query"),
             ("shared", !self.shared.is_empty(), "query"),
             ("provider", self.provider.is_some(), "metric that a provider is asked for"),
+            ("consecutiveErrorLimit", self.consecutive_error_limit.is_some(), "metric that a provider is asked for"),
         ];
         if let Some((field, _, with)) = misplaced.into_iter().find(|(_, is_there, _)| *is_there) {
             return Err(Complaint::Misplaced { field, with });

@@ -35,6 +35,7 @@ mod reach;
 mod scores;
 mod scraped;
 mod template;
+mod unanswered;
 mod when;
 
 pub use crate::judge::{Bursts, Traffic};
@@ -53,6 +54,7 @@ pub use promql::BadQuery;
 pub use reach::{Auth, Basic, BasicSecret, Bearer, Reach, SecretKey, SigningKey};
 pub use scores::{Better, ScoresOf};
 pub use scraped::{Page, Scrapes};
+pub use unanswered::Unanswered;
 pub use web::{Header, Hmac, Method, Web, WebOf};
 pub use when::{BadCondition, When};
 
@@ -239,6 +241,8 @@ pub struct Seen {
     pub past: Option<Past>,
     /// All looks so far at a source without a history, for the next look to know.
     pub points: Option<Looks>,
+    /// For how many intervals there has been no usable answer, which the caller counts.
+    pub unanswered: Unanswered,
     /// When evidence must begin anew: the provider has no history from before this moment, or it would be too much.
     pub history_from: Option<Timestamp>,
     /// What the metric says that cannot be carried out with the numbers there are, with the cure.
@@ -264,6 +268,7 @@ impl Seen {
             arrived: None,
             past: None,
             points: None,
+            unanswered: Unanswered::default(),
             history_from: None,
             invalid: None,
             why: why.into(),

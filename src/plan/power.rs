@@ -30,7 +30,7 @@ impl Turn<'_> {
         // The metric that finds it first is enough.
         let found = metrics.iter().filter_map(|(name, seen)| {
             let Past { bursts, traffic } = seen.past?;
-            let margins = analysis.margins_of(analysis.metrics.iter().find(|metric| metric.name == *name)?);
+            let margins = analysis.margins_of(self.metric(name)?);
             let bursts = own.unwrap_or(bursts);
             let traffic = traffic?;
             let takes =

@@ -130,8 +130,10 @@ impl Turn<'_> {
         {
             return Ok(());
         }
-        if self.ago(since) >= analysis.on_unknown.after.signed() {
-            let message = format!("{}, for {} and more", dark.message, analysis.on_unknown.after);
+        let is_over = self.ago(since) >= analysis.on_unknown.after.signed();
+        if is_over || dark.is_overdue {
+            let time = if is_over { format!(", for {} and more", analysis.on_unknown.after) } else { String::new() };
+            let message = format!("{}{time}", dark.message);
             if analysis.on_unknown.then == ThenUnknown::Abort {
                 return Err(self.give_up(Reason::EvidenceMissing, &message, None));
             }

@@ -10,7 +10,7 @@ use crate::{
         compare::one_in,
         together::{Said, Together},
     },
-    metrics::{Arrived, Metric},
+    metrics::{Arrived, Metric, Seen},
     vocab::{Verdict, Weight},
 };
 use jiff::SignedDuration;
@@ -29,6 +29,8 @@ pub struct Dark {
     pub object: String,
     /// In plain words.
     pub message: String,
+    /// Whether a metric has waited longer than it wants.
+    pub is_overdue: bool,
 }
 
 impl Turn<'_> {
@@ -63,8 +65,7 @@ impl Turn<'_> {
             |name: &String| !self.is_shown_only(name) && step.as_ref().is_none_or(|step| self.counts_in(name, step));
         let analysis = &self.spec().analysis;
         let said = metrics.iter().filter(|(name, _)| counts(name)).filter_map(|(name, seen)| {
-            let metric = analysis.metrics.iter().find(|metric| metric.name == *name)?;
-            Some(Said { name, part: analysis.part_of(metric), ln: seen.evidence_now? })
+            Some(Said { name, part: analysis.part_of(self.metric(name)?), ln: seen.evidence_now? })
         });
         let (together, alpha) = (Together::of(said), analysis.margins().alpha);
         let failed = metrics.iter().find(|(name, seen)| seen.verdict == Verdict::Fail && counts(name));
@@ -120,7 +121,8 @@ impl Turn<'_> {
         }
         let object = self.spec().analysis.source();
         let decides = self.decides(step);
-        let dark = |reason, message: String| Some(Dark { reason, object: object.clone(), message });
+        let dark =
+            |reason, message: String| Some(Dark { reason, object: object.clone(), message, is_overdue: false });
         match &self.seen.measured {
             Measured::NotYet => dark(Reason::NoEvidence, "nothing has been measured yet".to_owned()),
             Measured::Invalid(message) => dark(Reason::InvalidSpec, message.clone()),
@@ -129,7 +131,14 @@ impl Turn<'_> {
                 dark(Reason::NoEvidence, "the provider has not answered lately".to_owned())
             }
             Measured::Read { metrics, .. } => {
-                let (name, seen) = metrics.iter().find(|(name, seen)| !seen.usable && decides(name))?;
+                let mut unusable = metrics.iter().filter(|(name, seen)| !seen.usable && decides(name));
+                let too_many = |name: &str, seen: &Seen| seen.unanswered.too_many(self.metric(name)?);
+                let overdue = unusable.clone().find_map(|(name, seen)| Some((name, seen, too_many(name, seen)?)));
+                if let Some((name, seen, row)) = overdue {
+                    let message = format!("{name}: {}, {row} intervals in a row", seen.why);
+                    return Some(Dark { reason: Reason::NoEvidence, object, message, is_overdue: true });
+                }
+                let (name, seen) = unusable.next()?;
                 let reason = if seen.no_requests { Reason::NoRequests } else { Reason::NoEvidence };
                 dark(reason, format!("{name}: {}", seen.why))
             }
@@ -157,6 +166,11 @@ impl Turn<'_> {
         );
         let route = self.seen.routes.first().map(|route| route.reference.to_string()).unwrap_or_default();
         Err(self.wait(Phase::Blocked, Reason::WeightIgnored, &route, message, SOON))
+    }
+
+    /// The metric of this name.
+    pub fn metric(&self, name: &str) -> Option<&Metric> {
+        self.spec().analysis.metrics.iter().find(|metric| metric.name == name)
     }
 
     /// Whether a metric is shown and decides nothing.
@@ -196,7 +210,7 @@ impl Turn<'_> {
 }
 
 /// Where requests arrived, as the first metric says that counts them all.
-fn arrived(metrics: &[(String, crate::metrics::Seen)]) -> Option<Arrived> {
+fn arrived(metrics: &[(String, Seen)]) -> Option<Arrived> {
     metrics.iter().find_map(|(_, seen)| seen.arrived)
 }
 

@@ -227,6 +227,40 @@ fn metrics_that_are_worse_beyond_doubt_together_are_named_together() {
 }
 
 #[test]
+fn a_provider_that_does_not_answer_is_overdue_after_as_many_intervals_as_the_metric_says() {
+    let blocked = |then: &str, limit: Option<u32>| {
+        let mut world = adopted(rollout(|value| {
+            judged(value);
+            value["spec"]["analysis"]["onUnknown"] = json!({"after": "1h", "then": then});
+            value["spec"]["analysis"]["metrics"][0]["consecutiveErrorLimit"] = json!(limit);
+        }));
+        world.push("v2");
+        world.measured(Verdict::Continue);
+        world.until(100, |world| world.split.weight.percent() == 20);
+        let metric = world.seen.rollout.spec.analysis.metrics[0].clone();
+        let mut row = crate::metrics::Unanswered::default();
+        let nothing = Seen { outcome: crate::metrics::Outcome::Unreachable, ..seen_nothing() };
+        for _ in 0..4 {
+            assert!(world.status().latch.is_none() && world.status().phase != Phase::Blocked, "not before");
+            let now = world.seen.now;
+            row = row.after(&metric, &nothing, now);
+            let seen = Seen { unanswered: row, ..nothing.clone() };
+            world.seen.measured = Measured::Read { at: now, metrics: vec![("errors".to_owned(), seen)] };
+            world.looks(2);
+            world.seen.now += SignedDuration::from_secs(10);
+        }
+        world.status()
+    };
+    let waiting = blocked("Wait", Some(3));
+    assert_eq!((waiting.phase, waiting.waiting_for[0].reason), (Phase::Blocked, Reason::EvidenceOverdue));
+    assert_eq!(waiting.waiting_for[0].message, "errors: why, 4 intervals in a row");
+    assert_eq!(blocked("Abort", Some(3)).latch.unwrap().reason, Reason::EvidenceMissing);
+    for limit in [Some(4), None] {
+        assert!(blocked("Abort", limit).latch.is_none(), "{limit:?}");
+    }
+}
+
+#[test]
 fn too_little_traffic_for_the_steps_is_said_and_stays_said_until_the_release_is_over() {
     let mut world = adopted(rollout(judged));
     world.push("v2");

@@ -2,7 +2,7 @@
 use super::super::*;
 use crate::{
     api::{Action, Expect, HASH_LABEL, Phase, Reason, Rollout},
-    metrics::{Outcome, Seen},
+    metrics::{Outcome, Seen, Unanswered},
     traffic::{Acceptance, Apart, RouteSeen, Split, Weights},
     vocab::{Verdict, Weight},
 };
@@ -445,6 +445,7 @@ pub fn seen_nothing() -> Seen {
         arrived: None,
         past: None,
         points: None,
+        unanswered: Unanswered::default(),
         failures: 0,
         history_from: None,
         invalid: None,
