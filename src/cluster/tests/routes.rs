@@ -4,11 +4,14 @@
 //! that the server does not have is defined for the test without a schema: then it is seen how objects are written, and not
 //! whether their project takes them. The test says of each kind which it was, and takes away what it made.
 use super::*;
-use crate::traffic::{
-    Apart, Mirror, NamedValue, Ownership, ROUTERS, RequestMatch, Resource, RouteTemplate, Router, Split, Unsteerable,
-    Weights,
-    conformance::{differences, is_ours, pair, percent, steered},
-    read_whole,
+use crate::{
+    sim::api,
+    traffic::{
+        Apart, Mirror, NamedValue, Ownership, ROUTERS, RequestMatch, Resource, RouteTemplate, Router, Split,
+        Unsteerable, Weights,
+        conformance::{differences, is_ours, pair, percent, steered},
+        read_whole,
+    },
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DeleteParams, ListParams};
@@ -41,8 +44,7 @@ struct Server {
 }
 
 impl Server {
-    async fn connect() -> Self {
-        let real = Client::try_default().await.expect("a cluster: set KUBECONFIG");
+    async fn behind(real: Client) -> Self {
         let rival = Arc::<Mutex<Option<String>>>::default();
         let due = rival.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -292,34 +294,48 @@ fn others(before: &Value, after: &Value) -> Vec<String> {
     found.into_iter().filter(of_others).collect()
 }
 
-#[tokio::test]
-#[ignore = "needs a cluster; hack/test --e2e runs it"]
-async fn every_router_writes_its_weights_and_nothing_else_to_a_real_server() {
-    let server = Server::connect().await;
-    let (mut written, mut failures) = (0, Vec::new());
+/// Of each kind who says what may stand in it, and what failed.
+async fn tell_all(server: &Server) -> (Vec<String>, Vec<String>) {
+    let (mut schemas, mut failures) = (Vec::new(), Vec::new());
     for router in ROUTERS {
         for resource in router.resources() {
             let what = format!("{} {}", router.name(), resource.kind);
             match server.schema(resource).await {
-                Ok(schema) => eprintln!("{what}: {schema}"),
+                Ok(schema) => schemas.push(format!("{what}: {schema}")),
                 Err(why) => {
                     failures.push(format!("{what} {why}"));
                     continue;
                 }
             }
-            for (file, recorded) in steered(*router) {
-                if recorded["kind"] != resource.kind {
-                    continue;
-                }
-                let object = fresh(&recorded, &server.namespace);
-                failures.extend(
-                    server.tell(*router, &object).await.into_iter().map(|why| format!("{what}, {file}: {why}")),
-                );
-                written += 1;
+            for (file, recorded) in steered(*router).iter().filter(|(_, object)| object["kind"] == resource.kind) {
+                let failed = server.tell(*router, &fresh(recorded, &server.namespace)).await;
+                failures.extend(failed.into_iter().map(|why| format!("{what}, {file}: {why}")));
             }
         }
     }
+    (schemas, failures)
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster; hack/test --e2e runs it"]
+async fn every_router_writes_its_weights_and_nothing_else_to_a_real_server() {
+    let server = Server::behind(Client::try_default().await.expect("a cluster: set KUBECONFIG")).await;
+    let (schemas, mut failures) = tell_all(&server).await;
     failures.extend(server.clear().await.err());
-    eprintln!("{written} recorded objects were written");
+    eprintln!("{}", schemas.join("\n"));
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[tokio::test]
+async fn every_router_writes_its_weights_and_nothing_else_to_the_server_in_memory() {
+    let memory = api::Server::new(Arc::new(jiff::Timestamp::default));
+    for Resource { group, version, kind, plural } in crate::traffic::resources() {
+        memory.register(api::Kind::custom(group, version, plural, kind));
+    }
+    let definitions =
+        api::Kind::custom("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition");
+    memory.register(definitions.of_cluster());
+    let client = api::Wire::new(memory, "operator", Arc::new(api::Calm)).client("default");
+    let (_, failures) = tell_all(&Server::behind(client).await).await;
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
