@@ -237,7 +237,8 @@ mod tests {
     #[test]
     fn samples_count_the_intervals_in_which_the_canary_had_a_number() {
         let points: &[(i64, &str)] = &[(30_000, "NaN"), (60_000, "0.1"), (90_000, "0.1")];
-        let failures = |when: &str| judged(serde_json::json!({"fail": when}), |metric| metric.failure_limit = 9, points, &[]);
+        let failures =
+            |when: &str| judged(serde_json::json!({"fail": when}), |metric| metric.failure_limit = 9, points, &[]);
         assert_eq!([1, 2, 3].map(|count| failures(&format!("samples == {count}")).failures), [1, 1, 0]);
     }
 

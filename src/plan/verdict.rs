@@ -121,8 +121,7 @@ impl Turn<'_> {
         }
         let object = self.spec().analysis.source();
         let decides = self.decides(step);
-        let dark =
-            |reason, message: String| Some(Dark { reason, object: object.clone(), message, is_overdue: false });
+        let dark = |reason, message: String| Some(Dark { reason, object: object.clone(), message, is_overdue: false });
         match &self.seen.measured {
             Measured::NotYet => dark(Reason::NoEvidence, "nothing has been measured yet".to_owned()),
             Measured::Invalid(message) => dark(Reason::InvalidSpec, message.clone()),
