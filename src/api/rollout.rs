@@ -4,7 +4,7 @@ use crate::{
     judge,
     metrics::{Metric, ProviderRef},
     notify::AlertEvent,
-    traffic::{Apart, Mirror, RequestMatch, RouteRef, Split},
+    traffic::{self, Apart, Capability, Mirror, RequestMatch, RouteRef, Split},
     vocab::{Pair, Weight},
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -38,6 +38,8 @@ use super::{analysis::TemplateRef, status::RolloutStatus};
 #[x_kube(validation = Rule::new("has(self.traffic) && has(self.traffic.routes) && self.traffic.routes.size() > 0 || self.steps.all(s, s.weight <= 50)").message("without traffic.routes the share of pods is the share of traffic, and stable keeps all its pods: no step can be above weight 50; name a route, or keep steps at 50 and below"))]
 #[x_kube(validation = Rule::new("!has(self.traffic) || !has(self.traffic.routes) || self.traffic.routes.size() == 0 || has(self.traffic.services)").message("traffic.routes needs traffic.services: name the stable and the canary Service that the routes weigh"))]
 #[x_kube(validation = Rule::new("self.steps.all(s, !has(s.match) && !has(s.mirror)) || has(self.traffic) && has(self.traffic.routes) && self.traffic.routes.size() > 0 && self.traffic.routes.all(r, has(r.ownership) && r.ownership == 'Operator')").message("match and mirror need rules of their own, so every route must be the operator's to write: say ownership: Operator and give its template"))]
+#[x_kube(validation = Rule::new(traffic::only_with("match", Capability::Match)).message("match is nothing that the router of one of traffic.routes can do: take it out of the steps, or name a route of another kind"))]
+#[x_kube(validation = Rule::new(traffic::only_with("mirror", Capability::Mirror)).message("mirror is nothing that the router of one of traffic.routes can do: take it out of the steps, or name a route of another kind"))]
 #[x_kube(validation = Rule::new("!has(self.analysis.metrics) || self.analysis.metrics.all(m, !has(m.steps) || m.steps.all(n, self.steps.exists(s, s.name == n)))").message("analysis.metrics[].steps has names of steps"))]
 #[x_kube(validation = Rule::new("self.steps.all(s, self.steps.exists_one(t, t.name == s.name))").message("every step needs a name of its own"))]
 #[serde(rename_all = "camelCase")]

@@ -1,5 +1,5 @@
 //! How a rollout names the routes that carry its weights.
-use super::{Custom, ROUTERS, Router, Unsteerable, resources, routers_for};
+use super::{Capability, Custom, ROUTERS, Router, Unsteerable, resources, routers_for};
 use crate::duration::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -122,6 +122,27 @@ fn rules() -> Value {
     }])
 }
 
+/// A rule in CEL over a Rollout's spec: its steps say `member` only where every route is of a kind, or has a router, that can.
+///
+/// Which can follows from the registry. A kind that several routers steer is known only together with the name of one.
+pub fn only_with(member: &str, what: Capability) -> String {
+    let mut known = Vec::new();
+    for router in ROUTERS.iter().filter(|router| router.can(what)) {
+        for resource in router.resources() {
+            let (api_version, kind) = (resource.api_version(), resource.kind);
+            if routers_for(&api_version, kind).count() == 1 {
+                known.push(format!("'{api_version} {kind}'"));
+            }
+            known.push(format!("'{api_version} {kind} {}'", router.name()));
+        }
+    }
+    format!(
+        "self.steps.all(s, !has(s.{member})) || !has(self.traffic) || !has(self.traffic.routes) || self.traffic.routes.all(r, \
+         (r.apiVersion + ' ' + r.kind + (has(r.router) ? ' ' + r.router : '')) in [{}])",
+        known.join(", ")
+    )
+}
+
 fn routers(_: &mut SchemaGenerator) -> Schema {
     one_of(ROUTERS.iter().map(|router| router.name().to_owned()).collect())
 }
@@ -213,6 +234,30 @@ mod tests {
         assert_eq!((router.name(), route.settle_with(router)), ("custom", Duration::seconds(5)));
         let known = entry(&json!({"custom": custom}));
         assert_eq!(known.router().err().unwrap().category(), "NotCustom");
+    }
+
+    #[test]
+    fn the_rule_of_matches_and_mirrors_knows_what_each_router_can() {
+        for (member, what) in [("match", Capability::Match), ("mirror", Capability::Mirror)] {
+            let rule = cel::Program::compile(&only_with(member, what)).unwrap();
+            let holds = |steps: Value, routes: &[&Value]| {
+                let mut context = cel::Context::default();
+                context.add_variable("self", json!({"steps": steps, "traffic": {"routes": routes}})).unwrap();
+                rule.execute(&context).unwrap() == cel::Value::Bool(true)
+            };
+            let able = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute"});
+            let custom = json!({"apiVersion": "mesh.example.com/v1", "kind": "Split"});
+            assert!(!holds(json!([{"name": "a"}, {member: {}}]), &[&able, &custom]));
+            assert!(holds(json!([{"name": "a"}]), &[&able, &custom]));
+            for (router, resource) in ROUTERS.iter().flat_map(|it| it.resources().iter().map(move |of| (it, of))) {
+                let mut route = json!({"apiVersion": resource.api_version(), "kind": resource.kind});
+                let alone = routers_for(&resource.api_version(), resource.kind).count() == 1;
+                let without = holds(json!([{member: {}}]), &[&able, &route]);
+                assert_eq!(without, alone && router.can(what), "{resource:?} {member}");
+                route["router"] = json!(router.name());
+                assert_eq!(holds(json!([{member: {}}]), &[&able, &route]), router.can(what), "{route} {member}");
+            }
+        }
     }
 
     #[test]

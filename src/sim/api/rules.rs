@@ -1,5 +1,7 @@
 //! The rules that our definitions write in CEL, one by one, in Rust. A rule that is not here fails loudly.
 use super::store::Meta as _;
+use crate::traffic::{Capability, RouteRef};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 /// Whether a rule holds for a value, and for what it was before.
@@ -61,11 +63,15 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
         "(has(self.ownership) && self.ownership == 'Operator') == has(self.template)" => {
             (new["ownership"] == "Operator") == has("template")
         }
-        // The list follows from the registry of routers.
+        // This list and the next two follow from the registry of routers.
         known if known.starts_with("has(self.custom) != (self.apiVersion + ' ' + self.kind in [") => {
             let steered = crate::traffic::resources()
                 .any(|known| new["kind"] == known.kind && new["apiVersion"] == known.api_version());
             has("custom") != steered
+        }
+        known if known.starts_with("self.steps.all(s, !has(s.match)) || ") => all_can(new, "match", Capability::Match),
+        known if known.starts_with("self.steps.all(s, !has(s.mirror)) || ") => {
+            all_can(new, "mirror", Capability::Mirror)
         }
         "self.kind != 'Ingress' || has(self.router)" => new["kind"] != "Ingress" || has("router"),
         "self.metadata.name.size() <= 63" => new.name().len() <= 63,
@@ -133,6 +139,15 @@ fn of_analysis(rule: &str, new: &Value) -> Option<bool> {
         "!has(self.compare) || self.compare != 'None' || has(self.limit)" => new["compare"] != "None" || has("limit"),
         _ => return None,
     })
+}
+
+/// Whether no step has this member, or the router of every route can do what it asks.
+fn all_can(spec: &Value, member: &str, what: Capability) -> bool {
+    let can = |route: &Value| {
+        RouteRef::deserialize(route).is_ok_and(|route| route.router().is_ok_and(|router| router.can(what)))
+    };
+    items(spec, "steps").iter().all(|step| step.get(member).is_none())
+        || items(&spec["traffic"], "routes").iter().all(can)
 }
 
 fn items<'a>(value: &'a Value, member: &str) -> &'a [Value] {
