@@ -68,7 +68,9 @@ pub struct Metric {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
     /// Conditions in CEL on the numbers of both arms that a query, a web endpoint, a Job or a preset of a ratio yields,
-    /// beside or instead of `limit`.
+    /// beside or instead of `limit`: `canary` and `result` are the canary's number in the interval, `stable` is stable's.
+    /// `samples` counts intervals, not requests: those since evidence began in which the canary had a number, this one
+    /// included, at most 1000; of a web endpoint looks, and of a Job runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<When>,
     /// What a preset's numbers are compared with: Stable, which is the default, or None.

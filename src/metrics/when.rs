@@ -14,10 +14,8 @@ use serde::{Deserialize, Serialize};
 /// What a condition may name.
 const NAMES: [&str; 4] = ["canary", "stable", "samples", "result"];
 
-/// Conditions on an interval, in CEL: `canary` and `result` are the canary's number, `stable` is stable's. `samples` counts
-/// intervals, not requests: those since evidence began in which the canary had a number, this one included, at most 1000; of
-/// a web endpoint looks, and of a Job runs. How many intervals in a row, or in all, may fail is said by
-/// `consecutiveFailures`, `failureLimit` and `count`.
+/// Conditions on an interval, in CEL: `canary` and `result` are the canary's number, `stable` is stable's, `samples` is how
+/// many intervals there have been.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct When {
