@@ -70,7 +70,7 @@ impl Turn<'_> {
         let (together, alpha) = (Together::of(said), analysis.margins().alpha);
         let failed = metrics.iter().find(|(name, seen)| seen.verdict == Verdict::Fail && counts(name));
         let worse = failed.map(|(name, failed)| worse_alone(name, &failed.why, &together, alpha));
-        if let Some(worse) = worse.or_else(|| worse_together(&together, alpha)) {
+        if let Some(worse) = worse.or_else(|| worse_together(metrics, &together, alpha)) {
             return Err(self.give_up(Reason::AnalysisFailed, &worse, None));
         }
         let history = metrics.iter().filter_map(|(_, seen)| seen.history_from).max();
@@ -221,8 +221,8 @@ fn worse_alone(name: &str, why: &str, together: &Together, alpha: f64) -> String
     format!("{name}: {why}{others}")
 }
 
-/// No metric has failed, and all together say that the candidate is worse.
-fn worse_together(together: &Together, alpha: f64) -> Option<String> {
+/// No metric has failed, and all together say that the candidate is worse; with what the strongest of them saw.
+fn worse_together(metrics: &[(String, Seen)], together: &Together, alpha: f64) -> Option<String> {
     let (enough, ln) = together.enough(alpha)?;
     let names: Vec<_> = enough.iter().map(|said| said.name).collect();
     let names = match names.split_last() {
@@ -235,7 +235,9 @@ fn worse_together(together: &Together, alpha: f64) -> Option<String> {
         guilty => format!("to blame: {}", guilty.join(", ")),
     };
     let one_in = one_in(ln);
-    Some(format!("{names}: worse than stable; chance of a false alarm below 1 in {one_in}; {guilty}"))
+    let strongest = enough.first().and_then(|said| metrics.iter().find(|(name, _)| name == said.name));
+    let most = strongest.map_or_else(String::new, |(name, seen)| format!("; above all {name}: {}", seen.why));
+    Some(format!("{names}: worse than stable; chance of a false alarm below 1 in {one_in}; {guilty}{most}"))
 }
 
 /// What is wrong with the metrics of the spec, said by those who tried to ask.
