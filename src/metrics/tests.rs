@@ -7,6 +7,7 @@ macro_rules! recorded {
 }
 
 mod histograms;
+mod replay;
 mod replicas;
 mod sources;
 
