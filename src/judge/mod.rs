@@ -249,12 +249,41 @@ mod tests {
     }
 
     #[test]
-    fn margins_of_peoples_own_are_refused_with_the_field() {
-        let complaint = |own: OwnMargins| own.complaint(Sensitivity::Normal.margins()).map(|(field, _)| field);
-        let floor = |floor| OwnMargins { floor: Some(floor), ..OwnMargins::default() };
-        assert_eq!([0.0, -1.0, 0.6, f64::NAN].map(|share| complaint(floor(share))), [Some("floor"); 4]);
-        assert_eq!(complaint(floor(0.02)), None);
-        assert!((floor(0.02).over(Sensitivity::Low.margins()).floor - 0.02).abs() < 1e-12);
+    fn margins_that_cannot_be_kept_are_refused_by_name_and_the_rest_follows_from_sensitivity() {
+        let own = OwnMargins::default();
+        for (wrong, field) in [
+            (OwnMargins { tolerated: Some(0.99), ..own }, "tolerated"),
+            (OwnMargins { tolerated: Some(10.1), excluded: Some(50.0), ..own }, "tolerated"),
+            (OwnMargins { tolerated: Some(f64::NAN), ..own }, "tolerated"),
+            (OwnMargins { false_abort: Some(0.0), ..own }, "falseAbort"),
+            (OwnMargins { false_abort: Some(0.21), ..own }, "falseAbort"),
+            (OwnMargins { false_pass: Some(0.0), ..own }, "falsePass"),
+            (OwnMargins { false_pass: Some(0.51), ..own }, "falsePass"),
+            (OwnMargins { excluded: Some(1.25), ..own }, "excluded"),
+            (OwnMargins { tolerated: Some(2.0), ..own }, "excluded"),
+            (OwnMargins { excluded: Some(101.0), ..own }, "excluded"),
+            (OwnMargins { excluded: Some(f64::INFINITY), ..own }, "excluded"),
+            (OwnMargins { floor: Some(0.0), ..own }, "floor"),
+            (OwnMargins { floor: Some(0.6), ..own }, "floor"),
+            (OwnMargins { floor: Some(f64::NAN), ..own }, "floor"),
+            (OwnMargins { bursts: Some(0.9), ..own }, "bursts"),
+            (OwnMargins { bursts: Some(1_001.0), ..own }, "bursts"),
+        ] {
+            let complaint = wrong.complaint(Sensitivity::Normal.margins());
+            assert!(complaint.is_some_and(|(name, cure)| name == field && cure.starts_with("write ")), "{wrong:?}");
+        }
+        // Within what Normal tolerates, and beyond what High does.
+        let near = OwnMargins { excluded: Some(1.2), ..own };
+        let of = |sensitivity: Sensitivity| near.complaint(sensitivity.margins()).map(|(field, _)| field);
+        assert_eq!([Sensitivity::High, Sensitivity::Normal].map(of), [None, Some("excluded")]);
+        let all = [Some(10.0), Some(0.2), Some(100.0), Some(0.5), Some(1_000.0)];
+        let [tolerated, false_abort, excluded, false_pass, bursts] = all;
+        let most = OwnMargins { tolerated, false_abort, excluded, false_pass, bursts, floor: Some(0.5) };
+        assert_eq!(most.complaint(Sensitivity::Normal.margins()), None);
+        assert_eq!(
+            near.over(Sensitivity::High.margins()),
+            Margins { tolerated: 1.0, alpha: 0.01, excluded: 1.2, beta: 0.05, floor: compare::FLOOR }
+        );
     }
 
     #[test]

@@ -189,6 +189,41 @@ mod tests {
         assert!((worst_safe - 1.0).abs() < 1e-9, "{worst_safe}");
     }
 
+    /// The greatest mean of the ratios' factors when errors hit this share of so many requests.
+    fn greatest_of_rates(n: u64, truth: f64, rates: &Rates, tempering: f64) -> f64 {
+        let mut means = [0.0; RATIOS];
+        for x in 0..=n {
+            let [bad, good] = [x, n - x].map(|count| i32::try_from(count).unwrap());
+            let probability = choose(n, x) * truth.powi(bad) * (1.0 - truth).powi(good);
+            let mut seen = Mixture::new();
+            seen.bernoulli(Counts::new(n, x), rates, tempering);
+            for (mean, l) in means.iter_mut().zip(seen.0) {
+                *mean += probability * l.exp();
+            }
+        }
+        means.into_iter().fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn no_factor_of_a_rate_has_a_mean_above_1_under_its_hypothesis() {
+        for (n, rate) in [(1, 0.3), (12, FLOOR), (40, 0.05), (200, FLOOR), (200, 0.02)] {
+            let more = Rates::new(rate, |ratio| (rate * ratio).min(0.99));
+            let less = Rates::new(rate, |ratio| rate / ratio);
+            for tempering in [1.0, 0.5, 1.0 / 15.0] {
+                for (truth, rates) in [(rate, &more), (0.6 * rate, &more), (rate, &less), (1.7 * rate, &less)] {
+                    let mean = greatest_of_rates(n, truth, rates, tempering);
+                    assert!(mean <= 1.0 + 1e-9, "{n} {rate} {truth} {tempering}: {mean}");
+                }
+            }
+            let edge = [&more, &less].map(|rates| greatest_of_rates(n, rate, rates, 1.0));
+            assert!(edge.iter().all(|mean| (mean - 1.0).abs() < 1e-9), "{edge:?}");
+            assert!(
+                greatest_of_rates(n, 2.0 * rate, &more, 1.0) > 1.0
+                    && greatest_of_rates(n, 0.5 * rate, &less, 1.0) > 1.0
+            );
+        }
+    }
+
     /// Runs a test over [`LATE`] and holds its path against one computed by an independent implementation.
     fn agrees(path: &str, mut next: impl FnMut(&Interval) -> f64) {
         for (counts, expected) in LATE.into_iter().zip(path.split_whitespace()) {

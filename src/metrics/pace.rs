@@ -87,6 +87,16 @@ mod tests {
     }
 
     #[test]
+    fn releases_that_began_at_once_are_not_looked_at_in_the_same_moments() {
+        let errors = preset("traefik/error-rate");
+        let later = |spread| looks(15, &errors, spread, 300).into_iter().skip(2).collect::<Vec<_>>();
+        let apart =
+            |spread| -> Vec<_> { later(spread).iter().zip(later(0)).map(|(look, of_other)| look - of_other).collect() };
+        assert!(apart(400).iter().all(|apart| *apart == 400), "{:?}", apart(400));
+        assert_eq!(apart(1_700), apart(700), "and never by more than a second");
+    }
+
+    #[test]
     fn an_end_beside_the_grid_is_met_too() {
         let limit = Some(Limit { max: Some("1%".into()), ..Limit::default() });
         let limited = Metric { limit, interval: Duration::seconds(40), ..preset("traefik/error-rate") };

@@ -6,6 +6,7 @@ macro_rules! recorded {
     ($($file:literal),+) => { [$(Ok((200, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/metrics/fixtures/", $file, ".json")).to_vec()))),+] };
 }
 
+mod error_rates;
 mod histograms;
 mod replay;
 mod replicas;

@@ -1,0 +1,83 @@
+//! What is said of rates of errors besides what is proven, and how the windows of a limit are counted.
+use super::*;
+use crate::judge::Traffic;
+
+/// A look at so many good requests a second, where stable's past had this traffic.
+fn why(past: Option<Traffic>, canary: u32, stable: u32, seconds: u32) -> Seen {
+    let past = Some(Past { bursts: Bursts::Known(1.0), traffic: past });
+    let subject = Subject { past, ..subject_at(i64::from(seconds)) };
+    let replies = [requests("canary", canary, 0, seconds), beats(seconds), requests("stable", stable, 0, seconds)];
+    read(&preset("traefik/error-rate"), &provider(1), &subject, &replies)
+}
+
+#[test]
+fn what_proves_nothing_yet_says_when_to_expect_a_proof() {
+    let busy = Some(Traffic { rate: 50.0, bad: 0.005 });
+    let seen = why(busy, 5, 45, 60);
+    assert_eq!(
+        (seen.verdict, seen.why.as_str()),
+        (
+            Verdict::Continue,
+            "no errors on either side; nothing is proven yet; one as good as stable passes after about 12 min at this \
+             share, and 60 s are over"
+        )
+    );
+    let more = why(busy, 20, 30, 60);
+    assert!(more.why.contains("passes after about 5 min at this share"), "{}", more.why);
+}
+
+#[test]
+fn nothing_is_expected_of_what_is_proven_or_of_traffic_that_is_not_known() {
+    let busy = Some(Traffic { rate: 50.0, bad: 0.005 });
+    let passed = why(busy, 20, 80, 600);
+    assert_eq!(passed.verdict, Verdict::Pass, "{passed:?}");
+    for seen in [passed, why(None, 5, 45, 60), why(Some(Traffic { rate: 0.0, bad: 0.005 }), 5, 45, 60)] {
+        assert!(!seen.why.contains("passes after"), "{}", seen.why);
+    }
+}
+
+/// A look at windows of ten seconds with a hundred requests of the canary each, so many of them bad.
+fn windows(bad: &[u32], change: impl FnOnce(&mut Metric)) -> Seen {
+    let mut metric = Metric {
+        compare: Some(Compare::None),
+        limit: Some(Limit { max: Some("5%".into()), ..Limit::default() }),
+        failure_limit: 9,
+        ..preset("traefik/error-rate")
+    };
+    change(&mut metric);
+    let end = u32::try_from(bad.len()).unwrap() * 10;
+    let count = |of: fn(u32) -> u32| -> Vec<_> {
+        let mut sum = 0;
+        let before = std::iter::once((-1_000, "0".to_owned()));
+        let during = (0..=end).map(|second| {
+            // A window ends with its last second.
+            let window = usize::try_from(second.saturating_sub(1) / 10).unwrap();
+            sum += if second == 0 { 0 } else { of(bad[window]) };
+            (i64::from(second) * 1_000, sum.to_string())
+        });
+        before.chain(during).collect()
+    };
+    let code = |code: &str| traefik("canary", &format!(r#","code":"{code}""#));
+    let canary = body(&[(code("200"), count(|bad| 10 - bad / 10)), (code("502"), count(|bad| bad / 10))]);
+    read(&metric, &provider(1), &subject_at(i64::from(end)), &[canary, beats(end)])
+}
+
+#[test]
+fn windows_in_a_row_beyond_the_limit_of_a_preset_fail_it_however_many_are_forgiven() {
+    let in_a_row = |metric: &mut Metric| metric.consecutive_failures = 3;
+    let apart = windows(&[10, 10, 0, 10, 10], in_a_row);
+    assert_eq!((apart.verdict, apart.failures), (Verdict::Pass, 4), "{apart:?}");
+    let together = windows(&[0, 10, 10, 10, 0], in_a_row);
+    assert_eq!((together.verdict, together.failures), (Verdict::Fail, 3), "{together:?}");
+    assert_eq!(windows(&[0, 10, 10, 10, 0], |_| {}).verdict, Verdict::Pass);
+}
+
+#[test]
+fn a_preset_is_judged_by_as_many_windows_as_it_says_and_no_more() {
+    let three = |metric: &mut Metric| (metric.count, metric.failure_limit) = (Some(3), 0);
+    assert_eq!(windows(&[0, 0], three).verdict, Verdict::Continue);
+    assert_eq!(windows(&[0, 0, 0], three).verdict, Verdict::Pass);
+    let finished = windows(&[0, 0, 0, 10, 10], three);
+    assert_eq!((finished.verdict, finished.failures), (Verdict::Pass, 0), "{finished:?}");
+    assert_eq!(windows(&[0, 0, 0, 10], |metric| metric.failure_limit = 0).verdict, Verdict::Fail);
+}
