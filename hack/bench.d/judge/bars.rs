@@ -1,6 +1,7 @@
 //! What has to be reached, and what was measured.
 use crate::{
     methods::Method,
+    other_metrics::{LATE, LATENCY, SCORES, WITHOUT_SQUARES},
     run::{Results, Tally},
     tables::{ALWAYS, SHARES, SHARES_OF_ALWAYS, TENTH},
     worlds::{BURSTS, HEAVY_BURSTS, INCIDENT, PLAIN, Past, Share, UNSEEN, UNSEEN_BURSTS, WORSE, World},
@@ -51,6 +52,8 @@ pub fn all(results: &Results) -> (String, usize) {
     let mut bars = of_equal_canaries(results);
     bars.extend(of_delays(results));
     bars.extend(of_passes(results));
+    bars.extend(of_scores(results));
+    bars.extend(of_latencies(results));
     let mut text = "\n### bars\n\n| what | bar | measured | |\n|---|---|---|---|\n".to_owned();
     for bar in &bars {
         let side = if bar.side == Side::AtMost { "at most" } else { "at least" };
@@ -71,11 +74,13 @@ fn of(results: &Results, method: Method, world: World, share: Share, truth: u32)
     results.get(&method.name(), world.name, &share.name(), f64::from(truth))
 }
 
-/// Nothing may be aborted or passed wrongly, whether the past is known or not.
+/// Nothing may be aborted or passed wrongly, whether the past is known or not, and how sensitive it may be.
 fn everywhere() -> impl Iterator<Item = (Method, World, Share)> {
-    let known = places().map(|(world, share)| (Method::Policy, world, share));
-    let unknown = places().filter(|(world, _)| world.past == Past::Measured);
-    known.chain(unknown.map(|(world, share)| (Method::Unknown, world, share)))
+    let of = |method: Method| {
+        let known = places().filter(move |(world, _)| method == Method::Policy || world.past == Past::Measured);
+        known.map(move |(world, share)| (method, world, share))
+    };
+    Method::OURS.into_iter().flat_map(of)
 }
 
 fn percent(what: String, side: Side, bar: f64, measured: Option<f64>) -> Bar {
@@ -137,4 +142,40 @@ fn of_passes(results: &Results) -> Vec<Bar> {
         percent(what, Side::AtLeast, bar, policy(results, PLAIN, share, 1).map(Tally::pass))
     });
     wrong.chain(right).collect()
+}
+
+/// Equal ones and those within the margin are kept, a drop of 0.1 is found, and what is excluded does not pass.
+fn of_scores(results: &Results) -> Vec<Bar> {
+    let of = |method, mean| results.get(method, SCORES, "20%", mean);
+    let kept = ["policy", WITHOUT_SQUARES].into_iter().flat_map(|method| {
+        [0.80, 0.79, 0.78].map(|mean| {
+            let what = format!("{method}: a model that scores {mean:.2} against 0.80 is aborted");
+            percent(what, Side::AtMost, 1.0, of(method, mean).map(Tally::abort))
+        })
+    });
+    let found = |mean: f64, bar: f64| {
+        let what = format!("policy: median time until a model that scores {mean:.2} is aborted");
+        delay(what, bar, of("policy", mean))
+    };
+    let passes = |mean: f64, side, bar| {
+        let what = format!("policy: a model that scores {mean:.2} passes");
+        percent(what, side, bar, of("policy", mean).map(Tally::pass))
+    };
+    let sure = [passes(0.80, Side::AtLeast, 99.0), passes(0.75, Side::AtMost, 5.0), passes(0.70, Side::AtMost, 5.0)];
+    kept.chain([found(0.70, 300.0), found(0.60, 120.0)]).chain(sure).collect()
+}
+
+fn of_latencies(results: &Results) -> Vec<Bar> {
+    let of = |world, slower| results.get("policy", world, "10%", slower);
+    let found = |name: &str, world, slower, bar| {
+        delay(format!("policy: median time until a canary is aborted {name}"), bar, of(world, slower))
+    };
+    let equal = of(LATENCY, 1.0);
+    vec![
+        percent("policy: a canary that is as fast is aborted".into(), Side::AtMost, 1.0, equal.map(Tally::abort)),
+        percent("policy: a canary that is as fast passes".into(), Side::AtLeast, 95.0, equal.map(Tally::pass)),
+        found("that is half as slow again", LATENCY, 1.5, 60.0),
+        found("that takes twice as long", LATENCY, 2.0, 30.0),
+        found("of which one request in 20 is 500 ms late", LATE, 1.0, 60.0),
+    ]
 }

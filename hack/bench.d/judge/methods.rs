@@ -13,6 +13,8 @@ pub enum Method {
     Policy,
     /// What is shipped, without a past.
     Unknown,
+    /// What is shipped, with a sensitivity of its own.
+    Sensitive(Sensitivity),
     /// Argo Rollouts: success, seconds, failure limit.
     Argo(f64, u64, u32),
     /// Flagger: success, seconds, threshold.
@@ -25,9 +27,11 @@ pub enum Method {
 
 impl Method {
     /// All, as the tables list them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Policy,
         Self::Unknown,
+        Self::Sensitive(Sensitivity::Low),
+        Self::Sensitive(Sensitivity::High),
         Self::Argo(0.99, 60, 0),
         Self::Argo(0.99, 60, 1),
         Self::Argo(0.99, 60, 3),
@@ -42,11 +46,16 @@ impl Method {
         Self::Naive(60),
     ];
 
+    /// What is shipped, in all its forms.
+    pub const OURS: [Self; 4] =
+        [Self::Policy, Self::Unknown, Self::Sensitive(Sensitivity::Low), Self::Sensitive(Sensitivity::High)];
+
     /// As the tables call it.
     pub fn name(self) -> String {
         match self {
             Self::Policy => "policy".into(),
             Self::Unknown => "policy-unknown".into(),
+            Self::Sensitive(sensitivity) => format!("policy, sensitivity {sensitivity:?}"),
             Self::Argo(success, every, limit) => {
                 format!("argo >={:.0}% {every}s failureLimit {limit}", success * 100.0)
             }
@@ -59,17 +68,13 @@ impl Method {
         }
     }
 
-    /// Of how many releases one is judged: Kayenta's rule takes longer than all others together.
-    pub fn one_of(self) -> u64 {
-        if matches!(self, Self::Kayenta(_)) { 4 } else { 1 }
-    }
-
     /// What it decides about this release. The others have no test for passing: they pass what they did not abort.
     pub fn judge(self, release: &Release) -> Outcome {
         let polls = &release.polls;
         let (abort, pass) = match self {
-            Self::Policy => policy(release, release.bursts),
-            Self::Unknown => policy(release, Bursts::Unseen),
+            Self::Policy => policy(release, Sensitivity::Normal, release.bursts),
+            Self::Unknown => policy(release, Sensitivity::Normal, Bursts::Unseen),
+            Self::Sensitive(sensitivity) => policy(release, sensitivity, release.bursts),
             Self::Argo(success, every, limit) => others(peers::argo(polls, success, every, limit)),
             Self::Flagger(success, every, threshold) => others(peers::flagger(polls, success, every, threshold)),
             Self::Kayenta(baseline) => others(peers::kayenta(polls, baseline)),
@@ -81,9 +86,9 @@ impl Method {
     }
 }
 
-/// The comparison with its default margins, looked at after every interval. Its intervals are as long as a block.
-fn policy(release: &Release, bursts: Bursts) -> (Option<u64>, Option<u64>) {
-    let mut errors = Errors::new(&Rules { margins: Sensitivity::Normal.margins(), bursts, block: 1 });
+/// The comparison with the margins of a sensitivity, looked at after every interval. Its intervals are as long as a block.
+fn policy(release: &Release, sensitivity: Sensitivity, bursts: Bursts) -> (Option<u64>, Option<u64>) {
+    let mut errors = Errors::new(&Rules { margins: sensitivity.margins(), bursts, block: 1 });
     let mut pass = None;
     for (poll, time) in release.polls.iter().zip((1..).map(|at| at * POLL)) {
         errors.add(&poll.arms);

@@ -92,7 +92,7 @@ fn is_high(canary: &[f64], other: &[f64]) -> bool {
         return false;
     }
     let differences: Vec<_> = canary.iter().flat_map(|x| other.iter().map(move |y| x - y)).collect();
-    let tolerated = 0.25 * median(&differences).abs();
+    let tolerated = 0.25 * median(differences).abs();
     let (m, n) = (real(canary.len() as u64), real(other.len() as u64));
     let values: Vec<_> = canary.iter().map(|x| x - tolerated).chain(other.iter().copied()).collect();
     let (ranks, ties) = ranks(&values);
@@ -109,10 +109,11 @@ fn sorted(values: &[f64]) -> Vec<f64> {
     values
 }
 
-fn median(values: &[f64]) -> f64 {
-    let values = sorted(values);
-    let middle = values.len() / 2;
-    if values.len().is_multiple_of(2) { f64::midpoint(values[middle - 1], values[middle]) } else { values[middle] }
+fn median(mut values: Vec<f64>) -> f64 {
+    let (middle, is_even) = (values.len() / 2, values.len().is_multiple_of(2));
+    let (below, upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
+    let lower = below.iter().copied().max_by(f64::total_cmp).filter(|_| is_even);
+    f64::midpoint(lower.unwrap_or(*upper), *upper)
 }
 
 /// Ranks from 1, equal values sharing the mean of theirs, and the sum of `t^3 - t` over `t` equal values.

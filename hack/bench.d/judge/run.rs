@@ -67,7 +67,7 @@ impl<'a> Row<'a> {
 }
 
 /// What everybody decides about the release of a number.
-pub type Play<'a> = Box<dyn Fn(u64) -> Vec<Option<Outcome>> + Sync + 'a>;
+pub type Play<'a> = Box<dyn Fn(u64) -> Vec<Outcome> + Sync + 'a>;
 
 /// A world in which several judge the same releases.
 pub struct Experiment<'a> {
@@ -75,7 +75,7 @@ pub struct Experiment<'a> {
     pub keys: Vec<Key>,
     /// So many releases.
     pub runs: u64,
-    /// The release of a number: what each of them decides, nothing where it does not look at all releases.
+    /// The release of a number: what each of them decides.
     pub play: Play<'a>,
 }
 
@@ -202,9 +202,7 @@ pub fn run(experiments: &[Experiment]) -> Results {
             let mut counted = vec![Tally::default(); experiment.keys.len()];
             for number in part * TOGETHER..((part + 1) * TOGETHER).min(experiment.runs) {
                 for (tally, outcome) in counted.iter_mut().zip((experiment.play)(number)) {
-                    if let Some(outcome) = outcome {
-                        tally.count(outcome);
-                    }
+                    tally.count(outcome);
                 }
             }
             let mut tallies = tallies[*at].lock().expect("no thread panics while it counts");

@@ -86,8 +86,6 @@ fn found(text: &mut String, results: &Results, share: Share) {
     }
 }
 
-const OURS: [Method; 2] = [Method::Policy, Method::Unknown];
-
 fn certificates(text: &mut String, results: &Results) {
     head(
         text,
@@ -97,7 +95,7 @@ fn certificates(text: &mut String, results: &Results) {
     let worlds = SHARES.map(|share| (PLAIN, share)).into_iter();
     let others = [INCIDENT, WORSE, BURSTS, UNSEEN_BURSTS, HEAVY_BURSTS].map(|world| (world, TENTH));
     for (world, share) in worlds.chain(others) {
-        for method in OURS {
+        for method in Method::OURS {
             let name = method.name();
             let of = |truth| results.get(&name, world.name, &share.name(), truth);
             if of(1.0).is_none() {
@@ -116,7 +114,7 @@ fn first_decisions(text: &mut String, results: &Results) {
         "the first decision within 30 min: abort / pass / neither, so the release is held",
         &["method", "canary", "equal", "2x", "5x", "10x"],
     );
-    for method in OURS {
+    for method in Method::OURS {
         for share in SHARES {
             let name = method.name();
             let decided = TRUTHS.map(|truth| {
