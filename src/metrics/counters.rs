@@ -7,6 +7,9 @@ use super::answer::Series;
 use crate::judge::real;
 use std::collections::HashMap;
 
+/// For so many times as long as from scrape to scrape a target is waited for that is not scraped.
+const AWAY: i64 = 3;
+
 /// A target of Prometheus: its labels `job` and `instance`.
 type Target = (String, String);
 
@@ -69,12 +72,15 @@ impl Beats {
         last.filter(|last| *last >= alive).min()
     }
 
-    /// The times between two scrapes of a target that are longer than its usual ones: some failed in between.
-    fn gaps(&self) -> impl Iterator<Item = (i64, i64)> {
-        self.times.values().flatten().flat_map(|times| {
-            let usual = usual(times.iter().copied()).map_or(i64::MAX / 2, |usual| usual.max(self.scrape));
-            let pairs = times.windows(2).map(|two| (two[0], two[1]));
-            pairs.filter(move |(from, to)| to - from > usual + usual / 2)
+    /// The times between two scrapes of a target in which some have failed, and that since its last one until `end`, by when
+    /// it should have been scraped. One that is away for longer is not waited for, nor is what it then brings put back.
+    fn gaps(&self, end: i64) -> impl Iterator<Item = (i64, i64)> {
+        self.times.values().flatten().flat_map(move |times| {
+            let usual = usual(times.iter().copied()).map_or(self.scrape, |usual| usual.max(self.scrape));
+            let is_long = move |(from, to): &(i64, i64)| to - from > usual + usual / 2;
+            let between = times.windows(2).map(|two| (two[0], two[1])).filter(is_long);
+            let since = times.last().map(|last| (*last, end)).filter(|(from, to)| to > from);
+            between.chain(since).filter(move |(from, to)| to - from <= AWAY * usual)
         })
     }
 
@@ -303,10 +309,11 @@ impl Grid {
                     *mark = true;
                 }
             }
-            for (from, to) in beats.gaps().filter(|(_, to)| *to > self.start) {
-                let [from, to] =
-                    [from, to].map(|at| if at <= self.start { 0 } else { self.index(at).unwrap_or(self.closed) });
-                marks[from..to].fill(false);
+            let end = self.start.saturating_add(self.step.saturating_mul(i64::try_from(self.closed).unwrap_or(0)));
+            for (from, to) in beats.gaps(end).filter(|(_, to)| *to > self.start) {
+                let index = |at| if at <= self.start { 0 } else { self.index(at).unwrap_or(self.closed) };
+                let to = if to == end { self.closed } else { index(to) };
+                marks[index(from)..to].fill(false);
             }
             marks
         };
@@ -455,7 +462,7 @@ mod tests {
     #[test]
     fn an_interval_that_only_one_arm_has_is_carried_into_the_next() {
         let grid = Grid::new(0, 1_000, 5_000);
-        let pairs = grid.pairs(&beats([500, 1_500, 2_500, 3_500, 4_500]), &beats([500, 2_500, 3_500]));
+        let pairs = grid.pairs(&beats([500, 1_500, 2_500, 3_500, 4_500, 5_500]), &beats([500, 2_500, 3_500, 4_500]));
         assert_eq!(pairs, [false, false, true, true, false], "what was read at 2.5 s is of two seconds");
         assert_eq!(merge(&[1, 2, 3, 4, 5], &pairs), [6, 4]);
     }
@@ -463,22 +470,24 @@ mod tests {
     #[test]
     fn what_a_target_counted_while_its_scrapes_failed_belongs_beside_all_that_happened_meanwhile() {
         let grid = Grid::new(0, 1_000, 8_000);
-        let stable = beats((0..16).map(|at| 500 * at));
+        let stable = beats((0..18).map(|at| 500 * at));
         let other = Series { labels: [("instance".to_owned(), "10.0.0.2:80".to_owned())].into(), ..series(&[]) };
         let canary = |failed: std::ops::Range<i64>| {
-            let times = (0..16).filter(|at| !failed.contains(at)).map(|at| (500 * at + 200, 1.0)).collect();
+            let times = (0..18).filter(|at| !failed.contains(at)).map(|at| (500 * at + 200, 1.0)).collect();
             let all = [
-                series(&(0..16).map(|at| (500 * at + 100, 1.0)).collect::<Vec<_>>()),
+                series(&(0..18).map(|at| (500 * at + 100, 1.0)).collect::<Vec<_>>()),
                 Series { samples: times, ..other.clone() },
             ];
             Beats::of([&all[..]], 500, |_| true)
         };
         assert_eq!(grid.pairs(&canary(0..0), &stable), [true; 8]);
-        let pairs = grid.pairs(&canary(5..9), &stable);
-        assert_eq!(pairs, [true, true, false, false, true, true, true, true], "from 2.2 s to 4.7 s");
-        assert_eq!(grid.pairs(&canary(5..16), &stable), [true; 8], "one that does not come back is not waited for");
+        let pairs = grid.pairs(&canary(5..7), &stable);
+        assert_eq!(pairs, [true, true, false, true, true, true, true, true], "from 2.2 s to 3.7 s");
+        let pairs = grid.pairs(&canary(14..18), &stable);
+        assert_eq!(pairs, [true, true, true, true, true, true, false, false], "it may come back soon");
+        assert_eq!(grid.pairs(&canary(5..18), &stable), [true; 8], "one that does not come back is not waited for");
         // However seldom it is really scraped.
-        let seldom = beats((0..5).map(|at| 2_000 * at + 100));
+        let seldom = beats((0..6).map(|at| 2_000 * at + 100));
         assert_eq!(grid.pairs(&seldom, &seldom).iter().filter(|pair| **pair).count(), 4);
     }
 

@@ -214,10 +214,12 @@ impl Look<'_> {
         let known =
             [Some(&canary), stable.as_ref()].into_iter().flatten().map(|arm| arm.beats.known_until(alive)).min();
         self.times = self.times.known_until(known.flatten());
+        // Before all of it has arrived, nothing of the evidence has either.
+        let has_arrived = self.times.settled >= self.times.start;
         let past = || match self.preset.kind {
             // A past that cannot be told is not known, which is no reason not to judge. Where nobody answered, it is asked
             // for again.
-            Kind::Errors(bad) if wants_past(self.preset, self.metric, self.subject) => {
+            Kind::Errors(bad) if has_arrived && wants_past(self.preset, self.metric, self.subject) => {
                 match answer::series_of(parts.last()) {
                     Ok(series) => Some(self.stables_past(bad, &self.counted(series), pod_label).unwrap_or_default()),
                     Err(Trouble::Unusable(_)) => Some(Past::default()),

@@ -57,7 +57,9 @@ impl History {
                 counters.fill(0.0);
             }
             for _ in 0..dice.i64(0..=2 * rate * self.scrape / 1_000) {
-                counters[usize::from(dice.f64() < bad)] += 1.0;
+                // Now and then one cause makes two errors: so what stable did before decides how much an error counts.
+                let is_bad = dice.f64() < bad;
+                counters[usize::from(is_bad)] += if is_bad && dice.u32(0..5) == 0 { 2.0 } else { 1.0 };
                 let (speed, score) = (dice.u32(0..100), f64::from(dice.u32(5..=10)) / 10.0);
                 for (counter, (_, within)) in counters[2..].iter_mut().zip(EDGES) {
                     *counter += if speed < within { 1.0 } else { 0.0 };
@@ -157,15 +159,13 @@ proptest! {
     #[test]
     fn a_restarted_operator_sees_to_the_last_bit_what_one_sees_that_was_not(
         seed: u64,
-        scrape in prop_oneof![Just(1_000_i64), Just(2_000), Just(5_000)],
+        scrape in prop_oneof![Just(2_000_i64), Just(5_000)],
         lag in prop_oneof![Just(0_i64), Just(10_000)],
         times in prop_oneof![Just(1.0), Just(4.0)],
         first in 500_i64..10_000,
         restarts in proptest::collection::vec(any::<Index>(), 20),
     ) {
         let history = History::drawn(seed, scrape, lag, times);
-        // Once everything from before the evidence has arrived: what stable did then is read at the first look.
-        let first = lag + first;
         let steady = history.seen(first, |_| false);
         let restarts: Vec<_> = restarts.iter().map(|at| at.index(steady.len())).collect();
         let restarted = history.seen(first, |look| restarts.contains(&look));
