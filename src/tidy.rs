@@ -289,33 +289,6 @@ fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
     in_step(&root().join("crds/README.md"), &text);
 }
 
-/// Whoever adds a router gives the operator the rights to its kinds.
-#[test]
-fn the_chart_gives_the_rights_to_every_kind_of_route() {
-    let chart = fs::read_to_string(root().join("charts/bellwether/templates/rbac.yaml")).unwrap();
-    let lines: Vec<_> = chart.lines().map(str::trim).collect();
-    let list = |line: &str, name: &str| -> Option<Vec<String>> {
-        let inner = line.strip_prefix(name)?.strip_prefix(": [")?.strip_suffix(']')?;
-        Some(inner.split(", ").map(str::to_owned).collect())
-    };
-    let given = |group: &str, plural: &str, verb: &str| {
-        lines.windows(3).any(|rule| {
-            let names =
-                |at: usize, name, wanted: &str| list(rule[at], name).is_some_and(|it| it.iter().any(|it| it == wanted));
-            names(0, "- apiGroups", group) && names(1, "resources", plural) && names(2, "verbs", verb)
-        })
-    };
-    let mut wrong = Vec::new();
-    for kind in traffic::resources() {
-        for verb in ["get", "list", "watch", "create", "patch", "update"] {
-            if !given(kind.group, kind.plural, verb) {
-                wrong.push(format!("rbac.yaml does not give {verb} of {} of {}", kind.plural, kind.group));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
-}
-
 /// The objects of our kinds in files that people copy from or the test bed applies.
 fn shown_objects() -> Vec<(PathBuf, Value)> {
     let files = ["crds/examples", "hack"].map(|folder| files_below(&root().join(folder))).concat();

@@ -238,11 +238,10 @@ impl Cluster {
             return (Measured::NoProvider(why.unwrap_or_else(|| "no provider is named".to_owned())), PACE);
         }
         let analysis = &rollout.spec.analysis;
-        let unanswered: HashMap<_, _> = known.iter().map(|(name, known)| (name.clone(), known.unanswered)).collect();
         let groups = providers.iter().map(|(reference, asked)| {
             let mine = analysis.metrics_of(reference).map(|(_, metric)| {
-                let Known { past, points, .. } = known.remove(&metric.name).unwrap_or_default();
-                (metric.clone(), past, points)
+                let known = known.entry(metric.name.clone()).or_default();
+                (metric.clone(), known.past, known.points.take())
             });
             let mine: Vec<_> = mine.collect();
             async move {
@@ -264,7 +263,7 @@ impl Cluster {
         let at = self.now();
         let counted = |metric: &Metric| {
             let (name, seen) = seen.remove_entry(&metric.name)?;
-            let so_far = unanswered.get(&name).copied().unwrap_or_default();
+            let so_far = known.get(&name).map_or_else(Unanswered::default, |known| known.unanswered);
             Some((name, Seen { unanswered: so_far.after(metric, &seen, at), ..seen }))
         };
         let metrics = analysis.metrics.iter().filter_map(counted).collect();

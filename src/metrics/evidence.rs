@@ -92,36 +92,37 @@ pub(super) fn asks(preset: &Preset, metric: &Metric, prometheus: &Prometheus, su
         matchers.extend(told.matchers(&prometheus.labels, subject, arm));
         (name, matchers)
     };
-    let select = |names: Vec<String>, told, only, lookback: i64| {
+    // Where a scrape tells that a series was not there yet, the series must be asked for as far back.
+    let lookback = since + history;
+    let select = |names: Vec<String>, told, only| {
         let range_ms = whole_seconds(lookback);
         Selection { names, told, only, at: times.now, range_ms, is_common: false }
     };
-    let counters = |arm, lookback| {
+    let counters = |arm| {
         let (name, matchers) = counted(arm);
         let names = preset.names().into_iter().map(str::to_owned).collect();
         let told = told.matchers(&prometheus.labels, subject, arm);
-        (selector(name, matchers, lookback), select(names, told, preset.matchers(), lookback))
+        (selector(name, matchers, lookback), select(names, told, preset.matchers()))
     };
-    let beats = |arm, lookback| match preset.place {
+    let beats = |arm| match preset.place {
         Place::Pods => {
             let told = told.matchers(&prometheus.labels, subject, arm);
             let query = selector(Some("up".into()), told.clone(), lookback);
-            Some((query, select(vec!["up".into()], told, Vec::new(), lookback)))
+            Some((query, select(vec!["up".into()], told, Vec::new())))
         }
         Place::Proxy { beat: Some(beat), .. } if arm == Arm::Canary => {
             let told: Vec<_> = prometheus.labels.constants().collect();
             let query = selector(Some(beat.into()), told.clone(), lookback);
-            let selection = select(vec![beat.into()], told, Vec::new(), lookback);
+            let selection = select(vec![beat.into()], told, Vec::new());
             Some((query, Selection { is_common: true, ..selection }))
         }
         Place::Proxy { .. } => None,
     };
-    // Where a scrape tells that a series was not there yet, the series must be asked for as far back.
-    let mut queries = vec![counters(Arm::Canary, since + history)];
-    queries.extend(beats(Arm::Canary, since + history));
+    let mut queries = vec![counters(Arm::Canary)];
+    queries.extend(beats(Arm::Canary));
     if wants_stable(metric) {
-        queries.push(counters(Arm::Stable, since + history));
-        queries.extend(beats(Arm::Stable, since + history));
+        queries.push(counters(Arm::Stable));
+        queries.extend(beats(Arm::Stable));
     }
     let ask = |(query, selection)| prometheus.samples(query, Some(selection), times.now);
     let mut asks: Vec<_> = queries.into_iter().map(ask).collect();

@@ -324,21 +324,6 @@ fn a_limit_and_a_comparison_must_both_pass() {
 }
 
 #[test]
-fn as_many_intervals_are_judged_as_the_metric_says_whatever_the_comparison_proves() {
-    let metric = |count| Metric {
-        count,
-        limit: Some(serde_json::from_value(serde_json::json!({"max": "50%"})).unwrap()),
-        interval: Duration::seconds(20),
-        ..preset("traefik/error-rate")
-    };
-    let told =
-        |count| errors_of(&metric(count), requests("canary-1", 500, 5, 70), requests("stable-0", 500, 5, 70), 70);
-    assert_eq!(told(None).verdict, Verdict::Pass);
-    assert_eq!(told(Some(3)).verdict, Verdict::Pass);
-    assert_eq!(told(Some(4)).verdict, Verdict::Continue);
-}
-
-#[test]
 fn numbers_that_are_old_or_broken_are_unusable() {
     let old = read(
         &preset("traefik/error-rate"),
@@ -404,44 +389,6 @@ fn a_history_that_begins_after_the_evidence_restarts_it() {
     subject.evidence_since = lost.history_from.unwrap();
     let anew = read(&preset("traefik/error-rate"), &provider(1), &subject, &replies);
     assert_eq!((anew.verdict, anew.history_from), (Verdict::Fail, None), "{anew:?}");
-}
-
-/// Stable's errors in the hour before, as two replicas of the gateway count them: a hundred requests in ten seconds each, and
-/// once a minute so many errors at once, of which each replica has the half.
-fn an_hour_of(errors: u32) -> Reply {
-    let blocks = 0..=360_u32;
-    let counter = |pod: &str, code: &str, at: fn(u32, u32) -> u32| {
-        let labels = traefik("stable", &format!(r#","pod":"{pod}","code":"{code}""#));
-        let samples =
-            blocks.clone().map(|block| (i64::from(block) * 10_000 - 3_600_000, at(block, errors).to_string()));
-        (labels, samples.collect())
-    };
-    let good = |block: u32, _: u32| 100 * block;
-    let bad = |block: u32, errors: u32| errors / 2 * (block / 6);
-    body(&[
-        counter("gateway-a", "200", good),
-        counter("gateway-b", "200", good),
-        counter("gateway-a", "502", bad),
-        counter("gateway-b", "502", bad),
-    ])
-}
-
-#[test]
-fn bursts_that_the_replicas_of_a_gateway_share_are_bursts() {
-    let subject = Subject { past: None, ..subject_at(20) };
-    let metric = preset("traefik/error-rate");
-    let told = |past: Reply| {
-        let replies = [requests("canary-1", 9, 1, 20), beats(20), requests("stable-0", 9, 1, 20), past];
-        assert_eq!(asks(&metric, &provider(1), &subject).len(), replies.len());
-        read(&metric, &provider(1), &subject, &replies)
-    };
-    let Some(Past { bursts: Bursts::Known(times), .. }) = told(an_hour_of(20)).past else {
-        panic!("1,200 errors tell")
-    };
-    assert!(times > 5.0, "ten at once: {times}");
-    // Who was not reached is asked again, and what was answered is not.
-    assert_eq!(told(Err(Unreachable("too slow".into()))).past, None);
-    assert_eq!(told(Ok((400, b"{}".to_vec()))).past, Some(Past::default()));
 }
 
 #[test]

@@ -21,11 +21,7 @@ impl<'a> Turn<'a> {
             self.leave(deployment)?;
         }
         for route in &self.seen.routes {
-            if let (Found::Object { claim: Claim::Ours, .. }, Some(pair)) = (&route.found, self.pair())
-                && route.refused.is_none()
-            {
-                return Err(Stop::Do(Effect::ClaimRoute { route: route.reference.clone(), pair, claimed: false }));
-            }
+            self.let_go(route)?;
         }
         self.kept_only(None)?;
         if held.is_some() {

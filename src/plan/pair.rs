@@ -337,6 +337,16 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
+    /// A route carries our claim no more, unless it refuses to be written.
+    pub fn let_go(&self, route: &Route) -> Holds {
+        if let (Found::Object { claim: Claim::Ours, .. }, Some(pair)) = (&route.found, self.pair())
+            && route.refused.is_none()
+        {
+            return Err(Stop::Do(Effect::ClaimRoute { route: route.reference.clone(), pair, claimed: false }));
+        }
+        Ok(())
+    }
+
     /// An edit of the spec's traffic comes into force: what left it is let go first.
     pub fn traffic_in_force(&mut self) -> Holds {
         let wanted = self.spec().traffic.clone();
@@ -352,16 +362,9 @@ impl<'a> Turn<'a> {
                 })
         };
         let mut behind = String::new();
-        if let Some(pair) = self.pair() {
-            for route in self.seen.routes.iter().filter(|route| !stays(route)) {
-                if let Found::Object { claim: Claim::Ours, .. } = &route.found
-                    && route.refused.is_none()
-                {
-                    let route = route.reference.clone();
-                    return Err(Stop::Do(Effect::ClaimRoute { route, pair, claimed: false }));
-                }
-                behind.extend(keeps_claim(route));
-            }
+        for route in self.seen.routes.iter().filter(|route| !stays(route)) {
+            self.let_go(route)?;
+            behind.extend(keeps_claim(route));
         }
         self.status.traffic = wanted;
         self.note(Reason::TrafficChanged, format!("the traffic of the spec is in force now{behind}"), None);

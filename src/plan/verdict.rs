@@ -174,13 +174,12 @@ impl Turn<'_> {
 
     /// Whether a metric is shown and decides nothing.
     fn is_shown_only(&self, name: &str) -> bool {
-        self.spec().analysis.metrics.iter().any(|metric| metric.name == name && metric.dry_run)
+        self.metric(name).is_some_and(|metric| metric.dry_run)
     }
 
     /// Whether a metric counts in the step of this name. What the spec no longer names counts everywhere.
     fn counts_in(&self, name: &str, step: &str) -> bool {
-        let mut known = self.spec().analysis.metrics.iter().filter(|metric| metric.name == name);
-        known.all(|metric| self.spec().counts_in(metric, step))
+        self.metric(name).is_none_or(|metric| self.spec().counts_in(metric, step))
     }
 
     /// Whether every metric has passed that decides something in this step.
@@ -213,10 +212,13 @@ fn arrived(metrics: &[(String, Seen)]) -> Option<Arrived> {
     metrics.iter().find_map(|(_, seen)| seen.arrived)
 }
 
+fn names<'a>(said: &[Said<'a>]) -> Vec<&'a str> {
+    said.iter().map(|said| said.name).collect()
+}
+
 /// One metric has failed, and so may have others with it.
 fn worse_alone(name: &str, why: &str, together: &Together, alpha: f64) -> String {
-    let others = together.guilty(alpha).iter().map(|said| said.name).filter(|other| *other != name);
-    let others: Vec<_> = others.collect();
+    let others: Vec<_> = names(together.guilty(alpha)).into_iter().filter(|other| *other != name).collect();
     let others = if others.is_empty() { String::new() } else { format!("; also worse: {}", others.join(", ")) };
     format!("{name}: {why}{others}")
 }
@@ -224,20 +226,18 @@ fn worse_alone(name: &str, why: &str, together: &Together, alpha: f64) -> String
 /// No metric has failed, and all together say that the candidate is worse; with what the strongest of them saw.
 fn worse_together(metrics: &[(String, Seen)], together: &Together, alpha: f64) -> Option<String> {
     let (enough, ln) = together.enough(alpha)?;
-    let names: Vec<_> = enough.iter().map(|said| said.name).collect();
-    let names = match names.split_last() {
-        Some((last, others)) if !others.is_empty() => format!("{} and {last} together", others.join(", ")),
-        _ => names.concat(),
+    let worse = match names(enough).as_slice() {
+        [others @ .., last] if !others.is_empty() => format!("{} and {last} together", others.join(", ")),
+        alone => alone.concat(),
     };
-    let guilty: Vec<_> = together.guilty(alpha).iter().map(|said| said.name).collect();
-    let guilty = match guilty.as_slice() {
+    let guilty = match names(together.guilty(alpha)).as_slice() {
         [] => "which of them is to blame is not proven".to_owned(),
         guilty => format!("to blame: {}", guilty.join(", ")),
     };
     let one_in = one_in(ln);
     let strongest = enough.first().and_then(|said| metrics.iter().find(|(name, _)| name == said.name));
     let most = strongest.map_or_else(String::new, |(name, seen)| format!("; above all {name}: {}", seen.why));
-    Some(format!("{names}: worse than stable; chance of a false alarm below 1 in {one_in}; {guilty}{most}"))
+    Some(format!("{worse}: worse than stable; chance of a false alarm below 1 in {one_in}; {guilty}{most}"))
 }
 
 /// What is wrong with the metrics of the spec, said by those who tried to ask.

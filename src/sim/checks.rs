@@ -288,11 +288,16 @@ impl Checks {
         self.objects.get(&(kind.to_owned(), name.to_owned()))
     }
 
+    /// How many pods of a template are ready and stay.
+    fn ready_of(&self, hash: &str) -> i64 {
+        let of_hash = |pod: &&Arc<Value>| pod.label(HASH) == Some(hash) && pods::is_ready(pod) && !pod.is_ending();
+        i64::try_from(self.of_kind("pods").filter(of_hash).count()).unwrap_or(0)
+    }
+
     fn remember_ready(&mut self, commit: &Commit, at: u64) {
         let Some(pod) = commit.after.as_ref().or(commit.before.as_ref()) else { return };
         let hash = pod.label(HASH).unwrap_or_default().to_owned();
-        let of_hash = |pod: &&Arc<Value>| pod.label(HASH) == Some(&hash) && pods::is_ready(pod) && !pod.is_ending();
-        let ready = i64::try_from(self.of_kind("pods").filter(of_hash).count()).unwrap_or(0);
+        let ready = self.ready_of(&hash);
         let known = self.ready.entry(hash).or_default();
         known.push((at, ready));
         if known.len() > 64 {
@@ -307,11 +312,7 @@ impl Checks {
         else {
             return false;
         };
-        let ready = |arm: &str| {
-            let hash = rollout.text(&format!("/status/{arm}/podTemplateHash"));
-            let of_arm = |pod: &&Arc<Value>| pod.label(HASH) == Some(hash) && pods::is_ready(pod) && !pod.is_ending();
-            i64::try_from(self.of_kind("pods").filter(of_arm).count()).unwrap_or(0)
-        };
+        let ready = |arm: &str| self.ready_of(rollout.text(&format!("/status/{arm}/podTemplateHash")));
         let replicas = deployment.maybe("/spec/replicas").unwrap_or(1);
         let wanted = rollout.maybe("/status/flight/replicas").map_or(replicas, |began| replicas.min(began));
         let missing = seek(deployment, "/spec/strategy/rollingUpdate/maxUnavailable");

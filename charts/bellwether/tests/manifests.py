@@ -227,10 +227,17 @@ def every_kind_of_route_is_covered(sets):
     objects = sets["all policies"]
     route = schema_of(objects, "Rollout")["traffic"]["properties"]["routes"]["items"]
     known = next(rule["rule"] for rule in route["x-kubernetes-validations"] if "self.custom" in rule["rule"])
-    kinds = re.findall(r"'\S+ (\w+)'", known)
-    assert "HTTPRoute" in kinds, known
+    kinds = re.findall(r"'(\S+) (\w+)'", known)
+    assert ("gateway.networking.k8s.io/v1", "HTTPRoute") in kinds, known
     # as the policy of rollout rights makes them
-    plurals = {re.sub("ys$", "ies", re.sub("sss$", "sses", kind.lower() + "s")) for kind in kinds}
+    plural = lambda kind: re.sub("ys$", "ies", re.sub("sss$", "sses", kind.lower() + "s"))
+    wanted = {(version.rpartition("/")[0], plural(kind)) for version, kind in kinds}
+    given = {(group, resource, verb) for _, rule in rules(objects) for group in rule["apiGroups"]
+             for resource in rule["resources"] for verb in rule["verbs"]}
+    verbs = ["get", "list", "watch", "create", "patch", "update"]
+    missing = {(*kind, verb) for kind in wanted for verb in verbs} - given
+    assert not missing, missing
+    plurals = {resource for _, resource in wanted}
     steered = {(group, resource) for _, rule in rules(objects) if "update" in rule["verbs"]
                for group in rule["apiGroups"] for resource in rule["resources"] if resource in plurals}
     assert {resource for _, resource in steered} == plurals, steered

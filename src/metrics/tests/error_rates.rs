@@ -1,4 +1,4 @@
-//! What is said of rates of errors besides what is proven, and how the windows of a limit are counted.
+//! What is said of rates of errors besides what is proven, what stable's past tells, and how the windows of a limit are counted.
 use super::*;
 use crate::judge::Traffic;
 
@@ -34,6 +34,44 @@ fn nothing_is_expected_of_what_is_proven_or_of_traffic_that_is_not_known() {
     for seen in [passed, why(None, 5, 45, 60), why(Some(Traffic { rate: 0.0, bad: 0.005 }), 5, 45, 60)] {
         assert!(!seen.why.contains("passes after"), "{}", seen.why);
     }
+}
+
+/// Stable's errors in the hour before, as two replicas of the gateway count them: a hundred requests in ten seconds each, and
+/// once a minute so many errors at once, of which each replica has the half.
+fn an_hour_of(errors: u32) -> Reply {
+    let blocks = 0..=360_u32;
+    let counter = |pod: &str, code: &str, at: fn(u32, u32) -> u32| {
+        let labels = traefik("stable", &format!(r#","pod":"{pod}","code":"{code}""#));
+        let samples =
+            blocks.clone().map(|block| (i64::from(block) * 10_000 - 3_600_000, at(block, errors).to_string()));
+        (labels, samples.collect())
+    };
+    let good = |block: u32, _: u32| 100 * block;
+    let bad = |block: u32, errors: u32| errors / 2 * (block / 6);
+    body(&[
+        counter("gateway-a", "200", good),
+        counter("gateway-b", "200", good),
+        counter("gateway-a", "502", bad),
+        counter("gateway-b", "502", bad),
+    ])
+}
+
+#[test]
+fn bursts_that_the_replicas_of_a_gateway_share_are_bursts() {
+    let subject = Subject { past: None, ..subject_at(20) };
+    let metric = preset("traefik/error-rate");
+    let told = |past: Reply| {
+        let replies = [requests("canary-1", 9, 1, 20), beats(20), requests("stable-0", 9, 1, 20), past];
+        assert_eq!(asks(&metric, &provider(1), &subject).len(), replies.len());
+        read(&metric, &provider(1), &subject, &replies)
+    };
+    let Some(Past { bursts: Bursts::Known(times), .. }) = told(an_hour_of(20)).past else {
+        panic!("1,200 errors tell")
+    };
+    assert!(times > 5.0, "ten at once: {times}");
+    // Who was not reached is asked again, and what was answered is not.
+    assert_eq!(told(Err(Unreachable("too slow".into()))).past, None);
+    assert_eq!(told(Ok((400, b"{}".to_vec()))).past, Some(Past::default()));
 }
 
 /// A look at windows of ten seconds with a hundred requests of the canary each, so many of them bad.
@@ -80,4 +118,19 @@ fn a_preset_is_judged_by_as_many_windows_as_it_says_and_no_more() {
     let finished = windows(&[0, 0, 0, 10, 10], three);
     assert_eq!((finished.verdict, finished.failures), (Verdict::Pass, 0), "{finished:?}");
     assert_eq!(windows(&[0, 0, 0, 10], |metric| metric.failure_limit = 0).verdict, Verdict::Fail);
+}
+
+#[test]
+fn as_many_intervals_are_judged_as_the_metric_says_whatever_the_comparison_proves() {
+    let metric = |count| Metric {
+        count,
+        limit: Some(serde_json::from_value(serde_json::json!({"max": "50%"})).unwrap()),
+        interval: Duration::seconds(20),
+        ..preset("traefik/error-rate")
+    };
+    let told =
+        |count| errors_of(&metric(count), requests("canary-1", 500, 5, 70), requests("stable-0", 500, 5, 70), 70);
+    assert_eq!(told(None).verdict, Verdict::Pass);
+    assert_eq!(told(Some(3)).verdict, Verdict::Pass);
+    assert_eq!(told(Some(4)).verdict, Verdict::Continue);
 }

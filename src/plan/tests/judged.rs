@@ -43,26 +43,15 @@ fn what_is_only_shown_takes_nothing_from_what_comparisons_may_be_wrong() {
 
 #[test]
 fn a_dry_run_makes_no_other_metric_guilty() {
-    let mut world = adopted(rollout(|value| {
+    let with_a_dry_run = |value: &mut Value| {
         judged(value);
         let mut add = |more| value["spec"]["analysis"]["metrics"].as_array_mut().unwrap().push(more);
         add(json!({"name": "latency", "preset": "app/latency"}));
         add(json!({"name": "shown", "preset": "app/latency", "dryRun": true}));
-    }));
-    world.push("v2");
-    world.measured(Verdict::Continue);
-    world.until(100, |world| world.split.weight.percent() == 20);
+    };
     // Of two metrics the second is guilty from 1 in 100 on; were the dry run a third that is guilty, from 1 in 67 on.
-    let worse = |verdict, ln| Seen { verdict, usable: true, evidence_now: Some(ln), ..seen_nothing() };
-    let metrics = [
-        ("errors", worse(Verdict::Fail, 9.0)),
-        ("latency", worse(Verdict::Continue, 4.4)),
-        ("shown", worse(Verdict::Fail, 9.0)),
-    ];
-    let metrics = metrics.map(|(name, seen)| (name.to_owned(), seen)).to_vec();
-    world.seen.measured = Measured::Read { at: world.seen.now, metrics };
-    world.until(10, |world| world.status().latch.is_some());
-    let latch = world.status().latch.unwrap().message;
+    let said = [("errors", Verdict::Fail, 9.0), ("latency", Verdict::Continue, 4.4), ("shown", Verdict::Fail, 9.0)];
+    let latch = judged_so(with_a_dry_run, said).unwrap();
     assert!(latch.contains("errors: why") && !latch.contains("also worse"), "{latch}");
 }
 
@@ -152,17 +141,22 @@ fn three(value: &mut Value) {
     add(json!({"name": "score", "scores": {"count": "scores_count{arm=\"$arm\"}", "sum": "scores_sum{arm=\"$arm\"}"}}));
 }
 
-/// A release that looks like this in its second step, without one metric that fails by itself: its latch, if it has one.
-fn latched(change: impl FnOnce(&mut Value), said: [(&str, f64); 3]) -> Option<String> {
+/// A release of whose metrics this is said in its second step, with the logarithm of the evidence: its latch, if it has one.
+fn judged_so(change: impl FnOnce(&mut Value), said: [(&str, Verdict, f64); 3]) -> Option<String> {
     let mut world = adopted(rollout(change));
     world.push("v2");
     world.measured(Verdict::Continue);
     world.until(100, |world| world.split.weight.percent() == 20);
-    let seen = |ln| Seen { verdict: Verdict::Continue, usable: true, evidence_now: Some(ln), ..seen_nothing() };
-    let metrics: Vec<_> = said.iter().map(|(name, one_in)| ((*name).to_owned(), seen(one_in.ln()))).collect();
+    let seen = |verdict, ln| Seen { verdict, usable: true, evidence_now: Some(ln), ..seen_nothing() };
+    let metrics = said.map(|(name, verdict, ln)| (name.to_owned(), seen(verdict, ln))).to_vec();
     world.seen.measured = Measured::Read { at: world.seen.now, metrics };
     world.look();
     world.status().latch.map(|latch| latch.message)
+}
+
+/// The same where no metric fails by itself; the evidence of each is one in so many.
+fn latched(change: impl FnOnce(&mut Value), said: [(&str, f64); 3]) -> Option<String> {
+    judged_so(change, said.map(|(name, one_in)| (name, Verdict::Continue, one_in.ln())))
 }
 
 #[test]
@@ -209,20 +203,8 @@ fn a_metric_of_more_weight_fails_a_release_by_less() {
 
 #[test]
 fn metrics_that_are_worse_beyond_doubt_together_are_named_together() {
-    let mut world = adopted(rollout(three));
-    world.push("v2");
-    world.measured(Verdict::Continue);
-    world.until(100, |world| world.split.weight.percent() == 20);
-    let worse = |verdict, ln| Seen { verdict, usable: true, evidence_now: Some(ln), ..seen_nothing() };
-    let metrics = [
-        ("errors", worse(Verdict::Fail, 9.0)),
-        ("latency", worse(Verdict::Continue, 5.2)),
-        ("score", worse(Verdict::Pass, 0.1)),
-    ];
-    let metrics = metrics.map(|(name, seen)| (name.to_owned(), seen)).to_vec();
-    world.seen.measured = Measured::Read { at: world.seen.now, metrics };
-    world.until(10, |world| world.status().latch.is_some());
-    let latch = world.status().latch.unwrap().message;
+    let said = [("errors", Verdict::Fail, 9.0), ("latency", Verdict::Continue, 5.2), ("score", Verdict::Pass, 0.1)];
+    let latch = judged_so(three, said).unwrap();
     assert!(latch.contains("errors: why; also worse: latency"), "{latch}");
 }
 
