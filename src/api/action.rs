@@ -51,7 +51,8 @@ pub struct RolloutActionSpec {
 pub enum Action {
     /// Leave the current step now: its approval is given and the rest of its time is waived.
     Promote,
-    /// Leave all steps: promote as soon as the candidate's pods can carry everything.
+    /// Leave all steps: promote as soon as the candidate's pods can carry everything. One that was given up takes over
+    /// too, as long as stable's ready pods cannot take its requests back.
     PromoteFull,
     /// Take the candidate out of traffic and do not try it again.
     Abort,

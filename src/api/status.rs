@@ -366,6 +366,10 @@ pub struct Promotion {
     /// Whether requests have returned to the stable Service, which selects the candidate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub home: bool,
+    /// Whether it takes over although it was on its way out, because stable could not take its requests back. It does so
+    /// whatever the Deployment's template says meanwhile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forward: bool,
     /// An abort that came when there was only forward: it is carried out as a return.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<Undo>,

@@ -6,7 +6,7 @@ use super::{
     render::{Cell, Paint, Tone, plain, span, table},
 };
 use crate::{
-    api::{ActionOutcome, ArmStatus, HeldBy, Phase, Rollout, RolloutStatus, Sort, Step},
+    api::{ActionOutcome, ArmStatus, HeldBy, Phase, Reason, Rollout, RolloutStatus, Sort, Step},
     duration::Duration,
     plan::STEPS_EDITED,
     traffic::Split,
@@ -391,6 +391,9 @@ pub fn commands(rollout: &Rollout) -> Vec<(&'static str, &'static str)> {
             _ => vec![WATCH],
         };
     };
+    if status.waiting_for.iter().any(|waiting| waiting.reason == Reason::StableShrunk) {
+        return vec![("promote --full", "let the canary take over, for stable cannot take its requests back"), WATCH];
+    }
     if status.latch.is_some() || flight.promotion.as_ref().is_some_and(|promotion| promotion.home) {
         return vec![WATCH];
     }
@@ -580,6 +583,9 @@ Next
         assert_eq!(flying(json!({"phase": "Blocked"})), ["abort", "promote"]);
         let promotion = json!({"since": ago(1), "from": "x"});
         assert_eq!(flying(json!({"phase": "Promoting", "flight": {"promotion": promotion}})), ["abort", "watch"]);
+        let shrunk =
+            json!([{"reason": "StableShrunk", "object": "ReplicaSet/x", "since": ago(1), "message": "too few"}]);
+        assert_eq!(flying(json!({"phase": "Aborting", "waitingFor": shrunk})), ["promote --full", "watch"]);
         assert_eq!(verbs(at_rest()), [""; 0]);
         assert_eq!(verbs(with(at_rest(), &json!({"metadata": {"deletionTimestamp": ago(1)}}))), ["watch"]);
     }

@@ -132,6 +132,10 @@ pub trait Tamper: Send + Sync + std::fmt::Debug {
     fn seen(&self, seen: &mut crate::plan::Observed);
     /// After it.
     fn decided(&self, seen: &crate::plan::Observed, plan: &mut crate::plan::Plan);
+    /// Whether a leader goes on whose Lease was lost.
+    fn outstays(&self) -> bool {
+        false
+    }
 }
 
 /// What the operator is told at its start.

@@ -50,7 +50,7 @@ pub async fn lead(
     }));
     tokio::select! {
         biased;
-        () = elector.hold() => {
+        () = lost(&mut elector, &resigned) => {
             resigned.resign();
             return Ended::LeaseLost;
         }
@@ -74,4 +74,14 @@ pub async fn lead(
     }
     elector.release().await;
     Ended::Told
+}
+
+/// Ends when the Lease is lost.
+#[cfg_attr(not(test), expect(unused_variables, reason = "for planted mistakes"))]
+async fn lost(elector: &mut Elector, cluster: &Cluster) {
+    elector.hold().await;
+    #[cfg(test)]
+    if cluster.tamper().is_some_and(|mistake| mistake.outstays()) {
+        std::future::pending::<()>().await;
+    }
 }

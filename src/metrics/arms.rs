@@ -35,6 +35,8 @@ pub enum ArmLabel {
 /// An arm, as a proxy may have to name it.
 #[derive(Clone, Copy, Debug)]
 pub struct Of<'a> {
+    /// Which arm it is.
+    pub arm: Arm,
     /// What labels are called.
     pub labels: &'a Labels,
     /// The Rollout's namespace.
@@ -68,12 +70,16 @@ impl Told {
             Arm::Stable => &subject.stable,
             Arm::Canary => &subject.canary,
         };
+        self.named(labels, subject, arm, names)
+    }
+
+    fn named(self, labels: &Labels, subject: &Subject, arm: Arm, names: &ArmNames) -> Vec<Matcher> {
         let own = match self {
             Self::By(ArmLabel::Pod) => pattern(&labels.pod, &pods_of(&names.replica_set)),
             Self::By(ArmLabel::PodHash) => equal(&labels.pod_hash, &names.pod_template_hash),
             Self::By(ArmLabel::Service) => equal(&labels.service, &names.service),
             Self::ByBackend(backend) => {
-                let mut own = backend(&Of { labels, namespace: &subject.namespace, names, port: subject.port });
+                let mut own = backend(&Of { arm, labels, namespace: &subject.namespace, names, port: subject.port });
                 own.extend(labels.constants());
                 return own;
             }
@@ -81,9 +87,10 @@ impl Told {
         [equal(&labels.namespace, &subject.namespace), own].into_iter().chain(labels.constants()).collect()
     }
 
-    /// Whether the two arms' matchers differ.
+    /// Whether the two arms' names make a difference.
     pub fn tells(self, labels: &Labels, subject: &Subject) -> bool {
-        self.matchers(labels, subject, Arm::Canary) != self.matchers(labels, subject, Arm::Stable)
+        let canary = |names| self.named(labels, subject, Arm::Canary, names);
+        canary(&subject.canary) != canary(&subject.stable)
     }
 }
 

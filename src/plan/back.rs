@@ -4,7 +4,10 @@ use super::{
     observed::AlertEvent,
     turn::{Turn, revision_of},
 };
-use crate::api::{Flight, Latch, Past, Promotion, Reason, Undo};
+use crate::{
+    api::{Flight, Latch, Past, Promotion, Reason, Undo},
+    vocab::Weight,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// So many former revisions are remembered.
@@ -35,6 +38,35 @@ impl Turn<'_> {
     pub fn goes_back(&self) -> bool {
         let (Some(flight), Some(latch)) = (&self.status.flight, &self.status.latch) else { return false };
         flight.returns && flight.candidate != latch.candidate
+    }
+
+    /// Whether a candidate that was on its way out takes over by command, whatever the Deployment's template says meanwhile.
+    pub fn rolls_forward(&self) -> bool {
+        let promotion = self.status.flight.as_ref().and_then(|flight| flight.promotion.as_ref());
+        self.status.latch.is_none() && promotion.is_some_and(|promotion| promotion.forward)
+    }
+
+    /// Lets a candidate take over that was on its way out, if stable cannot take its requests back; nothing if it can.
+    pub fn roll_forward(&mut self) -> Option<String> {
+        let (flight, deployment) = (self.status.flight.as_ref()?, self.seen.deployment.as_ref()?);
+        let goes_out = self.status.latch.is_some() || !self.is_this(&flight.candidate, &flight.fingerprint, deployment);
+        if !goes_out || self.goes_back() || self.rolls_forward() {
+            return None;
+        }
+        let stable = self.stable().ok().filter(|stable| self.bearable(stable) > Weight::ZERO)?;
+        let since = Time(self.seen.now);
+        let flight = self.status.flight.as_mut()?;
+        (flight.paused, flight.dark_since) = (false, None);
+        let from = stable.name.clone();
+        let begun = Promotion { since, from, moved: false, home: false, forward: true, undo: None };
+        flight.promotion.get_or_insert(begun).forward = true;
+        self.status.latch = None;
+        if let Some(step) = &mut self.status.step {
+            step.progress = None;
+        }
+        let message = "stable cannot take its requests back, so the candidate takes over after all";
+        self.note(Reason::Promoting, message, None);
+        Some(message.to_owned())
     }
 
     /// What has just been promoted is given up, and the one before it takes over again.
@@ -69,6 +101,7 @@ impl Turn<'_> {
                 from: promoted.candidate.clone(),
                 moved: false,
                 home: false,
+                forward: false,
                 undo: None,
             }),
             returns: true,

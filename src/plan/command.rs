@@ -93,6 +93,12 @@ impl<'a> Turn<'a> {
             self.note(Reason::Retried, format!("{} is tried again", latch.revision), action.by.clone());
             return Ok("it is tried again, from the first step".to_owned());
         }
+        if action.action == Action::PromoteFull
+            && !self.past_the_point()
+            && let Some(message) = self.roll_forward()
+        {
+            return Ok(message);
+        }
         if self.status.latch.is_some() {
             return match action.action {
                 Action::Abort => Ok("it was given up already".to_owned()),

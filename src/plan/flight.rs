@@ -43,6 +43,11 @@ impl<'a> Turn<'a> {
             self.services(deployment)?;
             return self.fly(deployment, stable);
         }
+        if self.rolls_forward() {
+            self.held(deployment)?;
+            self.services(deployment)?;
+            return self.fly(deployment, stable);
+        }
         // A Service that is gone is made again whatever follows; one that is contested holds up a release, and never the way home.
         let services = self.services(deployment);
         if let Err(doing @ Stop::Do(_)) = services {
@@ -114,7 +119,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Whether the Deployment's template is that of this candidate, which may be gone or not be there yet.
-    fn is_this(&self, candidate: &str, fingerprint: &str, deployment: &Deployment) -> bool {
+    pub fn is_this(&self, candidate: &str, fingerprint: &str, deployment: &Deployment) -> bool {
         match self.seen.ours().find(|set| set.name == candidate) {
             Some(set) => same_template(&set.template, &deployment.template),
             None => fingerprint == revision_of(&deployment.template, |_| false),
@@ -296,8 +301,8 @@ impl<'a> Turn<'a> {
         if let Some(set) = self.seen.ours().find(|set| set.name == flight.candidate) {
             return Ok(set);
         }
-        if self.goes_back() {
-            let message = format!("ReplicaSet {}, which should have taken over again, is gone", flight.candidate);
+        if self.goes_back() || self.rolls_forward() {
+            let message = format!("ReplicaSet {}, which should have taken over, is gone", flight.candidate);
             return Err(self.give_up(Reason::StableMissing, &message, None));
         }
         if self.seen.replica_set(&flight.candidate).is_some() {

@@ -26,7 +26,8 @@ impl<'a> Turn<'a> {
             if bearable > Weight::ZERO {
                 let object = format!("ReplicaSet/{}", stable.name);
                 let message = format!(
-                    "too few of stable's pods are ready to take everything back, so the candidate keeps {bearable} until they are"
+                    "too few of stable's pods are ready to take everything back, so the candidate keeps {bearable} until they are; \
+                     PromoteFull lets it take over instead"
                 );
                 return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
             }
@@ -104,7 +105,7 @@ impl<'a> Turn<'a> {
 
     /// The weight that the candidate has to keep for now, because stable's ready pods cannot take all of it back: as many
     /// may be missing as the Deployment says for its own updates.
-    fn bearable(&self, stable: &ReplicaSet) -> Weight {
+    pub fn bearable(&self, stable: &ReplicaSet) -> Weight {
         let (Some(deployment), Some(flight)) = (&self.seen.deployment, &self.status.flight) else {
             return Weight::ZERO;
         };

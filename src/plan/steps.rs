@@ -201,8 +201,14 @@ impl Turn<'_> {
         let flight = self.flight()?;
         flight.paused = false;
         flight.dark_since = None;
-        flight.promotion =
-            Some(Promotion { since: now, from: stable.name.clone(), moved: false, home: false, undo: None });
+        flight.promotion = Some(Promotion {
+            since: now,
+            from: stable.name.clone(),
+            moved: false,
+            home: false,
+            forward: false,
+            undo: None,
+        });
         if let Some(step) = &mut self.status.step {
             step.progress = None;
         }

@@ -77,6 +77,20 @@ impl Tamper for Stale {
     fn decided(&self, _: &Observed, _: &mut Plan) {}
 }
 
+/// A leader goes on after its Lease was lost.
+#[derive(Debug)]
+struct Outstays;
+
+impl Tamper for Outstays {
+    fn seen(&self, _: &mut Observed) {}
+
+    fn decided(&self, _: &Observed, _: &mut Plan) {}
+
+    fn outstays(&self) -> bool {
+        true
+    }
+}
+
 fn nothing(_: &mut Observed) {}
 fn as_decided(_: &Observed, _: &mut Plan) {}
 
@@ -467,6 +481,7 @@ fn plotted(plot: &str, seed: u64) -> Story {
             story.setting.weather.plane = (1_500, 2_500);
             story
         }
+        "paused leader" => swarm::with_fault("good", "F13 split-brain", seed),
         "unjudged" => swarm::plotted("good", seed),
         plot => swarm::plotted(plot, seed),
     }
@@ -491,7 +506,10 @@ fn found(plots: &[&str], tamper: &Arc<dyn Tamper>) -> Option<u64> {
 fn every_planted_mistake_is_found() {
     let stale: Arc<dyn Tamper> = Arc::new(Stale::default());
     let plots: &[&str] = &["good", "bad", "newer", "revert", "scaled"];
-    let mut all: Vec<(&str, &[&str], Arc<dyn Tamper>)> = vec![("yesterday's copy is trusted", plots, stale)];
+    let mut all: Vec<(&str, &[&str], Arc<dyn Tamper>)> = vec![
+        ("yesterday's copy is trusted", plots, stale),
+        ("a leader goes on without its Lease", &["paused leader"], Arc::new(Outstays)),
+    ];
     all.extend(MISTAKES.iter().map(|it| (it.name, it.plots, Arc::new(*it) as Arc<dyn Tamper>)));
     let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let cores = std::thread::available_parallelism().map_or(2, usize::from);

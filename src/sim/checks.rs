@@ -438,6 +438,17 @@ impl Checks {
         let was_promoting = !old["flight"]["promotion"].is_null() && old.text("/flight/revision") == revision;
         let trial = self.trials.entry(key).or_default().clone();
         let mut trial = trial;
+        let forward = "/flight/promotion/forward";
+        if status.is(forward) && !old.is(forward) {
+            (trial.aborted, self.latched) = (false, None);
+            if !self.commands.contains("PromoteFull") {
+                self.wrong(
+                    "S05 an abort is for good",
+                    at,
+                    format!("{revision} takes over after all, and nobody said so"),
+                );
+            }
+        }
         if given_up(status) {
             trial.aborted = true;
         } else if trial.aborted {

@@ -378,6 +378,14 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
         "F22" => {
             push(at, Deed::Evict { stable: true, count: usize::try_from(dice.range(1, 4)).unwrap_or(1) });
             push(at + long, Deed::Evict { stable: false, count: 2 });
+            if dice.permille(300) {
+                // Somebody gives up just then what stable cannot take back, and thinks again.
+                push(at, Deed::Act("Abort", true));
+                push(at + dice.range(300, 6_000), Deed::Act("PromoteFull", true));
+                if dice.permille(400) {
+                    push(at + dice.range(100, 20_000), Deed::Image(dice.pick::<&str>(&["app:v3", "app:v1"])));
+                }
+            }
         }
         "F23" => {
             push(at, Deed::Image("app:v5"));

@@ -13,6 +13,7 @@ mod istio;
 mod kserve;
 mod linkerd;
 mod litellm;
+mod nginx;
 mod opentelemetry;
 mod python;
 mod ray;
@@ -29,6 +30,7 @@ const PRODUCTS: &[&[Preset]] = &[
     traefik::ALL,
     istio::ALL,
     contour::ALL,
+    nginx::ALL,
     linkerd::ALL,
     cilium::ALL,
     app::ALL,

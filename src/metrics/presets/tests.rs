@@ -1,5 +1,6 @@
 //! Each product's counters as it exposes them, and what its presets make of them.
 use super::{super::tests::subject, *};
+use crate::vocab::Arm;
 use std::collections::HashMap;
 
 /// A line of the exposition format: the labels, the name among them.
@@ -21,7 +22,13 @@ fn is_found(preset: &Preset, labels: &HashMap<String, String>) -> bool {
     matchers.extend(name.map(|name| equal("__name__", &name)));
     if let Place::Proxy { backend, .. } = preset.place {
         let (subject, names) = (subject(), super::super::Labels::default());
-        let of = Of { labels: &names, namespace: &subject.namespace, names: &subject.canary, port: subject.port };
+        let of = Of {
+            arm: Arm::Canary,
+            labels: &names,
+            namespace: &subject.namespace,
+            names: &subject.canary,
+            port: subject.port,
+        };
         matchers.extend(backend(&of));
     }
     matchers.iter().all(|matcher| matcher.is_match(labels.get(&matcher.name).map_or("", String::as_str)))
@@ -79,6 +86,22 @@ const SERIES: &[(&str, &str)] = &[
     ("bad", r#"envoy_cluster_upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="demo_app-canary_80"}"#),
     ("not", r#"envoy_cluster_upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="demo_app-canary_8080"}"#),
     ("0.05", r#"envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="demo_app-canary_80",le="50"}"#),
+    (
+        "good",
+        r#"nginx_ingress_controller_requests{canary="demo-app-canary-80",controller_class="k8s.io/ingress-nginx",host="shop.example",ingress="app",method="GET",namespace="demo",path="/",service="app-stable",status="200"}"#,
+    ),
+    (
+        "bad",
+        r#"nginx_ingress_controller_requests{canary="demo-app-canary-http",ingress="app",namespace="demo",path="/",service="app-stable",status="503"}"#,
+    ),
+    (
+        "not",
+        r#"nginx_ingress_controller_requests{canary="",ingress="app",namespace="demo",path="/",service="app-stable",status="503"}"#,
+    ),
+    (
+        "0.25",
+        r#"nginx_ingress_controller_request_duration_seconds_bucket{canary="demo-app-canary-80",ingress="app",namespace="demo",service="app-stable",status="200",le="0.25"}"#,
+    ),
     (
         "good",
         r#"response_total{direction="inbound",target_port="8080",status_code="200",classification="success",grpc_status="",error=""}"#,

@@ -51,14 +51,23 @@ fn normal(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{Labels, Subject, tests::subject};
+    use crate::{
+        metrics::{Labels, Subject, tests::subject},
+        vocab::Arm,
+    };
 
     #[test]
     fn traefiks_names_are_matched_whole() {
         let mut subject = subject();
         let labels = Labels::default();
         let is = |subject: &Subject, name: &str| {
-            let of = Of { labels: &labels, namespace: &subject.namespace, names: &subject.canary, port: subject.port };
+            let of = Of {
+                arm: Arm::Canary,
+                labels: &labels,
+                namespace: &subject.namespace,
+                names: &subject.canary,
+                port: subject.port,
+            };
             backend(&of).iter().all(|matcher| matcher.is_match(&format!("{name}@kubernetesgateway")))
         };
         let route = "httproute-demo-demo-gw-traefik-traefik-ep-web-0-806fab2393777a48bd97";

@@ -312,6 +312,58 @@ fn an_abort_leaves_the_candidate_what_stable_cannot_carry() {
     assert_eq!(world.split.weight, Weight::ZERO);
 }
 
+/// Half of stable's pods are not ready, whatever is done.
+fn looked_at_with_half_of_stable(world: &mut World, times: usize) {
+    for _ in 0..times {
+        for (index, pod) in world.seen.pods.iter_mut().filter(|pod| pod.hash == "1").enumerate() {
+            pod.ready = index < 2;
+        }
+        world.look();
+        world.seen.now += SignedDuration::from_secs(1);
+    }
+}
+
+#[test]
+fn a_candidate_that_was_given_up_takes_over_by_command_where_stable_cannot_take_its_requests_back() {
+    for newer in [None, Some("v3"), Some("v1")] {
+        let mut world = flying(50, |_| {});
+        let revision = world.status().flight.as_ref().unwrap().revision.clone();
+        let serves = world.status().flight.as_ref().unwrap().candidate.clone();
+        world.command(Action::Abort, None);
+        looked_at_with_half_of_stable(&mut world, 10);
+        if let Some(newer) = newer {
+            world.push(newer);
+            looked_at_with_half_of_stable(&mut world, 5);
+        }
+        assert_eq!(world.status().waiting_for[0].reason, Reason::StableShrunk);
+        assert!(world.status().message.contains("PromoteFull"), "{}", world.status().message);
+        world.command(Action::PromoteFull, None);
+        looked_at_with_half_of_stable(&mut world, 60);
+        let decisions = world.status().decisions;
+        let promoted = decisions.iter().find(|decision| decision.reason == Reason::Promoted);
+        assert_eq!(promoted.and_then(|decision| decision.revision.clone()), Some(revision), "{newer:?}");
+        let workload = world.status().workload.clone().unwrap();
+        match newer {
+            None => assert_eq!((world.status().phase, &world.status().latch), (Phase::Stable, &None)),
+            Some("v3") => assert_ne!(world.status().flight.as_ref().unwrap().candidate, serves, "v3 is on trial"),
+            // It returns as what it is, which waits for its pods.
+            Some(_) => assert!(world.status().flight.as_ref().unwrap().returns),
+        }
+        assert_eq!(workload.stable_replica_set, Some(serves), "{newer:?}");
+    }
+}
+
+#[test]
+fn a_candidate_that_was_given_up_takes_over_for_nobody_where_stable_is_well() {
+    let mut world = flying(50, |_| {});
+    world.command(Action::Abort, None);
+    world.look();
+    world.command(Action::PromoteFull, None);
+    world.rests(Phase::Aborted);
+    let answer = world.status().handled.pop().unwrap();
+    assert!(answer.message.starts_with("the candidate was given up"), "{}", answer.message);
+}
+
 #[test]
 fn what_was_taken_from_a_candidate_on_the_way_home_does_not_return_to_it() {
     let mut world = flying(50, |_| {});
