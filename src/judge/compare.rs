@@ -34,12 +34,15 @@ pub struct Rules {
 /// What a comparison says, and how strongly.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
-    /// Fail and Pass are proven, Continue is not, Unknown: there was no interval in which both arms had requests.
+    /// Fail and Pass are proven, Continue is not, Unknown: there was no interval in which both arms had requests, and no
+    /// ceiling is proven to be exceeded.
     pub verdict: Verdict,
-    /// Natural logarithm of the greatest evidence so far that the canary is worse: it has never fallen.
+    /// Natural logarithm of the greatest evidence so far that the canary is worse: it has never fallen. With a ceiling it is
+    /// the mean of this evidence and of that against the ceiling.
     pub ln_m: f64,
     /// Natural logarithm of the present evidence that the canary is worse and that it matters: of the two proofs that a failure
-    /// needs the weaker one, which is evidence against the hypothesis that either fails.
+    /// needs the weaker one, which is evidence against the hypothesis that either fails. With a ceiling it is the mean of this
+    /// and of the evidence against the ceiling, which is evidence against the hypothesis that neither is wrong.
     pub ln_now: f64,
     /// Natural logarithm of the present evidence that the canary is good enough.
     pub ln_pass: f64,
@@ -129,21 +132,19 @@ impl Better {
     }
 }
 
-/// Evidence that errors hit more than the floor of the canary's requests.
+/// Evidence that errors hit more than a share of the canary's requests, whatever stable does.
 #[derive(Clone, Debug)]
-enum Ceiling {
+enum Above {
     OneByOne(Mixture, Box<Rates>, f64),
     Blocks(Bets),
 }
 
-impl Ceiling {
-    fn new(rules: &Rules) -> Self {
-        let floor = rules.margins.floor;
+impl Above {
+    fn new(share: f64, rules: &Rules) -> Self {
         if rules.bursts.one_by_one() {
-            let more = Rates::new(floor, |ratio| (floor * ratio).min(0.99));
-            Self::OneByOne(Mixture::new(), Box::new(more), rules.bursts.tempering())
+            Self::OneByOne(Mixture::new(), Box::new(Rates::above(share)), rules.bursts.tempering())
         } else {
-            Self::Blocks(Bets::rate(floor, rules.block))
+            Self::Blocks(Bets::rate(share, rules.block))
         }
     }
 
@@ -162,12 +163,52 @@ impl Ceiling {
     }
 }
 
+/// The ceiling: a way to fail that needs no stable.
+#[derive(Clone, Debug)]
+struct Ceiling {
+    share: f64,
+    above: Above,
+    /// The logarithm of the greatest evidence so far.
+    ln_m: f64,
+    /// The canary's requests and bad ones up to then.
+    until: Counts,
+}
+
+impl Ceiling {
+    fn new(share: f64, rules: &Rules) -> Self {
+        Self { share, above: Above::new(share, rules), ln_m: 0.0, until: Counts::default() }
+    }
+
+    /// One interval more, with which the canary has had so many requests and bad ones.
+    fn add(&mut self, interval: &Interval, all: Counts) {
+        self.above.add(interval);
+        let ln = self.above.ln();
+        if ln > self.ln_m {
+            (self.ln_m, self.until) = (ln, all);
+        }
+    }
+
+    /// What was seen when the evidence was greatest, of so many requests and bad ones by now.
+    fn exceeded(&self, all: Counts) -> String {
+        let (x, n) = (thousands(self.until.x), thousands(self.until.n));
+        let wrong = if self.until == all {
+            format!("{x} of {n} of the canary's requests went wrong")
+        } else {
+            format!("{x} of the canary's first {n} requests went wrong")
+        };
+        format!("{wrong}, more than the ceiling of {}", percent(self.share))
+    }
+}
+
 /// Compares error rates.
 ///
 /// Fails when the errors are proven to be worse than stable's by more than the margin and, by a test of its own, to
 /// hit more than the floor of the canary's requests; a failure, once proven, stays. Passes while it is proven that the
 /// odds are less than `excluded` times stable's or that less than the floor of the requests are hit: a weighted mean of
 /// both proofs counts, and more errors later take a Pass away again.
+///
+/// With a ceiling it also fails when the errors are proven to hit more than that of the canary's requests, whatever stable
+/// does. Each of the two ways to fail then has half of what may be wrong.
 pub fn errors(intervals: &[Interval], rules: &Rules) -> Judgement {
     let mut errors = Errors::new(rules);
     for interval in intervals {
@@ -181,29 +222,33 @@ pub fn errors(intervals: &[Interval], rules: &Rules) -> Judgement {
 pub struct Errors {
     rules: Rules,
     worse: Worse,
-    ceiling: Ceiling,
+    above: Above,
+    ceiling: Option<Ceiling>,
     better: Better,
     rare: Mixture,
     less: Rates,
     tally: Tally,
     ln_worse: f64,
-    ln_ceiling: f64,
+    ln_above: f64,
+    ln_m: f64,
 }
 
 impl Errors {
     /// Nothing seen yet.
     pub fn new(rules: &Rules) -> Self {
-        let floor = rules.margins.floor;
+        let Margins { floor, ceiling, .. } = rules.margins;
         Self {
             rules: *rules,
             worse: Worse::new(rules),
-            ceiling: Ceiling::new(rules),
+            above: Above::new(floor, rules),
+            ceiling: ceiling.map(|share| Ceiling::new(share, rules)),
             better: Better::new(rules),
             rare: Mixture::new(),
             less: Rates::new(floor, |ratio| floor / ratio),
             tally: Tally::default(),
             ln_worse: 0.0,
-            ln_ceiling: 0.0,
+            ln_above: 0.0,
+            ln_m: 0.0,
         }
     }
 
@@ -212,16 +257,20 @@ impl Errors {
         self.tally.add(interval);
         self.worse.add(interval);
         self.better.add(interval);
-        self.ceiling.add(interval);
+        self.above.add(interval);
+        if let Some(ceiling) = &mut self.ceiling {
+            ceiling.add(interval, self.tally.canary);
+        }
         self.rare.bernoulli(interval.canary, &self.less, self.rules.bursts.tempering_of_rare());
-        self.ln_worse = self.ln_worse.max(self.worse.ln());
-        self.ln_ceiling = self.ln_ceiling.max(self.ceiling.ln());
+        let worse = self.worse.ln();
+        self.ln_worse = self.ln_worse.max(worse);
+        self.ln_above = self.ln_above.max(self.above.ln());
+        self.ln_m = self.ln_m.max(self.either(worse));
     }
 
     /// Whether it is proven that the canary is too bad.
     pub fn fails(&self) -> bool {
-        let sure = -self.rules.margins.alpha.ln();
-        self.tally.paired && self.ln_worse >= sure && self.ln_ceiling >= sure
+        self.is_worse() || self.ceiling.as_ref().is_some_and(|ceiling| ceiling.ln_m >= self.sure())
     }
 
     /// Whether it is proven that the canary is good enough.
@@ -229,9 +278,35 @@ impl Errors {
         self.tally.paired && !self.fails() && self.ln_pass() >= -self.rules.margins.beta.ln()
     }
 
-    /// The weaker one of the two proofs that a failure needs, as they are now.
+    /// The weaker one of the two proofs that a failure by comparison needs, as they are now; with a ceiling the mean of this
+    /// and of what is known against the ceiling.
     pub(super) fn ln_now(&self) -> f64 {
-        self.worse.ln().min(self.ceiling.ln())
+        self.either(self.worse.ln().min(self.above.ln()))
+    }
+
+    /// How sure each way to fail must be: a failure by any of them is a false alarm with probability `alpha` at most.
+    fn sure(&self) -> f64 {
+        let margins = &self.rules.margins;
+        -(margins.alpha / margins.ways()).ln()
+    }
+
+    /// Whether it is proven that the canary is worse than stable, and that it matters.
+    fn is_worse(&self) -> bool {
+        self.tally.paired && self.ln_worse >= self.sure() && self.ln_above >= self.sure()
+    }
+
+    /// The mean of this evidence of the comparison and of the present evidence against the ceiling, if there is one: either
+    /// that is sure lifts it to `1/alpha` by itself.
+    fn either(&self, compared: f64) -> f64 {
+        match &self.ceiling {
+            None => compared,
+            Some(ceiling) => ln_mean([compared, ceiling.above.ln()].into_iter()),
+        }
+    }
+
+    /// How seldom a failure of which one way is this sure is a false alarm: each way has a part of what may be wrong.
+    fn false_alarm(&self, ln: f64) -> String {
+        format!("chance of a false alarm below 1 in {}", one_in(ln - self.rules.margins.ways().ln()))
     }
 
     /// Three parts of four are for the comparison, by which most services pass: halves would cost those as much time as
@@ -243,13 +318,12 @@ impl Errors {
 
     /// What it says so far.
     pub fn judgement(&self) -> Judgement {
-        let Self { tally, ln_worse, .. } = self;
+        let Self { tally, ln_worse, ln_m, .. } = self;
         let ln_pass = self.ln_pass();
-        let sure = -self.rules.margins.alpha.ln();
-        let verdict = if !tally.paired {
-            Verdict::Unknown
-        } else if self.fails() {
+        let verdict = if self.fails() {
             Verdict::Fail
+        } else if !tally.paired {
+            Verdict::Unknown
         } else if self.passes() {
             Verdict::Pass
         } else {
@@ -258,9 +332,14 @@ impl Errors {
         let fell = || tally.fell("errors");
         let why = match verdict {
             Verdict::Unknown => "there was no interval in which both arms had requests".into(),
-            Verdict::Fail => format!("{}; chance of a false alarm below 1 in {}", fell(), one_in(*ln_worse)),
+            Verdict::Fail => match &self.ceiling {
+                Some(ceiling) if !self.is_worse() => {
+                    format!("{}; {}", ceiling.exceeded(tally.canary), self.false_alarm(ceiling.ln_m))
+                }
+                _ => format!("{}; {}", fell(), self.false_alarm(*ln_worse)),
+            },
             Verdict::Pass => format!("{}; chance of being wrong below 1 in {}", fell(), one_in(ln_pass)),
-            Verdict::Continue if *ln_worse >= sure => {
+            Verdict::Continue if *ln_worse >= self.sure() => {
                 format!(
                     "{}; that this hits more than {} of requests is not proven",
                     fell(),
@@ -272,14 +351,15 @@ impl Errors {
         let why = noted(why, verdict, self.rules.bursts);
         let ln_now = self.ln_now();
         let (canary, stable) = (tally.canary, tally.stable);
-        Judgement { verdict, ln_m: *ln_worse, ln_now, ln_pass, canary, stable, edge: None, why }
+        Judgement { verdict, ln_m: *ln_m, ln_now, ln_pass, canary, stable, edge: None, why }
     }
 }
 
 /// Compares latency at the edges of a histogram.
 ///
 /// Fails when the mean of the edges' evidence proves that the odds of being slower than some edge are more than the
-/// margin above stable's; a failure stays. Passes while every edge that certifies proves the contrary. There is no floor.
+/// margin above stable's; a failure stays. Passes while every edge that certifies proves the contrary. There is neither a floor
+/// nor a ceiling.
 pub fn latency(edges: &[Edge], margins: Margins, block: usize) -> Judgement {
     latency_among(edges, edges.len(), margins, block)
 }
@@ -456,6 +536,8 @@ mod tests {
         *,
     };
     use proptest::prelude::*;
+    use rand::{SeedableRng, rngs::ChaCha8Rng};
+    use rand_distr::{Binomial, Distribution};
 
     fn rules(sensitivity: Sensitivity, bursts: Bursts) -> Rules {
         Rules { margins: sensitivity.margins(), bursts, block: 1 }
@@ -519,6 +601,125 @@ mod tests {
         }
         let words = judge(0.03, Bursts::Known(1.0), &[interval((1_000, 30, 9_000, 90)); 2]).why;
         assert!(words.ends_with("that this hits more than 3 % of requests is not proven"), "{words}");
+    }
+
+    /// Errors that come one by one, in bursts of five, and nobody knows how.
+    const WAYS_TO_COME: [Bursts; 3] = [Bursts::Known(1.0), Bursts::Known(5.0), Bursts::Unseen];
+
+    fn with_ceiling(ceiling: Option<f64>, bursts: Bursts) -> Rules {
+        Rules { margins: Margins { ceiling, ..Sensitivity::Normal.margins() }, bursts, block: 1 }
+    }
+
+    #[test]
+    fn errors_above_the_ceiling_fail_although_stable_has_as_many() {
+        for bursts in WAYS_TO_COME {
+            let incident = [interval((100, 10, 900, 90)); 40];
+            let judge = |ceiling| super::errors(&incident, &with_ceiling(ceiling, bursts));
+            let judged = judge(Some(0.05));
+            assert_eq!(judged.verdict, Verdict::Fail, "{judged:?}");
+            assert!(judged.ln_m >= 100.0_f64.ln() && judged.ln_now >= 100.0_f64.ln(), "{judged:?}");
+            for ceiling in [None, Some(0.2)] {
+                let judged = judge(ceiling);
+                assert!(matches!(judged.verdict, Verdict::Continue | Verdict::Pass), "{judged:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn errors_below_the_ceiling_never_fail_an_equal_canary() {
+        for bursts in WAYS_TO_COME {
+            let mut errors = Errors::new(&with_ceiling(Some(0.05), bursts));
+            for at in 0..500 {
+                errors.add(&interval((100, 2, 900, 18)));
+                assert!(!errors.fails(), "{bursts:?} after {at}");
+            }
+            assert!(errors.passes(), "{bursts:?}");
+        }
+    }
+
+    #[test]
+    fn the_ceiling_needs_no_requests_of_stable_and_what_is_below_it_is_not_known_without_them() {
+        for bursts in WAYS_TO_COME {
+            let judge = |bad, ceiling| super::errors(&[interval((100, bad, 0, 0)); 20], &with_ceiling(ceiling, bursts));
+            let judged = judge(30, Some(0.05));
+            assert_eq!(judged.verdict, Verdict::Fail, "{judged:?}");
+            assert!(judged.why.starts_with("600 of 2,000 of the canary's requests went wrong"), "{}", judged.why);
+            assert!(judged.ln_now <= judged.ln_m && judged.ln_m >= 100.0_f64.ln(), "{judged:?}");
+            for judged in [judge(30, None), judge(1, Some(0.05))] {
+                assert_eq!(judged.verdict, Verdict::Unknown, "{judged:?}");
+                assert_eq!(judged.why, "there was no interval in which both arms had requests");
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_by_the_ceiling_stays_and_says_what_was_seen_then() {
+        let rules = with_ceiling(Some(0.05), Bursts::Known(1.0));
+        let mut intervals = vec![interval((200, 31, 1_800, 279))];
+        let first = super::errors(&intervals, &rules);
+        assert_eq!(
+            first.why,
+            "31 of 200 of the canary's requests went wrong, more than the ceiling of 5 %; chance of a false alarm below 1 in \
+             200,000"
+        );
+        intervals.extend([interval((200, 0, 1_800, 0)); 5]);
+        let later = super::errors(&intervals, &rules);
+        assert_eq!((later.verdict, later.ln_m.to_bits()), (Verdict::Fail, first.ln_m.to_bits()));
+        assert!(later.ln_now < first.ln_now, "{later:?}");
+        assert_eq!(
+            later.why,
+            "31 of the canary's first 200 requests went wrong, more than the ceiling of 5 %; chance of a false alarm below 1 \
+             in 200,000"
+        );
+    }
+
+    #[test]
+    fn a_ceiling_takes_half_of_what_the_comparison_may_be_wrong() {
+        let judge = |times, ceiling| {
+            let intervals = vec![interval((25, 3, 475, 1)); times];
+            super::errors(&intervals, &with_ceiling(ceiling, Bursts::Known(1.0)))
+        };
+        // Its evidence is 148: more than 100, and less than 200.
+        assert_eq!([None, Some(0.5)].map(|ceiling| judge(1, ceiling).verdict), [Verdict::Fail, Verdict::Continue]);
+        for (ceiling, words) in [(None, "40,000"), (Some(0.5), "20,000")] {
+            let words = format!("6 of 8 errors fell on 5 % of the traffic; chance of a false alarm below 1 in {words}");
+            assert_eq!(judge(2, ceiling).why, words);
+        }
+    }
+
+    #[test]
+    fn what_is_known_at_present_is_the_mean_of_both_ways_to_fail() {
+        let mut errors = Errors::new(&with_ceiling(Some(0.05), Bursts::Known(1.0)));
+        for look in LATE {
+            errors.add(&interval(look));
+            let compared = errors.worse.ln().min(errors.above.ln());
+            let against_ceiling = errors.ceiling.as_ref().unwrap().above.ln();
+            let mean = f64::midpoint(compared.exp(), against_ceiling.exp());
+            assert!((errors.ln_now() - mean.ln()).abs() < 1e-9, "{look:?}");
+        }
+    }
+
+    #[test]
+    fn a_canary_at_the_ceiling_that_is_as_good_as_stable_fails_at_most_as_often_as_is_promised() {
+        for (size, bursts) in [(1, Bursts::Known(1.0)), (5, Bursts::Known(5.0))] {
+            let rules = with_ceiling(Some(0.05), bursts);
+            let rules = Rules { margins: Margins { alpha: 0.1, ..rules.margins }, ..rules };
+            // By one way or the other, or by both together as several metrics are judged.
+            let fails = |seed, times: f64| {
+                let mut chance = ChaCha8Rng::seed_from_u64(seed);
+                let causes = Binomial::new(100 / size, 0.05 * times).unwrap();
+                let mut errors = Errors::new(&rules);
+                (0..30).any(|_| {
+                    let mut arm = || Counts::new(100, size * causes.sample(&mut chance));
+                    errors.add(&Interval { canary: arm(), stable: arm() });
+                    errors.fails() || errors.ln_now() >= 10.0_f64.ln()
+                })
+            };
+            let failed = (0..2_000).filter(|seed| fails(*seed, 1.0)).count();
+            assert!(failed <= 200, "{bursts:?}: {failed} of 2,000");
+            let failed = (0..20).filter(|seed| fails(*seed, 4.0)).count();
+            assert_eq!(failed, 20, "{bursts:?}");
+        }
     }
 
     #[test]
@@ -686,9 +887,11 @@ mod tests {
                 .map(|(n_c, x_c, n_s, x_s)| Interval { canary: Counts { n: n_c, x: x_c }, stable: Counts { n: n_s, x: x_s } })
                 .collect();
             for bursts in [Bursts::Known(1.0), Bursts::Known(7.0), Bursts::Unseen] {
-                let judged = super::errors(&intervals, &rules(Sensitivity::Normal, bursts));
-                prop_assert!(judged.ln_m.is_finite() && judged.ln_pass.is_finite(), "{judged:?}");
-                prop_assert!(judged.ln_now <= judged.ln_m, "{judged:?}");
+                for ceiling in [None, Some(0.05), Some(0.999_999)] {
+                    let judged = super::errors(&intervals, &with_ceiling(ceiling, bursts));
+                    prop_assert!(judged.ln_m.is_finite() && judged.ln_pass.is_finite(), "{judged:?}");
+                    prop_assert!(judged.ln_now <= judged.ln_m, "{judged:?}");
+                }
             }
             let judged = latency(&[Edge { seconds: 0.1, certifies: true, bursts: Bursts::Unseen, intervals }], Sensitivity::Low);
             prop_assert!(judged.ln_m.is_finite() && judged.ln_pass.is_finite(), "{judged:?}");

@@ -39,7 +39,7 @@ impl Sensitivity {
             Self::Normal => 1.25,
             Self::High => 1.0,
         };
-        Margins { tolerated, alpha: 0.01, excluded: 2.0, beta: 0.05, floor: compare::FLOOR }
+        Margins { tolerated, alpha: 0.01, excluded: 2.0, beta: 0.05, floor: compare::FLOOR, ceiling: None }
     }
 }
 
@@ -72,6 +72,14 @@ pub struct OwnMargins {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.000_001, max = 0.5))]
     pub floor: Option<f64>,
+    /// A comparison of errors also fails when more than this share of the canary's requests are proven to go wrong, whatever
+    /// stable does: in an incident of both, and where stable gets no requests. It is more than `floor` and at most 0.999999;
+    /// there is none unless one is given. With one, being worse than stable and being above the ceiling have half each of what
+    /// the comparison may be wrong. Stable's counters must be there, though they need not rise: without them nothing is
+    /// judged. Latency and scores have no such share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.000_001, max = 0.999_999))]
+    pub ceiling: Option<f64>,
     /// The mean number of errors of one cause, from 1 (they come one by one) to 1000, instead of what stable's past hour
     /// shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,6 +96,7 @@ impl OwnMargins {
             excluded: self.excluded.unwrap_or(margins.excluded),
             beta: self.false_pass.unwrap_or(margins.beta),
             floor: self.floor.unwrap_or(margins.floor),
+            ceiling: self.ceiling.or(margins.ceiling),
         }
     }
 
@@ -106,6 +115,12 @@ impl OwnMargins {
         }
         if !within(all.floor, 1e-6, 0.5) {
             return Some(("floor", "write a share of requests from 0.000001 to 0.5"));
+        }
+        if all.ceiling.is_some_and(|ceiling| !(ceiling > all.floor && ceiling <= 0.999_999)) {
+            return Some((
+                "ceiling",
+                "write a share of requests above floor, which is 0.001 unless given, and at most 0.999999",
+            ));
         }
         if !(all.excluded > all.tolerated && all.excluded <= 100.0) {
             return Some((
@@ -130,6 +145,16 @@ pub struct Margins {
     pub beta: f64,
     /// The share of the canary's requests below which errors never fail it.
     pub floor: f64,
+    /// The share of the canary's requests above which errors fail it, whatever stable does; it is above the floor.
+    pub ceiling: Option<f64>,
+}
+
+impl Margins {
+    /// In how many ways error rates can fail: by the comparison, and by the ceiling if there is one. Each may be wrong with
+    /// an equal part of `alpha`.
+    fn ways(&self) -> f64 {
+        if self.ceiling.is_some() { 2.0 } else { 1.0 }
+    }
 }
 
 /// What one arm did in some span of time.
@@ -266,6 +291,11 @@ mod tests {
             (OwnMargins { floor: Some(0.0), ..own }, "floor"),
             (OwnMargins { floor: Some(0.6), ..own }, "floor"),
             (OwnMargins { floor: Some(f64::NAN), ..own }, "floor"),
+            (OwnMargins { ceiling: Some(0.0), ..own }, "ceiling"),
+            (OwnMargins { ceiling: Some(compare::FLOOR), ..own }, "ceiling"),
+            (OwnMargins { ceiling: Some(0.05), floor: Some(0.06), ..own }, "ceiling"),
+            (OwnMargins { ceiling: Some(1.0), ..own }, "ceiling"),
+            (OwnMargins { ceiling: Some(f64::NAN), ..own }, "ceiling"),
             (OwnMargins { bursts: Some(0.9), ..own }, "bursts"),
             (OwnMargins { bursts: Some(1_001.0), ..own }, "bursts"),
         ] {
@@ -278,12 +308,16 @@ mod tests {
         assert_eq!([Sensitivity::High, Sensitivity::Normal].map(of), [None, Some("excluded")]);
         let all = [Some(10.0), Some(0.2), Some(100.0), Some(0.5), Some(1_000.0)];
         let [tolerated, false_abort, excluded, false_pass, bursts] = all;
-        let most = OwnMargins { tolerated, false_abort, excluded, false_pass, bursts, floor: Some(0.5) };
+        let [floor, ceiling] = [Some(0.5), Some(0.999_999)];
+        let most = OwnMargins { tolerated, false_abort, excluded, false_pass, bursts, floor, ceiling };
         assert_eq!(most.complaint(Sensitivity::Normal.margins()), None);
         assert_eq!(
             near.over(Sensitivity::High.margins()),
-            Margins { tolerated: 1.0, alpha: 0.01, excluded: 1.2, beta: 0.05, floor: compare::FLOOR }
+            Margins { tolerated: 1.0, alpha: 0.01, excluded: 1.2, beta: 0.05, floor: compare::FLOOR, ceiling: None }
         );
+        let least = OwnMargins { floor: Some(0.000_1), ceiling: Some(0.000_2), ..own };
+        assert_eq!(least.complaint(Sensitivity::Normal.margins()), None);
+        assert_eq!(least.over(Sensitivity::Normal.margins()).ceiling, Some(0.000_2));
     }
 
     #[test]

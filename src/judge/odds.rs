@@ -42,6 +42,13 @@ impl Rates {
     pub fn new(rate: f64, other: impl Fn(f64) -> f64) -> Self {
         Self(GRID.map(|(ratio, _)| ((other(ratio) / rate).ln(), ((1.0 - other(ratio)) / (1.0 - rate)).ln())))
     }
+
+    /// `rate` against so many times it, but at most 99 % of the requests or, where `rate` is near that itself, what leaves half
+    /// as many good ones: the other rate must be the greater one.
+    pub fn above(rate: f64) -> Self {
+        let most = 0.99_f64.max(1.0 - (1.0 - rate) / 2.0);
+        Self::new(rate, |ratio| (rate * ratio).min(most))
+    }
 }
 
 /// Evidence that the odds ratio is above `tolerated`, against the hypothesis that it never is.
@@ -207,7 +214,7 @@ mod tests {
     #[test]
     fn no_factor_of_a_rate_has_a_mean_above_1_under_its_hypothesis() {
         for (n, rate) in [(1, 0.3), (12, FLOOR), (40, 0.05), (200, FLOOR), (200, 0.02)] {
-            let more = Rates::new(rate, |ratio| (rate * ratio).min(0.99));
+            let more = Rates::above(rate);
             let less = Rates::new(rate, |ratio| rate / ratio);
             for tempering in [1.0, 0.5, 1.0 / 15.0] {
                 for (truth, rates) in [(rate, &more), (0.6 * rate, &more), (rate, &less), (1.7 * rate, &less)] {
@@ -221,6 +228,19 @@ mod tests {
                 greatest_of_rates(n, 2.0 * rate, &more, 1.0) > 1.0
                     && greatest_of_rates(n, 0.5 * rate, &less, 1.0) > 1.0
             );
+        }
+    }
+
+    #[test]
+    fn no_factor_of_a_rate_near_1_has_a_mean_above_1_under_its_hypothesis_either() {
+        for (n, rate) in [(40, 0.9), (12, 0.98), (12, 0.995), (5, 0.999_999)] {
+            let more = Rates::above(rate);
+            for (truth, tempering) in [(rate, 1.0), (0.99 * rate, 1.0), (0.5 * rate, 1.0), (rate, 1.0 / 15.0)] {
+                let mean = greatest_of_rates(n, truth, &more, tempering);
+                assert!(mean <= 1.0 + 1e-9, "{n} {rate} {truth} {tempering}: {mean}");
+            }
+            let half_as_good = greatest_of_rates(n, 1.0 - (1.0 - rate) / 2.0, &more, 1.0);
+            assert!(half_as_good > 1.0, "{n} {rate}: {half_as_good}");
         }
     }
 
@@ -274,7 +294,7 @@ mod tests {
         agrees(
             "1.902962554312 1.502088767893 6.576353048262 6.576353048262 18.771317585179 18.121370349134 34.304283064628",
             |seen| {
-                ceiling.bernoulli(seen.canary, &Rates::new(FLOOR, |ratio| (FLOOR * ratio).min(0.99)), 1.0);
+                ceiling.bernoulli(seen.canary, &Rates::above(FLOOR), 1.0);
                 ceiling.ln()
             },
         );

@@ -20,7 +20,7 @@ impl Traffic {
         if times <= margins.tolerated {
             return f64::INFINITY;
         }
-        self.seconds(share, times, margins.tolerated, margins.alpha, bursts)
+        self.seconds(share, times, margins.tolerated, margins.alpha / margins.ways(), bursts)
     }
 
     /// Seconds until a canary that is as good as stable has probably passed.

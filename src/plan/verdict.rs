@@ -7,7 +7,9 @@ use super::{
 use crate::{
     api::{MetricStatus, Phase, Reason, Step, WhenIgnored},
     judge::{
+        Margins,
         compare::one_in,
+        percent,
         together::{Said, Together},
     },
     metrics::{Arrived, Metric, Seen},
@@ -67,10 +69,10 @@ impl Turn<'_> {
         let said = metrics.iter().filter(|(name, _)| counts(name)).filter_map(|(name, seen)| {
             Some(Said { name, part: analysis.part_of(self.metric(name)?), ln: seen.evidence_now? })
         });
-        let (together, alpha) = (Together::of(said), analysis.margins().alpha);
+        let (together, margins) = (Together::of(said), analysis.margins());
         let failed = metrics.iter().find(|(name, seen)| seen.verdict == Verdict::Fail && counts(name));
-        let worse = failed.map(|(name, failed)| worse_alone(name, &failed.why, &together, alpha));
-        if let Some(worse) = worse.or_else(|| worse_together(metrics, &together, alpha)) {
+        let worse = failed.map(|(name, failed)| worse_alone(name, &failed.why, &together, margins.alpha));
+        if let Some(worse) = worse.or_else(|| worse_together(metrics, &together, &margins)) {
             return Err(self.give_up(Reason::AnalysisFailed, &worse, None));
         }
         let history = metrics.iter().filter_map(|(_, seen)| seen.history_from).max();
@@ -224,20 +226,23 @@ fn worse_alone(name: &str, why: &str, together: &Together, alpha: f64) -> String
 }
 
 /// No metric has failed, and all together say that the candidate is worse; with what the strongest of them saw.
-fn worse_together(metrics: &[(String, Seen)], together: &Together, alpha: f64) -> Option<String> {
-    let (enough, ln) = together.enough(alpha)?;
+fn worse_together(metrics: &[(String, Seen)], together: &Together, margins: &Margins) -> Option<String> {
+    let (enough, ln) = together.enough(margins.alpha)?;
     let worse = match names(enough).as_slice() {
         [others @ .., last] if !others.is_empty() => format!("{} and {last} together", others.join(", ")),
         alone => alone.concat(),
     };
-    let guilty = match names(together.guilty(alpha)).as_slice() {
+    let guilty = match names(together.guilty(margins.alpha)).as_slice() {
         [] => "which of them is to blame is not proven".to_owned(),
         guilty => format!("to blame: {}", guilty.join(", ")),
     };
     let one_in = one_in(ln);
     let strongest = enough.first().and_then(|said| metrics.iter().find(|(name, _)| name == said.name));
     let most = strongest.map_or_else(String::new, |(name, seen)| format!("; above all {name}: {}", seen.why));
-    Some(format!("{worse}: worse than stable; chance of a false alarm below 1 in {one_in}; {guilty}{most}"))
+    let beyond = margins
+        .ceiling
+        .map_or_else(String::new, |ceiling| format!(", or more than the ceiling of {} goes wrong", percent(ceiling)));
+    Some(format!("{worse}: worse than stable{beyond}; chance of a false alarm below 1 in {one_in}; {guilty}{most}"))
 }
 
 /// What is wrong with the metrics of the spec, said by those who tried to ask.

@@ -36,6 +36,21 @@ fn nothing_is_expected_of_what_is_proven_or_of_traffic_that_is_not_known() {
     }
 }
 
+#[test]
+fn a_ceiling_is_judged_where_stables_counters_do_not_rise_and_nothing_is_where_they_are_not_there() {
+    let mut subject = subject_at(60);
+    subject.margins.ceiling = Some(0.05);
+    let told = |stable: Reply| {
+        let replies = [requests("canary", 7, 3, 60), beats(60), stable];
+        read(&preset("traefik/error-rate"), &provider(1), &subject, &replies)
+    };
+    let idle = told(requests("stable", 0, 0, 60));
+    assert_eq!((idle.verdict, idle.outcome, idle.usable), (Verdict::Fail, Outcome::Measured, true), "{}", idle.why);
+    assert!(idle.why.contains("canary's requests went wrong, more than the ceiling of 5 %"), "{}", idle.why);
+    let unknown = told(body(&[]));
+    assert_eq!((unknown.verdict, unknown.outcome), (Verdict::Unknown, Outcome::Empty), "{}", unknown.why);
+}
+
 /// Stable's errors in the hour before, as two replicas of the gateway count them: a hundred requests in ten seconds each, and
 /// once a minute so many errors at once, of which each replica has the half.
 fn an_hour_of(errors: u32) -> Reply {

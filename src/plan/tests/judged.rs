@@ -171,6 +171,17 @@ fn metrics_of_which_none_is_proven_by_itself_give_a_release_up_together() {
 }
 
 #[test]
+fn with_a_ceiling_metrics_together_do_not_say_that_stable_is_better() {
+    let with_a_ceiling = |value: &mut Value| {
+        three(value);
+        value["spec"]["analysis"]["margins"] = json!({"ceiling": 0.05});
+    };
+    let latch = latched(with_a_ceiling, [("errors", 160.0), ("latency", 155.0), ("score", 0.5)]).unwrap();
+    let words = "errors and latency together: worse than stable, or more than the ceiling of 5 % goes wrong; chance";
+    assert!(latch.contains(words), "{latch}");
+}
+
+#[test]
 fn what_decides_nothing_says_nothing_with_the_others() {
     let said = [("errors", 160.0), ("latency", 155.0), ("score", 0.5)];
     let without = |change: fn(&mut Value)| {
