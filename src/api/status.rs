@@ -78,7 +78,7 @@ pub struct RolloutStatus {
     /// Alerts that are not delivered yet; at most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<PendingAlert>,
-    /// `Ready`, `Reconciling` and `Stalled`.
+    /// `Ready`, `Reconciling` and `Stalled`, and `Underpowered` while there is too little traffic for the steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -4,6 +4,7 @@ use crate::{
     api::{ArmStatus, Flight, Rollout},
     metrics::{self, ArmNames, Batch, Bursts, Looks, Metric, OnTrial, Past, Seen, Subject, Unanswered},
     plan::{Measured, Observed},
+    vocab::Pair,
 };
 use futures::{FutureExt, future::join_all};
 use jiff::Timestamp;
@@ -142,20 +143,42 @@ fn subject_of(rollout: &Rollout) -> Option<(String, Timestamp)> {
     Some((flight.revision.clone(), flight.evidence_since.as_ref()?.0))
 }
 
-/// Whom the numbers are about.
-fn subject(rollout: &Rollout, evidence_since: Timestamp, now: Timestamp, around: &Around) -> Option<Subject> {
-    let status = rollout.status.as_ref()?;
-    let pair = rollout.traffic().and_then(|traffic| traffic.pair(around.port.unwrap_or(80)));
-    let analysis = &rollout.spec.analysis;
-    let names = |arm: &ArmStatus, service: Option<&String>| ArmNames {
+/// The Services of both arms, where there are any.
+fn pair_of(rollout: &Rollout, port: Option<u16>) -> Option<Pair> {
+    rollout.traffic().and_then(|traffic| traffic.pair(port.unwrap_or(80)))
+}
+
+/// What tells an arm's numbers from others.
+fn names(arm: &ArmStatus, service: Option<&String>) -> ArmNames {
+    ArmNames {
         replica_set: arm.replica_set.clone(),
         pod_template_hash: arm.pod_template_hash.clone(),
         service: service.cloned().unwrap_or_default(),
-    };
+    }
+}
+
+/// Whom the numbers are about.
+fn subject(rollout: &Rollout, evidence_since: Timestamp, now: Timestamp, around: &Around) -> Option<Subject> {
+    let stable = of_stable(rollout, evidence_since, now, around.port)?;
+    let pair = pair_of(rollout, around.port);
+    let canary = rollout.status.as_ref()?.canary.as_ref()?;
+    Some(Subject { canary: names(canary, pair.as_ref().map(|pair| &pair.canary)), ..stable })
+}
+
+/// The same without a canary.
+pub(super) fn of_stable(
+    rollout: &Rollout,
+    evidence_since: Timestamp,
+    now: Timestamp,
+    port: Option<u16>,
+) -> Option<Subject> {
+    let status = rollout.status.as_ref()?;
+    let pair = pair_of(rollout, port);
+    let analysis = &rollout.spec.analysis;
     Some(Subject {
         namespace: rollout.namespace().unwrap_or_default(),
         stable: names(status.stable.as_ref()?, pair.as_ref().map(|pair| &pair.stable)),
-        canary: names(status.canary.as_ref()?, pair.as_ref().map(|pair| &pair.canary)),
+        canary: ArmNames::default(),
         port: pair.as_ref().map_or(80, |pair| pair.port),
         margins: analysis.margins(),
         bursts: analysis.margins.and_then(|margins| margins.bursts).map(Bursts::Known),
@@ -175,7 +198,8 @@ impl Cluster {
         self.measurements.last(&key_of(&seen.rollout), &subject)
     }
 
-    /// Begins a measurement of the candidate on trial, unless one is under way or would show nothing new yet.
+    /// Begins a measurement of the candidate on trial, unless one is under way or would show nothing new yet. Where nothing is
+    /// on trial, stable's past is asked for.
     pub fn measure(&self, rollout: &Rollout, around: impl FnOnce() -> Around) {
         let key = key_of(rollout);
         let judged = rollout.spec.is_judged();
@@ -189,10 +213,14 @@ impl Cluster {
                     self.scrape_ahead(rollout, flight.revision.clone(), around().on_trial);
                 }
                 Some(_) => {}
-                None => self.scraping.end(&key),
+                None => {
+                    self.scraping.end(&key);
+                    self.ask_for_past(rollout, || around().port);
+                }
             }
             return;
         };
+        self.pasts.forget(&key);
         if !self.measurements.begin(&key, &subject) {
             return;
         }

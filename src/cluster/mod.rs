@@ -13,6 +13,7 @@ pub mod lease;
 mod lenient;
 mod measure;
 mod observe;
+mod past;
 mod perform;
 mod policies;
 mod providers;
@@ -39,6 +40,7 @@ use ask::Asks;
 use deliver::Outbox;
 use elders::Elders;
 use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
+use past::Pasts;
 use refusals::Refusals;
 use requests::Door;
 use scrape::Scraping;
@@ -165,6 +167,7 @@ pub struct Cluster {
     telemetry: Telemetry,
     outbound: Arc<dyn Transport>,
     measurements: Arc<Measurements>,
+    pasts: Arc<Pasts>,
     asks: Arc<Asks>,
     scraping: Arc<Scraping>,
     outbox: Arc<Outbox>,
@@ -193,6 +196,7 @@ impl Cluster {
             telemetry,
             outbound: Arc::new(outbound),
             measurements: Arc::new(Measurements::new(wake.clone())),
+            pasts: Arc::new(Pasts::new(wake.clone())),
             asks: Arc::default(),
             scraping: Arc::default(),
             outbox: Arc::new(Outbox::new(wake)),
@@ -261,6 +265,7 @@ impl Cluster {
     /// Forgets what is kept in memory for a Rollout that is gone.
     pub fn forget(&self, key: &Key) {
         self.measurements.forget(key);
+        self.pasts.forget(key);
         self.scraping.forget(key);
         self.outbox.forget(key);
         self.refusals.forget(key);

@@ -111,6 +111,7 @@ impl Cluster {
         };
         self.refusals.looked(key);
         seen.measured = self.measured(&seen);
+        seen.pasts = self.pasts_of(&seen.rollout);
         seen.delivered = self.delivered(&key_of(&seen.rollout));
         Ok(Some(seen))
     }

@@ -23,7 +23,7 @@ use crate::{
     vocab::{Arm, Verdict},
 };
 use promql_parser::{
-    label::Matchers,
+    label::{Matcher, Matchers},
     parser::{MatrixSelector, VectorSelector},
 };
 use std::{
@@ -36,7 +36,7 @@ const MARGIN_MS: i64 = 30_000;
 /// How long stable's latency is looked at before the evidence, to choose edges, in milliseconds.
 pub(super) const HISTORY_MS: i64 = 600_000;
 /// How long stable is looked at before the evidence, to learn whether its errors come in bursts, in milliseconds.
-const PAST_MS: i64 = 3_600_000;
+pub(super) const PAST_MS: i64 = 3_600_000;
 /// No burst is taken to be longer than this, in milliseconds.
 const BURST_MS: i64 = 10_000;
 /// The canary must have had a request within this time, in milliseconds, or within the metric's interval.
@@ -87,11 +87,6 @@ pub(super) fn asks(preset: &Preset, metric: &Metric, prometheus: &Prometheus, su
     let told = preset.told();
     let since = times.now - times.start + (3 * times.scrape).max(MARGIN_MS) + times.fresh;
     let history = if matches!(preset.kind, Kind::Latency(_)) && metric.compares() { HISTORY_MS } else { 0 };
-    let counted = |arm| {
-        let (name, mut matchers) = preset.selected();
-        matchers.extend(told.matchers(&prometheus.labels, subject, arm));
-        (name, matchers)
-    };
     // Where a scrape tells that a series was not there yet, the series must be asked for as far back.
     let lookback = since + history;
     let select = |names: Vec<String>, told, only| {
@@ -99,7 +94,7 @@ pub(super) fn asks(preset: &Preset, metric: &Metric, prometheus: &Prometheus, su
         Selection { names, told, only, at: times.now, range_ms, is_common: false }
     };
     let counters = |arm| {
-        let (name, matchers) = counted(arm);
+        let (name, matchers) = counted(preset, prometheus, subject, arm);
         let names = preset.names().into_iter().map(str::to_owned).collect();
         let told = told.matchers(&prometheus.labels, subject, arm);
         (selector(name, matchers, lookback), select(names, told, preset.matchers()))
@@ -127,12 +122,24 @@ pub(super) fn asks(preset: &Preset, metric: &Metric, prometheus: &Prometheus, su
     let ask = |(query, selection)| prometheus.samples(query, Some(selection), times.now);
     let mut asks: Vec<_> = queries.into_iter().map(ask).collect();
     if wants_past(preset, metric, subject) {
-        // Values at the ends of blocks are enough, however often it was scraped.
-        let (name, matchers) = counted(Arm::Stable);
-        let query = VectorSelector::new(name, Matchers::new(matchers)).to_string();
-        asks.push(prometheus.range(query, times.start - PAST_MS, times.start, block_ms(&times, preset)));
+        asks.push(before(preset, prometheus, subject, &times, times.start - PAST_MS));
     }
     asks
+}
+
+/// What selects an arm's counters.
+fn counted(preset: &Preset, prometheus: &Prometheus, subject: &Subject, arm: Arm) -> (Option<String>, Vec<Matcher>) {
+    let (name, mut matchers) = preset.selected();
+    matchers.extend(preset.told().matchers(&prometheus.labels, subject, arm));
+    (name, matchers)
+}
+
+/// Asks for stable's counters from this moment until the evidence begins. Values at the ends of blocks are enough, however
+/// often it was scraped.
+pub(super) fn before(preset: &Preset, prometheus: &Prometheus, subject: &Subject, times: &Times, from: i64) -> Ask {
+    let (name, matchers) = counted(preset, prometheus, subject, Arm::Stable);
+    let query = VectorSelector::new(name, Matchers::new(matchers)).to_string();
+    prometheus.range(query, from, times.start, block_ms(times, preset))
 }
 
 /// Whether stable's numbers are asked for: to compare with, or because a condition names them.
@@ -140,12 +147,17 @@ pub(super) fn wants_stable(metric: &Metric) -> bool {
     metric.compares() || metric.names_stable()
 }
 
-/// Whether stable's past is still to be looked at.
-fn wants_past(preset: &Preset, metric: &Metric, subject: &Subject) -> bool {
-    matches!(preset.kind, Kind::Errors(_)) && metric.compares() && subject.past.is_none()
+/// Whether stable's past says how the canary is compared with it.
+pub(super) fn has_past(preset: &Preset, metric: &Metric) -> bool {
+    matches!(preset.kind, Kind::Errors(_)) && metric.compares()
 }
 
-fn selector(name: Option<String>, matchers: Vec<promql_parser::label::Matcher>, lookback_ms: i64) -> String {
+/// Whether stable's past is still to be looked at.
+fn wants_past(preset: &Preset, metric: &Metric, subject: &Subject) -> bool {
+    has_past(preset, metric) && subject.past.is_none()
+}
+
+fn selector(name: Option<String>, matchers: Vec<Matcher>, lookback_ms: i64) -> String {
     let vs = VectorSelector::new(name, Matchers::new(matchers));
     let range = Duration::from_millis(u64::try_from(whole_seconds(lookback_ms)).unwrap_or(0));
     MatrixSelector { vs, range }.to_string()
@@ -218,14 +230,8 @@ impl Look<'_> {
         // Before all of it has arrived, nothing of the evidence has either.
         let has_arrived = self.times.settled >= self.times.start;
         let past = || match self.preset.kind {
-            // A past that cannot be told is not known, which is no reason not to judge. Where nobody answered, it is asked
-            // for again.
             Kind::Errors(bad) if has_arrived && wants_past(self.preset, self.metric, self.subject) => {
-                match answer::series_of(parts.last()) {
-                    Ok(series) => Some(self.stables_past(bad, &self.counted(series), pod_label).unwrap_or_default()),
-                    Err(Trouble::Unusable(_)) => Some(Past::default()),
-                    Err(Trouble::Unreachable(_)) => None,
-                }
+                self.told_past(bad, answer::series_of(parts.last()), pod_label)
             }
             _ => None,
         };
@@ -298,6 +304,16 @@ impl Look<'_> {
             }
         }
         classic
+    }
+
+    /// What an answer says of stable's past. One that cannot be told is not known, which is no reason not to judge. Where
+    /// nobody answered, it is asked for again.
+    pub fn told_past(&self, bad: Bad, answer: Result<Vec<Series>, Trouble>, pod_label: &str) -> Option<Past> {
+        match answer {
+            Ok(series) => Some(self.stables_past(bad, &self.counted(series), pod_label).unwrap_or_default()),
+            Err(Trouble::Unusable(_)) => Some(Past::default()),
+            Err(Trouble::Unreachable(_)) => None,
+        }
     }
 
     /// What stable did in the hour before this canary.

@@ -1,6 +1,6 @@
 //! A metric of a Rollout's analysis, and what can be said against it before anything is asked.
 use super::{
-    ArmLabel, BadBound, BadCondition, BadQuery, JobOf, JobResult, Limit, ProviderRef, ScoresOf, WebOf, When,
+    ArmLabel, BadBound, BadCondition, BadQuery, JobOf, JobResult, Limit, ProviderRef, ScoresOf, WebOf, When, evidence,
     limit::Unit,
     presets,
     promql::Query,
@@ -220,6 +220,12 @@ impl Metric {
         let is_ratio = || self.preset.as_deref().and_then(presets::find).is_some_and(presets::Preset::is_ratio);
         let of_preset = self.preset.is_some() && self.compare.unwrap_or_default() == Compare::Stable;
         self.scores.is_some() || (of_preset && !is_ratio())
+    }
+
+    /// Whether a Prometheus is asked what stable did before: of a comparison of errors.
+    pub fn has_past(&self) -> bool {
+        let preset = self.preset.as_deref().and_then(presets::find);
+        preset.is_some_and(|preset| evidence::has_past(preset, self))
     }
 
     /// How much its comparison counts.

@@ -27,6 +27,7 @@ mod looks;
 mod metric;
 mod native;
 mod pace;
+mod past;
 mod points;
 pub mod presets;
 mod promql;
@@ -188,7 +189,7 @@ pub struct Subject {
     pub now: Timestamp,
 }
 
-/// What stable did in the hour before this canary.
+/// What stable did in the hour before this canary, or of late while there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Past {
     /// How much its errors came in bursts.
@@ -333,6 +334,26 @@ fn read_parts(metric: &Metric, provider: &ProviderSpec, subject: &Subject, parts
         Ok(source) => source.read(metric, subject, parts),
         Err(complaint) => Seen::invalid(complaint.to_string()),
     }
+}
+
+/// The question for what stable did of late while there is no canary: since `evidence_since`, and within the last hour. Its
+/// reply goes to [`read_past`].
+///
+/// There is none where the provider is no Prometheus or the metric has no past.
+pub fn ask_past(metric: &Metric, provider: &ProviderSpec, subject: &Subject) -> Option<Ask> {
+    let (preset, prometheus) = with_past(metric, provider)?;
+    past::ask(preset, metric, prometheus, subject)
+}
+
+/// What the reply to [`ask_past`] says; nothing where nobody answered.
+pub fn read_past(metric: &Metric, provider: &ProviderSpec, subject: &Subject, reply: &Reply) -> Option<Past> {
+    let (preset, prometheus) = with_past(metric, provider)?;
+    past::read(preset, metric, prometheus, subject, reply)
+}
+
+fn with_past<'a>(metric: &Metric, provider: &'a ProviderSpec) -> Option<(&'static presets::Preset, &'a Prometheus)> {
+    ready(metric, provider).ok()?;
+    Some((presets::find(metric.preset.as_deref()?)?, provider.prometheus.as_ref()?))
 }
 
 /// What the pages say of a metric that have been read of the pods.

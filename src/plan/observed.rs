@@ -71,6 +71,8 @@ pub struct Observed {
     pub expired: Option<String>,
     /// The last measurement of this candidate.
     pub measured: Measured,
+    /// What stable did of late, by metric, if it is known; asked for only at rest.
+    pub pasts: Option<Vec<(String, metrics::Past)>>,
     /// Receivers of alerts that exist, and their addresses are not needed here.
     pub delivered: BTreeSet<String>,
 }
@@ -430,6 +432,7 @@ impl Observed {
             actions: Vec::new(),
             expired: None,
             measured: Measured::NotYet,
+            pasts: None,
             delivered: BTreeSet::new(),
         }
     }

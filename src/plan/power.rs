@@ -1,10 +1,10 @@
 //! Whether the steps are long enough for what there is of traffic: said to people, never decided by.
-use super::turn::Turn;
+use super::{Measured, turn::Turn};
 use crate::{
     api::Step,
     duration::Duration,
     judge::{length, percent},
-    metrics::{Past, Traffic},
+    metrics::{Bursts, Metric, Past, Traffic},
 };
 
 /// The condition's name.
@@ -14,22 +14,22 @@ const TIMES: f64 = 10.0;
 
 impl Turn<'_> {
     /// Why a bad release may well go through all steps before it is found, and what would help; nothing when the steps are
-    /// long enough, or when it is not known.
+    /// long enough, or when it is not known. Of a release its own steps count, and at rest those of the spec.
     pub fn underpowered(&self) -> Option<String> {
-        let flight = self.status.flight.as_ref()?;
-        let metrics = match &self.seen.measured {
-            super::Measured::Read { metrics, .. } => metrics.as_slice(),
-            _ => &[],
+        let spec = self.spec();
+        let analysis = &spec.analysis;
+        let steps = match &self.status.flight {
+            Some(flight) => &flight.steps,
+            None if spec.is_judged() && analysis.metrics.iter().any(Metric::has_past) => &spec.steps,
+            None => return None,
         };
-        if metrics.iter().all(|(_, seen)| seen.past.is_none()) {
-            // Nothing new is known of this release.
+        let Some(pasts) = self.pasts() else {
+            // Nothing new is known.
             return self.status.conditions.iter().find(|it| it.type_ == UNDERPOWERED).map(|it| it.message.clone());
-        }
-        let analysis = &self.spec().analysis;
-        let own = analysis.margins.and_then(|own| own.bursts).map(crate::metrics::Bursts::Known);
+        };
+        let own = analysis.margins.and_then(|own| own.bursts).map(Bursts::Known);
         // The metric that finds it first is enough.
-        let found = metrics.iter().filter_map(|(name, seen)| {
-            let Past { bursts, traffic } = seen.past?;
+        let found = pasts.into_iter().filter_map(|(name, Past { bursts, traffic })| {
             let margins = analysis.margins_of(self.metric(name)?);
             let bursts = own.unwrap_or(bursts);
             let traffic = traffic?;
@@ -37,14 +37,25 @@ impl Turn<'_> {
                 |step: &Step| traffic.seconds_to_fail(f64::from(step.weight.percent()) / 100.0, TIMES, margins, bursts);
             let observed = |step: &Step| step.observe.unwrap_or(Duration::ZERO).as_secs_f64();
             // Evidence is carried from step to step: each gives a part of what it takes.
-            let parts: f64 = flight.steps.iter().map(|step| observed(step) / takes(step)).sum();
-            let all: f64 = flight.steps.iter().map(observed).sum();
-            let most = flight.steps.iter().map(|step| step.weight).max()?;
+            let parts: f64 = steps.iter().map(|step| observed(step) / takes(step)).sum();
+            let all: f64 = steps.iter().map(observed).sum();
+            let most = steps.iter().map(|step| step.weight).max()?;
             let longest = traffic.seconds_to_fail(f64::from(most.percent()) / 100.0, TIMES, margins, bursts);
             Some((parts, name, traffic, all, longest))
         });
         let (parts, name, traffic, all, longest) = found.max_by(|(one, ..), (other, ..)| one.total_cmp(other))?;
         (parts < 1.0).then(|| words(name, traffic, all, longest))
+    }
+
+    /// What is known of stable's past, by metric: of a release what was measured with it, and at rest what was asked for then.
+    fn pasts(&self) -> Option<Vec<(&str, Past)>> {
+        if self.status.flight.is_none() {
+            let pasts = self.seen.pasts.as_ref()?;
+            return Some(pasts.iter().map(|(name, past)| (name.as_str(), *past)).collect());
+        }
+        let Measured::Read { metrics, .. } = &self.seen.measured else { return None };
+        let pasts: Vec<_> = metrics.iter().filter_map(|(name, seen)| Some((name.as_str(), seen.past?))).collect();
+        (!pasts.is_empty()).then_some(pasts)
     }
 }
 

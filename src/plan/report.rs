@@ -15,8 +15,8 @@ pub const UNVERIFIED: &str = " (unverified)";
 /// Rewrites all conditions; the time of one changes only with its status.
 ///
 /// `Ready`: what Git says is what serves. `Reconciling`: something is under way that will end by itself or by its rules.
-/// `Stalled`: a person must do something first. `Underpowered`, when it is known: why there is too little traffic for what
-/// the steps are to find.
+/// `Stalled`: a person must do something first. `Underpowered`, when it is known, in a release and before it: why there is
+/// too little traffic for what the steps are to find.
 pub fn conditions(status: &mut RolloutStatus, rollout: &Rollout, now: Timestamp, underpowered: Option<String>) {
     let (ready, reconciling, stalled) = match status.phase {
         Phase::Stable => (true, false, false),

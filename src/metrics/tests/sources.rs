@@ -91,6 +91,46 @@ fn the_past_of_stable_is_asked_for_once_and_says_whether_errors_come_in_bursts()
     assert_eq!(judged(body(&[])).past, Some(Past { bursts: Bursts::Unknown(0), traffic: None }));
 }
 
+#[test]
+fn while_there_is_no_canary_the_past_alone_is_asked_for_and_of_comparisons_of_errors_alone() {
+    let rest = |since: i64| Subject { canary: ArmNames::default(), evidence_since: at(since * 1_000), ..subject_at(0) };
+    let metric = preset("app/error-rate");
+    let asked = |since| ask_past(&metric, &provider(1), &rest(since));
+    let ask = asked(-7_200).unwrap();
+    assert_eq!(ask.path, "/api/v1/query_range");
+    assert_eq!(ask.fields()[0].1, r#"http_requests_total{namespace="demo",pod=~"app-6d5b-[a-z0-9]{5}"}"#);
+    let times = |ask: &Ask| ask.fields()[2..].iter().map(|(_, value)| value.clone()).collect::<Vec<_>>();
+    assert_eq!(times(&ask), ["1795243199.500", "1795246799.500", "10.000"], "the last hour, as far as it has arrived");
+    assert_eq!(times(&asked(-1_200).unwrap())[0], "1795245600.500", "no longer than it was alone");
+    assert_eq!(asked(0), None);
+    let alone = Metric {
+        compare: Some(Compare::None),
+        limit: Some(Limit { max: Some("1%".into()), ..Limit::default() }),
+        ..metric.clone()
+    };
+    let pods: ProviderSpec = serde_json::from_value(serde_json::json!({"pods": {"port": 8080}})).unwrap();
+    assert!(metric.has_past() && !alone.has_past() && !preset("app/latency").has_past());
+    for (metric, provider) in [
+        (&alone, &provider(1)),
+        (&preset("app/latency"), &provider(1)),
+        (&named("none"), &provider(1)),
+        (&metric, &pods),
+    ] {
+        assert_eq!(ask_past(metric, provider, &rest(-7_200)), None, "{metric:?}");
+    }
+    // Of fifty requests a second one in five hundred goes wrong.
+    let counter = |code: &str, each: u32| {
+        let labels = format!(r#"{{"job":"pods","instance":"i","pod":"app-6d5b-x2k9p","code":"{code}"}}"#);
+        let samples = (0..360_u32).map(|i| (i64::from(i) * 10_000 - 3_600_000, (i * each).to_string()));
+        (labels, samples.collect::<Vec<_>>())
+    };
+    let told = |reply: &Reply| read_past(&metric, &provider(1), &rest(-7_200), reply);
+    let traffic = told(&body(&[counter("200", 499), counter("503", 1)])).unwrap().traffic.unwrap();
+    assert!((traffic.rate - 50.0).abs() < 0.5 && (traffic.bad - 0.002).abs() < 1e-4, "{traffic:?}");
+    assert_eq!(told(&Err(Unreachable("too slow".into()))), None);
+    assert_eq!(told(&Ok((400, b"{}".to_vec()))), Some(Past::default()));
+}
+
 /// Counters of scores with these means: ten scores of the canary and forty of stable each second.
 fn scored(canary: f64, stable: f64, seconds: u32) -> Seen {
     let counters = |n: f64, mean: f64| {

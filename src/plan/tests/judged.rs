@@ -253,26 +253,92 @@ fn a_provider_that_does_not_answer_is_overdue_after_as_many_intervals_as_the_met
     }
 }
 
+/// What is said of too little traffic.
+fn underpowered(world: &World) -> Option<String> {
+    let mut conditions = world.status().conditions.into_iter();
+    conditions.find(|condition| condition.type_ == "Underpowered").map(|it| it.message)
+}
+
+/// What stable did of late, with so many requests a second.
+fn past_of(rate: f64) -> Past {
+    Past { bursts: Bursts::Known(1.0), traffic: Some(Traffic { rate, bad: 0.005 }) }
+}
+
+#[test]
+fn too_little_traffic_for_the_steps_of_the_spec_is_said_before_any_release() {
+    let mut world = adopted(rollout(judged));
+    let told = |rate| Some(vec![("errors".to_owned(), past_of(rate))]);
+    world.look();
+    assert_eq!(underpowered(&world), None, "nothing is known");
+    world.seen.pasts = told(0.5);
+    world.look();
+    let message = underpowered(&world).unwrap();
+    assert!(message.starts_with("errors: with 0.5 requests a second of which 0.5 % go wrong"), "{message}");
+    assert!(message.contains("all steps together are observed for 25 s"), "{message}");
+    assert!(world.is_quiet(), "it is written once");
+    let since = |world: &World| {
+        let conditions = world.status().conditions;
+        let it = conditions.into_iter().find(|condition| condition.type_ == "Underpowered");
+        it.map(|it| it.last_transition_time)
+    };
+    let first = since(&world);
+    world.seen.now += SignedDuration::from_secs(3_600);
+    world.seen.pasts = told(0.6);
+    world.look();
+    assert!(underpowered(&world).unwrap().starts_with("errors: with 0.6 requests"));
+    assert_eq!(since(&world), first, "other words are no transition");
+    world.seen.pasts = None;
+    world.look();
+    assert!(underpowered(&world).unwrap().starts_with("errors: with 0.6 requests"), "what was said stays");
+    world.push("v2");
+    world.measured(Verdict::Pass);
+    world.until(100, |world| world.split.weight.percent() == 20);
+    assert!(underpowered(&world).unwrap().starts_with("errors: with 0.6 requests"), "until the release knows better");
+    world.rests(Phase::Stable);
+    assert!(underpowered(&world).is_some(), "and when it is over");
+    world.seen.pasts = told(5_000.0);
+    world.look();
+    assert_eq!(underpowered(&world), None);
+}
+
+#[test]
+fn what_is_known_at_rest_says_nothing_of_a_release_and_where_nothing_is_compared_nothing_is_said() {
+    let mut world = adopted(rollout(judged));
+    world.seen.pasts = Some(vec![("errors".to_owned(), past_of(0.5))]);
+    world.look();
+    assert!(underpowered(&world).is_some());
+    world.seen.pasts = Some(Vec::new());
+    world.look();
+    assert_eq!(underpowered(&world), None, "the provider knows no past");
+    world.push("v2");
+    world.measured(Verdict::Pass);
+    world.until(100, |world| world.split.weight.percent() == 20);
+    world.seen.pasts = Some(vec![("errors".to_owned(), past_of(0.5))]);
+    world.look();
+    assert_eq!(underpowered(&world), None);
+    world.rests(Phase::Stable);
+    assert!(underpowered(&world).is_some());
+    world.seen.pasts = None;
+    world.seen.rollout.spec.analysis = serde_json::from_value(json!({"mode": "None"})).unwrap();
+    world.look();
+    assert_eq!(underpowered(&world), None);
+}
+
 #[test]
 fn too_little_traffic_for_the_steps_is_said_and_stays_said_until_the_release_is_over() {
     let mut world = adopted(rollout(judged));
     world.push("v2");
     let measured = |world: &mut World, rate: f64| {
-        let traffic = Some(Traffic { rate, bad: 0.005 });
-        let past = Some(Past { bursts: Bursts::Known(1.0), traffic });
+        let past = Some(past_of(rate));
         let seen = Seen { verdict: Verdict::Continue, usable: true, past, ..seen_nothing() };
         world.seen.measured = Measured::Read { at: world.seen.now, metrics: vec![("errors".to_owned(), seen)] };
     };
-    let said = |world: &World| {
-        let status = world.status();
-        status.conditions.into_iter().find(|condition| condition.type_ == "Underpowered").map(|it| it.message)
-    };
     world.measured(Verdict::Continue);
     world.until(100, |world| world.split.weight.percent() == 20);
-    assert_eq!(said(&world), None, "nothing is known");
+    assert_eq!(underpowered(&world), None, "nothing is known");
     measured(&mut world, 0.5);
     world.look();
-    let message = said(&world).unwrap();
+    let message = underpowered(&world).unwrap();
     assert!(
         message.starts_with(
             "errors: with 0.5 requests a second of which 0.5 % go wrong, a tenfold error rate takes about"
@@ -281,8 +347,8 @@ fn too_little_traffic_for_the_steps_is_said_and_stays_said_until_the_release_is_
     );
     world.seen.measured = Measured::NotYet;
     world.look();
-    assert_eq!(said(&world), Some(message), "an answer that is late changes nothing");
+    assert_eq!(underpowered(&world), Some(message), "an answer that is late changes nothing");
     measured(&mut world, 5_000.0);
     world.look();
-    assert_eq!(said(&world), None);
+    assert_eq!(underpowered(&world), None);
 }
