@@ -81,7 +81,7 @@ pub async fn lead(
 async fn lost(elector: &mut Elector, cluster: &Cluster) {
     elector.hold().await;
     #[cfg(test)]
-    if cluster.tamper().is_some_and(|mistake| mistake.outstays()) {
+    if cluster.tamper().is_some_and(crate::cluster::Tamper::outstays) {
         std::future::pending::<()>().await;
     }
 }

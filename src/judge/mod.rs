@@ -309,7 +309,7 @@ mod tests {
         let all = [Some(10.0), Some(0.2), Some(100.0), Some(0.5), Some(1_000.0)];
         let [tolerated, false_abort, excluded, false_pass, bursts] = all;
         let [floor, ceiling] = [Some(0.5), Some(0.999_999)];
-        let most = OwnMargins { tolerated, false_abort, excluded, false_pass, bursts, floor, ceiling };
+        let most = OwnMargins { tolerated, false_abort, excluded, false_pass, floor, ceiling, bursts };
         assert_eq!(most.complaint(Sensitivity::Normal.margins()), None);
         assert_eq!(
             near.over(Sensitivity::High.margins()),

@@ -23,13 +23,13 @@ impl Turn<'_> {
             None if spec.is_judged() && analysis.metrics.iter().any(Metric::has_past) => &spec.steps,
             None => return None,
         };
-        let Some(pasts) = self.pasts() else {
+        let Some(known) = self.pasts() else {
             // Nothing new is known.
             return self.status.conditions.iter().find(|it| it.type_ == UNDERPOWERED).map(|it| it.message.clone());
         };
         let own = analysis.margins.and_then(|own| own.bursts).map(Bursts::Known);
         // The metric that finds it first is enough.
-        let found = pasts.into_iter().filter_map(|(name, Past { bursts, traffic })| {
+        let found = known.into_iter().filter_map(|(name, Past { bursts, traffic })| {
             let margins = analysis.margins_of(self.metric(name)?);
             let bursts = own.unwrap_or(bursts);
             let traffic = traffic?;

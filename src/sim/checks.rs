@@ -396,12 +396,9 @@ impl Checks {
         }
     }
 
-    fn rollout(&mut self, commit: &Commit, at: u64) {
-        let Some(after) = commit.after.clone() else { return };
-        let status = &after["status"];
-        let before = commit.before.clone().unwrap_or_default();
-        let old = &before["status"];
-        self.bounded(commit, status, at);
+    /// Who wrote it, and of what.
+    fn led(&mut self, commit: &Commit, rollout: &Value, old: &Value, at: u64) {
+        let status = &rollout["status"];
         let epoch = status.number("/intent/epoch");
         if commit.user == OPERATOR && epoch != 0 && !self.sharded {
             if epoch < self.epoch {
@@ -409,7 +406,7 @@ impl Checks {
             }
             self.epoch = self.epoch.max(epoch);
         }
-        if status.number("/observedGeneration") > after.number("/metadata/generation") {
+        if status.number("/observedGeneration") > rollout.number("/metadata/generation") {
             self.wrong("S17 an honest status", at, "observedGeneration is ahead of the generation");
         }
         if commit.name == RIVAL && !status["flight"].is_null() && self.object("rollouts", NAME).is_some() {
@@ -421,6 +418,15 @@ impl Checks {
             let has_weight = on_trial && self.of_kind("httproutes").any(|route| canary_of(route) > 0);
             self.latched = has_weight.then_some(at);
         }
+    }
+
+    fn rollout(&mut self, commit: &Commit, at: u64) {
+        let Some(after) = commit.after.clone() else { return };
+        let status = &after["status"];
+        let before = commit.before.clone().unwrap_or_default();
+        let old = &before["status"];
+        self.bounded(commit, status, at);
+        self.led(commit, &after, old, at);
         let revision = status.text("/flight/revision").to_owned();
         let attempt = status.number("/attempt");
         if revision.is_empty() {
