@@ -47,7 +47,7 @@ impl Audit {
 impl Write {
     /// Whether it is of the Lease.
     pub fn is_lease(&self) -> bool {
-        self.0["objectRef"]["resource"] == "leases"
+        self.resource() == "leases"
     }
 
     /// Whether nothing was stored.
@@ -63,6 +63,11 @@ impl Write {
     /// The namespace of what was written.
     pub fn namespace(&self) -> &str {
         self.0["objectRef"]["namespace"].as_str().unwrap_or_default()
+    }
+
+    /// The kind of what was written, as the API's paths have it.
+    pub fn resource(&self) -> &str {
+        self.0["objectRef"]["resource"].as_str().unwrap_or_default()
     }
 
     /// What was written.

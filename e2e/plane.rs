@@ -4,10 +4,6 @@ use crate::{
     objects::{self, APP},
     world::World,
 };
-use kube::{
-    Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind},
-};
 use serde_json::{Value, json};
 
 /// The stable and the canary Service.
@@ -27,7 +23,6 @@ pub struct Plane {
     /// The entry of `spec.traffic.routes`.
     pub route: fn() -> Value,
     /// Where the canary's weight stands in that object.
-    weight: &'static str,
     /// The metrics that are compared.
     pub metrics: &'static [&'static str],
     /// How it is known that a weight was taken.
@@ -65,16 +60,14 @@ impl Plane {
         (self.objects)(&self.host(world))
     }
 
-    /// The canary's weight as it is written.
-    pub async fn weight(&self, world: &World) -> i64 {
-        let route = (self.route)();
-        let text = |field: &str| route[field].as_str().unwrap().to_owned();
-        let (group, version) = route["apiVersion"].as_str().unwrap().split_once('/').unwrap();
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &text("kind")));
-        let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), &world.namespace, &resource);
-        let object = serde_json::to_value(api.get(&text("name")).await.unwrap()).unwrap();
-        let weight = object.pointer(self.weight).unwrap_or_else(|| panic!("no {} in {object}", self.weight));
-        weight.as_i64().or_else(|| weight.as_str()?.parse().ok()).unwrap()
+    /// The resource that carries the weight.
+    pub fn resource(&self) -> String {
+        let kind = (self.route)()["kind"].as_str().unwrap().to_lowercase();
+        match kind.strip_suffix('y') {
+            Some(stem) => format!("{stem}ies"),
+            None if kind.ends_with('s') => kind + "es",
+            None => kind + "s",
+        }
     }
 }
 
@@ -119,7 +112,6 @@ fn ingress(host: &str, name: &str, service: &str, annotations: &Value) -> Value 
 
 const OF_APP: &[&str] = &["app/error-rate", "app/latency"];
 const GATEWAY_API: fn() -> Value = || named("gateway.networking.k8s.io/v1", "HTTPRoute", APP);
-const BACKEND: &str = "/spec/rules/0/backendRefs/1/weight";
 
 /// Traefik, by the Gateway API.
 pub const TRAEFIK_GATEWAY_API: Plane = Plane {
@@ -128,7 +120,6 @@ pub const TRAEFIK_GATEWAY_API: Plane = Plane {
     domain: "test",
     objects: |host| http_route(host, &json!({"name": "traefik", "namespace": "traefik"})),
     route: GATEWAY_API,
-    weight: BACKEND,
     metrics: &["traefik/error-rate", "traefik/latency"],
     proof: "Status",
     protocol: "http1",
@@ -141,7 +132,6 @@ pub const TRAEFIK_INGRESS_ROUTE: Plane = Plane {
     domain: "test",
     objects: |host| vec![ingress_route(host, &services())],
     route: || named("traefik.io/v1alpha1", "IngressRoute", APP),
-    weight: "/spec/routes/0/services/1/weight",
     metrics: OF_APP,
     proof: "Delay",
     protocol: "http1",
@@ -156,7 +146,6 @@ pub const TRAEFIK_SERVICE: Plane = Plane {
         vec![weighted, ingress_route(host, &json!([{"kind": "TraefikService", "name": APP}]))]
     },
     route: || named("traefik.io/v1alpha1", "TraefikService", APP),
-    weight: "/spec/weighted/services/1/weight",
     ..TRAEFIK_INGRESS_ROUTE
 };
 
@@ -174,7 +163,6 @@ pub const TRAEFIK_NGINX: Plane = Plane {
         route["router"] = json!("nginx");
         route
     },
-    weight: "/metadata/annotations/nginx.ingress.kubernetes.io~1canary-weight",
     ..TRAEFIK_INGRESS_ROUTE
 };
 
@@ -188,7 +176,6 @@ pub const CONTOUR: Plane = Plane {
         vec![object("projectcontour.io/v1", "HTTPProxy", APP, &spec)]
     },
     route: || named("projectcontour.io/v1", "HTTPProxy", APP),
-    weight: "/spec/routes/0/services/1/weight",
     metrics: &["contour/error-rate", "contour/latency"],
     proof: "Status",
     protocol: "http1",
@@ -199,7 +186,6 @@ pub const CONTOUR_GATEWAY_API: Plane = Plane {
     name: "Contour, HTTPRoute",
     objects: |host| http_route(host, &json!({"name": "contour", "namespace": "projectcontour"})),
     route: GATEWAY_API,
-    weight: BACKEND,
     ..CONTOUR
 };
 
@@ -217,7 +203,6 @@ pub const ISTIO: Plane = Plane {
         vec![object("networking.istio.io/v1", "VirtualService", APP, &spec)]
     },
     route: || named("networking.istio.io/v1", "VirtualService", APP),
-    weight: "/spec/http/0/route/1/weight",
     metrics: OF_APP,
     proof: "Delay",
     protocol: "http1",
@@ -254,7 +239,6 @@ pub const ISTIO_SIDECAR_GATEWAY_API: Plane = Plane {
         vec![object("gateway.networking.k8s.io/v1", "HTTPRoute", APP, &spec)]
     },
     route: GATEWAY_API,
-    weight: BACKEND,
     proof: "Status",
     ..ISTIO_SIDECAR
 };

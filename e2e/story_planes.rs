@@ -1,6 +1,7 @@
 //! Every way to split traffic, on its real data plane: the shares that arrive, a good release and one that is called back,
 //! under a hundred requests a second of which half have a connection of their own.
 use crate::{
+    audit::Audit,
     figures::figure,
     load::{Door, Load, Request},
     objects::{self, APP, OnSigterm, Revision},
@@ -11,7 +12,6 @@ use crate::{
     world::{Apply, World, beside_others, now_ms, with_temp_ns},
 };
 use serde_json::{Value, json};
-use std::time::Duration;
 
 /// Requests a second, all the time.
 const RATE: u32 = 100;
@@ -78,8 +78,18 @@ async fn shares(
     shares
 }
 
-/// Calls a release back at 20 %: how long after the weight was written its last answer came, in milliseconds.
-async fn called_back(world: &World, plane: &Plane, records: &Records, load: &Load) -> (f64, f64) {
+/// A release that is called back, in milliseconds after the weight was written, by the API server's clock.
+struct Shift {
+    /// Its last answer came.
+    last: f64,
+    /// The status said that the weight is taken.
+    accepted: f64,
+    /// The operator did what may only follow when no request comes any more.
+    acted: f64,
+}
+
+/// Calls a release back at 20 %.
+async fn called_back(world: &World, plane: &Plane, records: &Records, load: &Load) -> Shift {
     push(world, &Revision::new("v3").with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
     for (step, weight) in &STEPS[..4] {
         until_asked(records, "v3", step, *weight).await;
@@ -88,27 +98,21 @@ async fn called_back(world: &World, plane: &Plane, records: &Records, load: &Loa
         }
     }
     load.until_answered("v3 serves", 50, 30, |request| request.own && request.version == "v3").await;
-    let mut child = Box::pin(plugin(&world.namespace, &["abort", APP]));
-    let mut written = None;
-    let mut done = false;
-    while written.is_none() || !done {
-        tokio::select! {
-            said = &mut child, if !done => {
-                said.well("kubectl bellwether abort");
-                done = true;
-            }
-            () = tokio::time::sleep(Duration::from_millis(10)) => {}
-        }
-        if written.is_none() && plane.weight(world).await == 0 {
-            written = Some(now_ms());
-        }
-    }
-    let written = written.unwrap();
+    let mut audit = Audit::from_now().await;
+    plugin(&world.namespace, &["abort", APP]).await.well("kubectl bellwether abort");
     records.until("the release is called back", 60, |it| it["status"]["phase"] == "Aborted").await;
     let accepted = records.when(|it| !it["status"]["latch"].is_null() && it["status"]["weights"]["accepted"] == 0);
-    let last =
-        load.requests().iter().filter(|it| it.own && it.version == "v3").map(|it| it.t + it.ms).fold(written, f64::max);
-    (last - written, accepted.unwrap() - written)
+    let mut writes = audit.writes();
+    writes.retain(|write| write.namespace() == world.namespace && write.is_taken() && !write.is_dry_run());
+    let first = |of: &[&str], from: f64| {
+        let found = writes.iter().find(|write| write.at() >= from && of.contains(&write.resource()));
+        found.unwrap_or_else(|| panic!("none of {of:?} was written: {writes:?}")).at()
+    };
+    let written = first(&[&plane.resource()], 0.0);
+    let acted = first(&["services", "replicasets"], written);
+    let answers = load.requests().into_iter().filter(|it| it.own && it.version == "v3").map(|it| it.t + it.ms);
+    let last = answers.fold(written, f64::max);
+    Shift { last: last - written, accepted: accepted.unwrap() - written, acted: acted - written }
 }
 
 async fn carries(world: &World, plane: &Plane) {
@@ -142,13 +146,13 @@ async fn carries(world: &World, plane: &Plane) {
     let proof =
         records.rollouts().iter().rev().find_map(|(_, it)| Some(it["status"]["weights"]["by"].as_str()?.to_owned()));
     assert_eq!(proof.as_deref(), Some(plane.proof), "{}", plane.name);
-    let (last, accepted) = called_back(world, plane, &records, &load).await;
+    let Shift { last, accepted, acted } = called_back(world, plane, &records, &load).await;
     let tally = load.end(world, &records, from, None).await;
     figure(
         &format!("plane({}, {})", plane.name, door.protocol),
         &format!(
-            "{}; called back: last answer {last:.0} ms after the weight was written, taken by {} {accepted:.0} ms after; \
-             {} requests in all, lost by the machinery {}",
+            "{}; called back: last answer {last:.0} ms after the weight was written, taken by {} {accepted:.0} ms after, acted \
+             on {acted:.0} ms after; {} requests in all, lost by the machinery {}",
             shares.join(", "),
             plane.proof,
             tally.requests.len(),
@@ -156,6 +160,7 @@ async fn carries(world: &World, plane: &Plane) {
         ),
     );
     lost_nothing(&tally);
+    assert!(last < acted, "{}: acted on after {acted:.0} ms, and answers came until {last:.0} ms", plane.name);
     assert!(tally.harm.is_empty(), "a good release did harm: {:?}", tally.harm);
 }
 

@@ -50,15 +50,38 @@ impl<'de> Deserialize<'de> for Weight {
     }
 }
 
-/// The two Services that share a rollout's traffic, and the port both serve.
+/// The two Services that share a rollout's traffic, and the ports both serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
     /// Name of the Service that is home.
     pub stable: String,
     /// Name of the Service that is the trial.
     pub canary: String,
-    /// The Services' port (not the pods').
+    /// The Services' port (not the pods') whose numbers are read.
     pub port: u16,
+    /// Further ports of both Services, which routes may name as well.
+    pub also: Vec<u16>,
+}
+
+impl Pair {
+    /// The same two, of which it is known that both serve these ports.
+    #[must_use]
+    pub fn serving(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
+        self.also = ports.into_iter().filter(|port| *port != self.port).collect();
+        self
+    }
+
+    /// Whether both serve this port.
+    pub fn serves(&self, port: &serde_json::Value) -> bool {
+        let number = port.as_u64().and_then(|port| u16::try_from(port).ok());
+        number.is_some_and(|port| port == self.port || self.also.contains(&port))
+    }
+
+    /// The ports, for people.
+    pub fn ports(&self) -> String {
+        let all: Vec<_> = [self.port].iter().chain(&self.also).map(ToString::to_string).collect();
+        all.join(" and ")
+    }
 }
 
 /// One of the two sides of a comparison.

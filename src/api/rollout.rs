@@ -103,7 +103,8 @@ pub struct Traffic {
     /// The two Services that the routes weigh. They are created, and owned by the Deployment as well, when absent; Git must not hold them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<Services>,
-    /// The port of both Services, which is the one that the routes name. Default: the only port of the Service that the route names now.
+    /// The port of both Services whose numbers are read where a proxy counts by port. Routes may name each port that both
+    /// Services have, which are those of the Service that the route names now; its only one is the default here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u16>,
@@ -474,6 +475,7 @@ impl Traffic {
             stable: services.stable.clone(),
             canary: services.canary.clone(),
             port: self.port.unwrap_or(default_port),
+            also: Vec::new(),
         })
     }
 }

@@ -12,7 +12,8 @@ use super::{
 use crate::{
     api::{GROUP, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout, RolloutAction, Shared, Step, TemplateKind},
     plan::{
-        Claim, Crowd, Found, Kept, Observed, PendingAction, Pod, ReplicaSet, Route, Service, same_template, strings,
+        Claim, Crowd, Found, Kept, Observed, PendingAction, Pod, ReplicaSet, Route, Service, ports, same_template,
+        strings,
         templates::{self, Resolved, Templates},
     },
     traffic::{self, Ownership, RouteRef, Router},
@@ -71,7 +72,8 @@ impl Cluster {
         let kept = self.kept(&rollout, deployment.as_deref(), &replica_sets).await?;
         let mut services = stable_service.iter().chain(&canary_service).chain(&other_services);
         let port = services.find_map(Service::port);
-        let pair = traffic.and_then(|traffic| traffic.pair(port.unwrap_or(80)));
+        let ports = ports(stable_service.as_ref(), canary_service.as_ref(), &other_services);
+        let pair = traffic.and_then(|traffic| traffic.pair(port.unwrap_or(80))).map(|pair| pair.serving(ports));
         // Asked when steps may come into force: at rest, and when somebody commands something.
         let may_begin = rollout.status.as_ref().is_none_or(|status| status.flight.is_none()) || !actions.is_empty();
         let steps = if may_begin { spec.steps.as_slice() } else { &[] };
@@ -431,7 +433,7 @@ mod tests {
             {"name": "few", "weight": 5, "observe": "1m"}, {"name": "again", "weight": 5, "observe": "1m"},
         ]))
         .unwrap();
-        let pair = Pair { stable: "s".into(), canary: "c".into(), port: 80 };
+        let pair = Pair { stable: "s".into(), canary: "c".into(), port: 80, also: Vec::new() };
         let reference = |ownership: &str, stable: u32| -> RouteRef {
             let mut entry = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": "shop", "ownership": ownership});
             if ownership == "Operator" {

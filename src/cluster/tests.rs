@@ -180,7 +180,7 @@ fn weigh() -> Effect {
         json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": "shop"}),
     )
     .unwrap();
-    let pair = Pair { stable: "s".to_owned(), canary: "c".to_owned(), port: 80 };
+    let pair = Pair { stable: "s".to_owned(), canary: "c".to_owned(), port: 80, also: Vec::new() };
     Effect::SetWeights { split: Weight::new(20).unwrap().into(), pair, routes: vec![route] }
 }
 

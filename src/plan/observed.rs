@@ -381,10 +381,23 @@ impl Deployment {
     }
 }
 
+/// The ports that both Services have, or of the only one that there is, or of the one that they are going to copy.
+pub fn ports(stable: Option<&Service>, canary: Option<&Service>, others: &[Service]) -> Vec<u16> {
+    let ours: Vec<_> = stable.into_iter().chain(canary).collect();
+    let Some(first) = ours.first().copied().or(others.first()) else { return Vec::new() };
+    let of_all = |port: &u16| ours.iter().all(|service| service.numbers().any(|other| other == *port));
+    first.numbers().filter(of_all).collect()
+}
+
 impl Service {
     /// Its first port.
     pub fn port(&self) -> Option<u16> {
-        u16::try_from(self.ports.first()?.get("port")?.as_u64()?).ok()
+        self.numbers().next()
+    }
+
+    /// Its ports.
+    pub fn numbers(&self) -> impl Iterator<Item = u16> {
+        self.ports.iter().filter_map(|port| u16::try_from(port.get("port")?.as_u64()?).ok())
     }
 
     /// The hash it selects, when it is narrowed to one revision.
@@ -457,6 +470,11 @@ impl Observed {
     pub fn port(&self) -> Option<u16> {
         let mut services = self.stable_service.iter().chain(&self.canary_service);
         services.find_map(Service::port)
+    }
+
+    /// The ports that both Services have, or of the only one that there is, or of the one that they are going to copy.
+    pub fn ports(&self) -> Vec<u16> {
+        ports(self.stable_service.as_ref(), self.canary_service.as_ref(), &self.other_services)
     }
 
     /// The selectors by which the Deployment knows its pods, and Services those that they send requests to.

@@ -32,7 +32,7 @@ impl<'a> Turn<'a> {
 
     /// The Services and their port, where routes carry the weights.
     pub fn pair(&self) -> Option<Pair> {
-        self.traffic()?.pair(self.seen.port().unwrap_or(80))
+        Some(self.traffic()?.pair(self.seen.port().unwrap_or(80))?.serving(self.seen.ports()))
     }
 
     /// How long the slowest router's data plane takes.

@@ -113,7 +113,7 @@ fn number(port: Value) -> Value {
 }
 
 fn lines(pair: &Pair) -> String {
-    let Pair { stable, canary, port } = pair;
+    let Pair { stable, canary, port, .. } = pair;
     let group =
         |service: &str, weight| format!(r#"{{"serviceName":"{service}","servicePort":{port},"weight":{weight}}}"#);
     format!(
@@ -132,7 +132,7 @@ mod tests {
     };
 
     fn pair() -> Pair {
-        Pair { stable: "stable".into(), canary: "canary".into(), port: 80 }
+        Pair { stable: "stable".into(), canary: "canary".into(), port: 80, also: Vec::new() }
     }
 
     fn ingress(action: &str, backend: &Value) -> Value {

@@ -48,7 +48,7 @@ fn unfit(backend: &Value) -> Option<(&'static str, &'static str)> {
 }
 
 fn lines(pair: &Pair) -> String {
-    let Pair { stable, canary, port } = pair;
+    let Pair { stable, canary, port, .. } = pair;
     let backend = |name: &str, weight: u8| format!("{{serviceName: {name}, servicePort: {port}, weight: {weight}}}");
     format!("backends: [{}, {}]", backend(stable, 100), backend(canary, 0))
 }
@@ -66,7 +66,7 @@ mod tests {
     }
 
     fn pair() -> Pair {
-        Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 }
+        Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080, also: Vec::new() }
     }
 
     #[test]

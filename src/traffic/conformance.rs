@@ -28,7 +28,7 @@ fn all() -> Vec<&'static dyn Router> {
 }
 
 pub fn pair() -> Pair {
-    Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 }
+    Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080, also: Vec::new() }
 }
 
 pub fn percent(percent: u8) -> Weight {
@@ -268,7 +268,7 @@ fn what_nobody_here_knows_stays_at_every_level_and_annotations_sign_by_sign() {
 
 #[test]
 fn other_rollouts_services_in_the_same_route_stay() {
-    let theirs = Pair { stable: "theirs-stable".into(), canary: "theirs-canary".into(), port: 8080 };
+    let theirs = Pair { stable: "theirs-stable".into(), canary: "theirs-canary".into(), port: 8080, also: Vec::new() };
     for router in ROUTERS {
         for (file, before) in steered(*router) {
             let said = router.steer(&before, &theirs, percent(50));

@@ -64,7 +64,7 @@ fn mirrors(_: &Value, rule: &Value) -> Vec<(String, String)> {
 }
 
 fn lines(pair: &Pair) -> String {
-    let Pair { stable, canary, port } = pair;
+    let Pair { stable, canary, port, .. } = pair;
     format!("services: [{{name: {stable}, port: {port}, weight: 100}}, {{name: {canary}, port: {port}, weight: 0}}]")
 }
 
@@ -106,7 +106,7 @@ mod tests {
     use serde_json::json;
 
     fn pair() -> Pair {
-        Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 }
+        Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080, also: Vec::new() }
     }
 
     fn recorded() -> Value {

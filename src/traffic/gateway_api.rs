@@ -109,7 +109,7 @@ fn elsewhere(route: &Value, rule: &Value) -> Vec<(String, String)> {
 }
 
 fn lines(pair: &Pair) -> String {
-    let Pair { stable, canary, port } = pair;
+    let Pair { stable, canary, port, .. } = pair;
     format!("backendRefs: [{{name: {stable}, port: {port}, weight: 100}}, {{name: {canary}, port: {port}, weight: 0}}]")
 }
 

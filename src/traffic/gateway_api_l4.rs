@@ -40,7 +40,8 @@ mod tests {
     #[test]
     fn backends_of_other_kinds_groups_and_namespaces_keep_their_weights() {
         let before = recorded(include_str!("gateway_api_l4/recorded/tls.yaml"));
-        let pair = Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 };
+        let pair =
+            Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080, also: Vec::new() };
         let after = ROUTER.steer(&before, &pair, Weight::new(20).unwrap()).unwrap().unwrap();
         let weights = |route: &Value| -> Vec<u64> {
             let backends = route["spec"]["rules"][0]["backendRefs"].as_array().unwrap();
@@ -65,7 +66,8 @@ mod tests {
     #[test]
     fn connections_are_not_copied() {
         let route = recorded(include_str!("gateway_api_l4/recorded/tcp.yaml"));
-        let pair = Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 };
+        let pair =
+            Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080, also: Vec::new() };
         let apart = Apart { matches: Vec::new(), mirror: Some(Mirror { percent: 10 }) };
         assert_eq!(ROUTER.apart(route, &pair, &apart).unwrap_err().category(), "CannotMatch");
     }

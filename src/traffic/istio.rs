@@ -96,7 +96,7 @@ fn mirrors(route: &Value, rule: &Value) -> Vec<(String, String)> {
 }
 
 fn lines(pair: &Pair) -> String {
-    let Pair { stable, canary, port } = pair;
+    let Pair { stable, canary, port, .. } = pair;
     let one = |host, weight| format!("{{destination: {{host: {host}, port: {{number: {port}}}}}, weight: {weight}}}");
     format!("route: [{}, {}]", one(stable, 100), one(canary, 0))
 }
@@ -111,7 +111,7 @@ mod tests {
     use serde_json::json;
 
     fn pair() -> Pair {
-        Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 }
+        Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080, also: Vec::new() }
     }
 
     fn route(spec: &Value) -> Value {

@@ -72,7 +72,7 @@ fn mirrors(route: &Value, rule: &Value) -> Vec<(String, String)> {
 }
 
 fn lines(pair: &Pair) -> String {
-    let Pair { stable, canary, port } = pair;
+    let Pair { stable, canary, port, .. } = pair;
     let backend =
         |name: &str, weight: u8| format!("{{kind: MeshService, name: {name}, port: {port}, weight: {weight}}}");
     format!("backendRefs: [{}, {}]", backend(stable, 100), backend(canary, 0))
@@ -86,7 +86,8 @@ mod tests {
     #[test]
     fn backends_by_labels_and_of_other_namespaces_keep_their_weights() {
         let route: Value = serde_saphyr::from_str(include_str!("kuma/recorded/http.yaml")).unwrap();
-        let pair = Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 };
+        let pair =
+            Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080, also: Vec::new() };
         let after = HTTP.steer(&route, &pair, Weight::new(20).unwrap()).unwrap().unwrap();
         let weights = |route: &Value| -> Vec<_> {
             let backends = list(&route["spec"]["to"][0]["rules"][0]["default"]["backendRefs"]).iter();
@@ -103,7 +104,8 @@ mod tests {
         let mirror = serde_json::json!([{"type": "RequestMirror", "requestMirror": {"backendRef": {
             "kind": "MeshService", "name": "checkout-canary", "port": 8080}}}]);
         route["spec"]["to"][0]["rules"][0]["default"]["filters"] = mirror;
-        let pair = Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 };
+        let pair =
+            Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080, also: Vec::new() };
         let error = HTTP.read(&route, &pair).unwrap_err();
         assert_eq!(error.category(), "CanaryFiltered");
     }

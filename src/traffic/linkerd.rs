@@ -41,7 +41,8 @@ mod tests {
     #[test]
     fn the_apex_service_is_the_parent_and_what_status_says_is_of_no_generation() {
         let route: Value = serde_saphyr::from_str(include_str!("linkerd/recorded/http.yaml")).unwrap();
-        let pair = Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 };
+        let pair =
+            Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080, also: Vec::new() };
         let seen = ROUTER.read(&route, &pair).unwrap();
         assert_eq!((seen.weight, seen.accepted), (Weights::At(Weight::new(25).unwrap()), Acceptance::Untold));
         let after = ROUTER.steer(&route, &pair, Weight::ZERO).unwrap().unwrap();

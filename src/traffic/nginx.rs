@@ -107,14 +107,14 @@ fn share(route: &Value, pair: &Pair) -> Result<Share, Unsteerable> {
             return Err(unready(format!("{} names {service} instead of {}", backend.place, pair.canary)));
         }
         let port = backend.port();
-        if !port.is_null() && port.as_u64() != Some(pair.port.into()) {
+        if !port.is_null() && !pair.serves(port) {
             let (service, found) = (service.to_owned(), port.to_string());
             return Err(Unsteerable::WrongPort {
                 route: describe(route),
                 rule: backend.place,
                 service,
                 found,
-                port: pair.port,
+                ports: pair.ports(),
             });
         }
     }
@@ -145,7 +145,7 @@ fn share(route: &Value, pair: &Pair) -> Result<Share, Unsteerable> {
 }
 
 fn lines(pair: &Pair) -> String {
-    let Pair { stable, canary, port } = pair;
+    let Pair { stable, canary, port, .. } = pair;
     format!(
         "leave the Ingress that names {stable} as it is, and name a second one with the same hosts and paths, of which each has \
          backend: {{service: {{name: {canary}, port: {{number: {port}}}}}}}, and with metadata.annotations: \

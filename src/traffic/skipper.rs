@@ -116,7 +116,7 @@ fn of_group(route: &Value) -> Result<Vec<Listed>, Unsteerable> {
 }
 
 fn ingress_lines(pair: &Pair) -> String {
-    let Pair { stable, canary, port } = pair;
+    let Pair { stable, canary, port, .. } = pair;
     let backend = |service: &str| format!("backend: {{service: {{name: {service}, port: {{number: {port}}}}}}}");
     format!(
         r#"metadata.annotations: {{{ANNOTATION}: '{{"{stable}": 100, "{canary}": 0}}'}}, and each path twice, with {} and with {}"#,
@@ -126,7 +126,7 @@ fn ingress_lines(pair: &Pair) -> String {
 }
 
 fn group_lines(pair: &Pair) -> String {
-    let Pair { stable, canary, port } = pair;
+    let Pair { stable, canary, port, .. } = pair;
     let backend = |name: &str, service: &str| {
         format!("{{name: {name}, type: service, serviceName: {service}, servicePort: {port}}}")
     };
@@ -146,7 +146,7 @@ mod tests {
     };
 
     fn pair() -> Pair {
-        Pair { stable: "stable".into(), canary: "canary".into(), port: 80 }
+        Pair { stable: "stable".into(), canary: "canary".into(), port: 80, also: Vec::new() }
     }
 
     fn ingress(weights: &str, paths: &[(&str, &str)]) -> Value {

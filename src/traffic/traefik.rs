@@ -112,7 +112,7 @@ fn mirrors(route: &Value, _: &Value) -> Vec<(String, String)> {
 }
 
 fn lines(pair: &Pair) -> String {
-    let Pair { stable, canary, port } = pair;
+    let Pair { stable, canary, port, .. } = pair;
     format!("services: [{{name: {stable}, port: {port}, weight: 100}}, {{name: {canary}, port: {port}, weight: 0}}]")
 }
 

@@ -82,10 +82,9 @@ pub enum Unsteerable {
         /// The Service.
         service: String,
     },
-    /// A rule names a Service with another port than the rollout.
+    /// A rule names a port that the two Services do not have.
     #[error(
-        "{route}: {rule} names port {found} of Service {service}, and the rollout's port is {port}; make them \
-         equal"
+        "{route}: {rule} names port {found} of Service {service}, and the two Services have {ports}; name one of these"
     )]
     WrongPort {
         /// The route.
@@ -96,8 +95,20 @@ pub enum Unsteerable {
         service: String,
         /// The port that is named.
         found: String,
-        /// The rollout's port.
-        port: u16,
+        /// The ports of both Services.
+        ports: String,
+    },
+    /// A rule names another port of one Service than of the other.
+    #[error("{route}: {rule} names port {stable} of the stable Service and {canary} of the canary's; make them equal")]
+    PortsDiffer {
+        /// The route.
+        route: String,
+        /// The rule.
+        rule: String,
+        /// The stable Service's.
+        stable: String,
+        /// The canary Service's.
+        canary: String,
     },
     /// A rule sends requests to the canary that no weight counts.
     #[error(
@@ -199,6 +210,7 @@ impl Unsteerable {
             Self::NotPrepared { .. } | Self::Unready { .. } => "RouteNotPrepared",
             Self::Duplicate { .. } => "DuplicateBackend",
             Self::WrongPort { .. } => "WrongPort",
+            Self::PortsDiffer { .. } => "PortsDiffer",
             Self::CanaryElsewhere { .. } => "CanaryElsewhere",
             Self::CanaryFiltered { .. } => "CanaryFiltered",
             Self::NoShare { .. } => "NoShare",

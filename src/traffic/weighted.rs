@@ -233,6 +233,13 @@ impl Shape {
                     return Err(Unsteerable::Duplicate { route, rule: name, service });
                 }
             };
+            let port = |entry: (usize, &Value)| entry.1.pointer(self.port).and_then(Value::as_u64);
+            if let (Some(one), Some(other)) = (port(stable), port(canary))
+                && one != other
+            {
+                let (route, stable, canary) = (describe(route), one.to_string(), other.to_string());
+                return Err(Unsteerable::PortsDiffer { route, rule: name, stable, canary });
+            }
             found.push(Managed {
                 stable: self.backend(route, pair, &name, stable)?,
                 canary: self.backend(route, pair, &name, canary)?,
@@ -275,13 +282,13 @@ impl Shape {
         }
         let port = reference.pointer(self.port).unwrap_or(&Value::Null);
         // A port by name is the Service's own affair: both have the same ports.
-        if port.is_number() && port.as_u64() != Some(pair.port.into()) {
+        if port.is_number() && !pair.serves(port) {
             return Err(Unsteerable::WrongPort {
                 route: describe(route),
                 rule: rule.to_owned(),
                 service: (self.service)(route, reference).unwrap_or_default(),
                 found: port.to_string(),
-                port: pair.port,
+                ports: pair.ports(),
             });
         }
         let weight = match &reference["weight"] {

@@ -178,7 +178,7 @@ mod tests {
          {matches: [{path: {value: /old}}], backendRefs: [{name: legacy, port: 80}]}]}";
 
     fn pair() -> Pair {
-        Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 }
+        Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080, also: Vec::new() }
     }
 
     fn renew(stored: &Value, wanted: &Value) -> Option<Value> {

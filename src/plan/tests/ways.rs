@@ -298,3 +298,15 @@ fn a_step_that_a_route_cannot_carry_is_said_before_anything_is_on_trial() {
     world.seen.routes[0].unfit = None;
     world.until(200, |world| world.has(Reason::Promoted));
 }
+
+#[test]
+fn routes_may_name_each_port_that_both_services_have() {
+    let mut world = adopted(rollout(|_| {}));
+    let ports = |numbers: &[u16]| numbers.iter().map(|port| json!({"port": port})).collect::<Vec<_>>();
+    let pair = |world: &World| super::super::turn::Turn::new(&world.seen).pair().unwrap();
+    world.seen.stable_service.as_mut().unwrap().ports = ports(&[80, 9090, 9443]);
+    world.seen.canary_service.as_mut().unwrap().ports = ports(&[80, 9443]);
+    assert_eq!((pair(&world).port, pair(&world).also), (80, vec![9443]));
+    world.seen.canary_service = None;
+    assert_eq!(pair(&world).also, [9090, 9443], "the other one is going to have those of the first");
+}

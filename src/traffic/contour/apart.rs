@@ -151,7 +151,7 @@ mod tests {
             "{{apiVersion: projectcontour.io/v1, kind: HTTPProxy, name: r, ownership: Operator, template: {{spec: {spec}}}}}"
         ))
         .unwrap();
-        let pair = Pair { stable: "stable".into(), canary: "canary".into(), port: 80 };
+        let pair = Pair { stable: "stable".into(), canary: "canary".into(), port: 80, also: Vec::new() };
         let split = Split { weight: Weight::new(5).unwrap(), apart: serde_saphyr::from_str(apart).unwrap() };
         entry.router().unwrap().whole(&entry, "shop", &pair, &split)
     }

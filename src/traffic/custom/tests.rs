@@ -3,7 +3,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn pair() -> Pair {
-    Pair { stable: "stable".into(), canary: "canary".into(), port: 80 }
+    Pair { stable: "stable".into(), canary: "canary".into(), port: 80, also: Vec::new() }
 }
 
 fn custom(settings: &str) -> Custom {

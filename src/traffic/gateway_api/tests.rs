@@ -15,7 +15,7 @@ fn recorded(text: &str) -> Value {
 }
 
 fn pair() -> Pair {
-    Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080 }
+    Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080, also: Vec::new() }
 }
 
 fn percent(percent: u8) -> Weight {
@@ -222,13 +222,37 @@ fn a_service_named_twice_in_a_rule_is_refused_by_name() {
 }
 
 #[test]
-fn another_port_than_the_rollouts_is_refused_by_name() {
-    let rules = json!([{"backendRefs": [
-        {"name": "checkout-stable", "port": 8080}, {"name": "checkout-canary", "port": 9090}]}]);
+fn a_port_that_the_services_do_not_have_is_refused_by_name() {
+    let rules = |stable: u16, canary: u16| {
+        json!([{"backendRefs": [
+            {"name": "checkout-stable", "port": stable}, {"name": "checkout-canary", "port": canary}]}])
+    };
     assert_eq!(
-        refused(&rules).to_string(),
-        "HTTPRoute shop/checkout: rules[0] names port 9090 of Service checkout-canary, \
-         and the rollout's port is 8080; make them equal"
+        refused(&rules(9090, 9090)).to_string(),
+        "HTTPRoute shop/checkout: rules[0] names port 9090 of Service checkout-stable, \
+         and the two Services have 8080; name one of these"
+    );
+    assert_eq!(
+        refused(&rules(8080, 9090)).to_string(),
+        "HTTPRoute shop/checkout: rules[0] names port 8080 of the stable Service and 9090 of the canary's; make them equal"
+    );
+}
+
+#[test]
+fn rules_of_several_ports_are_steered_together() {
+    let rule = |port: u16, weights: (u32, u32)| {
+        json!({"backendRefs": [
+            {"name": "checkout-stable", "port": port, "weight": weights.0},
+            {"name": "checkout-canary", "port": port, "weight": weights.1}]})
+    };
+    let (before, pair) =
+        (route(&json!([rule(8080, (100, 0)), rule(9090, (100, 0))])), pair().serving([8080, 9090, 9443]));
+    let after = ROUTER.steer(&before, &pair, percent(20)).unwrap();
+    assert_eq!(after, Some(route(&json!([rule(8080, (80, 20)), rule(9090, (80, 20))]))));
+    let refused = ROUTER.read(&route(&json!([rule(9091, (100, 0))])), &pair).unwrap_err();
+    assert!(
+        refused.to_string().ends_with("the two Services have 8080 and 9090 and 9443; name one of these"),
+        "{refused}"
     );
 }
 

@@ -187,7 +187,7 @@ mod tests {
             "{{apiVersion: networking.istio.io/v1, kind: VirtualService, name: r, ownership: Operator, template: {{spec: {spec}}}}}"
         ))
         .unwrap();
-        let pair = Pair { stable: "stable".into(), canary: "canary".into(), port: 80 };
+        let pair = Pair { stable: "stable".into(), canary: "canary".into(), port: 80, also: Vec::new() };
         let split = Split { weight: Weight::new(5).unwrap(), apart: serde_saphyr::from_str(apart).unwrap() };
         entry.router().unwrap().whole(&entry, "shop", &pair, &split)
     }

@@ -3,7 +3,7 @@ use super::*;
 use crate::traffic::{RouteRef, Split, read_whole, renew};
 
 fn pair() -> Pair {
-    Pair { stable: "stable".into(), canary: "canary".into(), port: 80 }
+    Pair { stable: "stable".into(), canary: "canary".into(), port: 80, also: Vec::new() }
 }
 
 fn ingress(annotations: &str, backend: &str) -> Value {

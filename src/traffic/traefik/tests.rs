@@ -16,7 +16,7 @@ fn whole(kind: &str, spec: &str, weight: u8, apart: &str) -> Result<Value, Unste
 }
 
 fn pair() -> Pair {
-    Pair { stable: "stable".into(), canary: "canary".into(), port: 80 }
+    Pair { stable: "stable".into(), canary: "canary".into(), port: 80, also: Vec::new() }
 }
 
 const BOTH: &str = "[{name: stable, port: 80}, {name: canary, port: 80, scheme: h2c}]";
