@@ -4,6 +4,7 @@ use crate::{
     objects::{self, APP},
     world::World,
 };
+use kube::api::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
 /// The stable and the canary Service.
@@ -62,12 +63,8 @@ impl Plane {
 
     /// The resource that carries the weight.
     pub fn resource(&self) -> String {
-        let kind = (self.route)()["kind"].as_str().unwrap().to_lowercase();
-        match kind.strip_suffix('y') {
-            Some(stem) => format!("{stem}ies"),
-            None if kind.ends_with('s') => kind + "es",
-            None => kind + "s",
-        }
+        let kind = (self.route)()["kind"].as_str().unwrap().to_owned();
+        ApiResource::from_gvk(&GroupVersionKind::gvk("", "", &kind)).plural
     }
 }
 

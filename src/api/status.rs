@@ -375,6 +375,13 @@ pub struct Promotion {
     pub undo: Option<Undo>,
 }
 
+impl Promotion {
+    /// One of which nothing is done yet.
+    pub fn begun(since: Time, from: &str) -> Self {
+        Self { since, from: from.to_owned(), moved: false, home: false, forward: false, undo: None }
+    }
+}
+
 /// An abort that came too late for the way back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Undo {

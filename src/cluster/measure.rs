@@ -4,7 +4,6 @@ use crate::{
     api::{ArmStatus, Flight, Rollout},
     metrics::{self, ArmNames, Batch, Bursts, Looks, Metric, OnTrial, Past, Seen, Subject, Unanswered},
     plan::{Measured, Observed},
-    vocab::Pair,
 };
 use futures::{FutureExt, future::join_all};
 use jiff::Timestamp;
@@ -25,6 +24,12 @@ pub type Wake = Arc<dyn Fn(Key) + Send + Sync>;
 const PACE: Duration = Duration::from_secs(2);
 /// The longest that a measurement may take; requests have their own, shorter limits.
 const LONGEST: Duration = Duration::from_mins(1);
+
+/// What is asked beside the looks; nothing if it takes too long. One that panics ends likewise, else it would be under way for
+/// ever.
+pub(super) async fn ended<T>(asking: impl Future<Output = T>) -> Option<T> {
+    AssertUnwindSafe(tokio::time::timeout(LONGEST, asking)).catch_unwind().await.ok()?.ok()
+}
 
 /// The last measurement of each candidate on trial.
 pub struct Measurements {
@@ -143,42 +148,32 @@ fn subject_of(rollout: &Rollout) -> Option<(String, Timestamp)> {
     Some((flight.revision.clone(), flight.evidence_since.as_ref()?.0))
 }
 
-/// The Services of both arms, where there are any.
-fn pair_of(rollout: &Rollout, port: Option<u16>) -> Option<Pair> {
-    rollout.traffic().and_then(|traffic| traffic.pair(port.unwrap_or(80)))
-}
-
-/// What tells an arm's numbers from others.
-fn names(arm: &ArmStatus, service: Option<&String>) -> ArmNames {
-    ArmNames {
-        replica_set: arm.replica_set.clone(),
-        pod_template_hash: arm.pod_template_hash.clone(),
-        service: service.cloned().unwrap_or_default(),
-    }
-}
-
 /// Whom the numbers are about.
 fn subject(rollout: &Rollout, evidence_since: Timestamp, now: Timestamp, around: &Around) -> Option<Subject> {
-    let stable = of_stable(rollout, evidence_since, now, around.port)?;
-    let pair = pair_of(rollout, around.port);
     let canary = rollout.status.as_ref()?.canary.as_ref()?;
-    Some(Subject { canary: names(canary, pair.as_ref().map(|pair| &pair.canary)), ..stable })
+    subject_with(Some(canary), rollout, evidence_since, now, around.port)
 }
 
-/// The same without a canary.
-pub(super) fn of_stable(
+/// The same with this canary, or without one.
+pub(super) fn subject_with(
+    canary: Option<&ArmStatus>,
     rollout: &Rollout,
     evidence_since: Timestamp,
     now: Timestamp,
     port: Option<u16>,
 ) -> Option<Subject> {
     let status = rollout.status.as_ref()?;
-    let pair = pair_of(rollout, port);
+    let pair = rollout.traffic().and_then(|traffic| traffic.pair(port.unwrap_or(80)));
+    let names = |arm: &ArmStatus, service: Option<&String>| ArmNames {
+        replica_set: arm.replica_set.clone(),
+        pod_template_hash: arm.pod_template_hash.clone(),
+        service: service.cloned().unwrap_or_default(),
+    };
     let analysis = &rollout.spec.analysis;
     Some(Subject {
         namespace: rollout.namespace().unwrap_or_default(),
         stable: names(status.stable.as_ref()?, pair.as_ref().map(|pair| &pair.stable)),
-        canary: ArmNames::default(),
+        canary: canary.map(|arm| names(arm, pair.as_ref().map(|pair| &pair.canary))).unwrap_or_default(),
         port: pair.as_ref().map_or(80, |pair| pair.port),
         margins: analysis.margins(),
         bursts: analysis.margins.and_then(|margins| margins.bursts).map(Bursts::Known),
@@ -227,12 +222,8 @@ impl Cluster {
         let (cluster, rollout, around) = (self.clone(), rollout.clone(), around());
         let known = self.measurements.known(&key, &subject);
         tokio::spawn(async move {
-            let reading = cluster.read_metrics(&rollout, &subject, &around, known);
-            // One that panics ends as one that was not answered, else it would be under way for ever.
-            let reading = AssertUnwindSafe(tokio::time::timeout(LONGEST, reading)).catch_unwind();
-            let nothing = || (Measured::default(), PACE);
-            let read = reading.await.map_or_else(|_| nothing(), |read| read.unwrap_or_else(|_| nothing()));
-            cluster.measurements.finish(&key, &subject, read);
+            let read = ended(cluster.read_metrics(&rollout, &subject, &around, known)).await;
+            cluster.measurements.finish(&key, &subject, read.unwrap_or_else(|| (Measured::default(), PACE)));
         });
     }
 

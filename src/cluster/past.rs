@@ -12,11 +12,9 @@ use crate::{
     api::{Rollout, RolloutStatus},
     metrics::{self, Metric, Past},
 };
-use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use std::{
     collections::HashMap,
-    panic::AssertUnwindSafe,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -26,8 +24,6 @@ use tokio::{sync::Semaphore, time::Instant};
 const GOOD: Duration = Duration::from_mins(50);
 /// How long to wait after a try that was not answered; the next look asks again.
 const PAUSE: Duration = Duration::from_mins(1);
-/// The longest that one try may take.
-const LONGEST: Duration = Duration::from_mins(1);
 /// So many Rollouts ask at once: after a restart all of them want to.
 const AT_ONCE: usize = 4;
 /// So long a revision that went through steps must have had all requests, for its past to tell how many there are.
@@ -152,18 +148,15 @@ impl Cluster {
         tokio::spawn(async move {
             // It is never closed.
             let _turn = cluster.pasts.turns.acquire().await;
-            let telling = cluster.told_past(&rollout, port);
-            // One that panics ends as one that was not answered, else it would be under way for ever.
-            let telling = AssertUnwindSafe(tokio::time::timeout(LONGEST, telling)).catch_unwind();
-            let told = telling.await.ok().and_then(Result::ok).flatten();
-            cluster.pasts.finish(&key, &of, told);
+            let told = measure::ended(cluster.told_past(&rollout, port)).await;
+            cluster.pasts.finish(&key, &of, told.flatten());
         });
     }
 
     /// Asks once; nothing where somebody did not answer.
     async fn told_past(&self, rollout: &Rollout, port: Option<u16>) -> Option<Vec<(String, Past)>> {
         let since = alone_since(rollout.status.as_ref()?);
-        let subject = measure::of_stable(rollout, since, self.now(), port)?;
+        let subject = measure::subject_with(None, rollout, since, self.now(), port)?;
         let mut told = Vec::new();
         for (reference, asked) in self.providers(rollout).await {
             let Asked { provider, access } = asked.ok()?;
@@ -193,7 +186,7 @@ mod tests {
         api,
         outbound::{Answer, Body, Failure, Request, Transport},
     };
-    use futures::future::BoxFuture;
+    use futures::{FutureExt as _, future::BoxFuture};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::{Value, json};
     use std::sync::{

@@ -4,6 +4,7 @@
 //! made and `psi(l) = -ln(1 - l) - l`. A factor of the canary with `l` and one of stable with `l n_c / n_s` are multiplied, so
 //! that the mean which both have in common, and which may drift, cancels out exactly.
 use super::ln_mean;
+use crate::vocab::Verdict;
 
 /// The stakes, weighed alike.
 const STAKES: [f64; 7] = [0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7];
@@ -90,6 +91,68 @@ impl Means {
 
 fn psi(stake: f64) -> f64 {
     -(-stake).ln_1p() - stake
+}
+
+/// How far a canary's mean score may be from stable's, and how sure to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScoreMargins {
+    /// A canary whose mean is worse by this much at most is never failed but by bad luck, with scores from 0 to 1.
+    pub tolerated: f64,
+    /// A passed canary is proven to be worse by less than this.
+    pub excluded: f64,
+    /// The greatest probability that a canary within `tolerated` is ever failed.
+    pub alpha: f64,
+    /// The greatest probability that a canary at or beyond `excluded` is ever passed.
+    pub beta: f64,
+    /// Whether a lower score is the better one.
+    pub lower_is_better: bool,
+}
+
+/// What a comparison of scores says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoreJudgement {
+    /// Fail and Pass are proven, Continue is not, Unknown: there was no interval in which both arms had scores.
+    pub verdict: Verdict,
+    /// Natural logarithm of the greatest evidence so far that the canary is worse.
+    pub ln_m: f64,
+    /// Natural logarithm of the present evidence that the canary is worse.
+    pub ln_now: f64,
+    /// Natural logarithm of the present evidence that the canary is good enough.
+    pub ln_pass: f64,
+    /// What the canary scored.
+    pub canary: Scores,
+    /// What stable scored.
+    pub stable: Scores,
+}
+
+/// Compares the means of scores between 0 and 1. Every pair is what the canary and stable scored in one interval.
+///
+/// Fails when the canary's mean is proven to be worse by more than `tolerated`; a failure stays. Passes while it is proven
+/// that it is worse by less than `excluded`.
+pub fn scores(intervals: &[(Scores, Scores)], margins: &ScoreMargins) -> ScoreJudgement {
+    let (worse, better) = if margins.lower_is_better { (Way::More, Way::Less) } else { (Way::Less, Way::More) };
+    let (mut harm, mut safe) = (Means::new(worse, margins.tolerated), Means::new(better, -margins.excluded));
+    let (mut canary, mut stable) = (Scores::default(), Scores::default());
+    let (mut ln_m, mut paired) = (0.0_f64, false);
+    for (of_canary, of_stable) in intervals {
+        harm.add(*of_canary, *of_stable);
+        safe.add(*of_canary, *of_stable);
+        canary.add(*of_canary);
+        stable.add(*of_stable);
+        paired |= of_canary.n > 0.0 && of_stable.n > 0.0;
+        ln_m = ln_m.max(harm.ln());
+    }
+    let (ln_now, ln_pass) = (harm.ln(), safe.ln());
+    let verdict = if !paired {
+        Verdict::Unknown
+    } else if ln_m >= -margins.alpha.ln() {
+        Verdict::Fail
+    } else if ln_pass >= -margins.beta.ln() {
+        Verdict::Pass
+    } else {
+        Verdict::Continue
+    };
+    ScoreJudgement { verdict, ln_m, ln_now, ln_pass, canary, stable }
 }
 
 #[cfg(test)]
@@ -188,5 +251,37 @@ mod tests {
         let test = guessing(Way::Less, 0.02, Some((0.5, 0.8)));
         let factors = means(&test, (&laws(0.5)[2], 2), (&laws(0.8)[2], 3));
         assert!(factors.into_iter().fold(0.0, f64::max) > 1.02, "{factors:?}");
+    }
+
+    fn scored(n: u32, mean: f64) -> Scores {
+        let n = f64::from(n);
+        Scores { n, sum: n * mean, squares: n * (mean * mean + 0.02) }
+    }
+
+    const SCORES: ScoreMargins =
+        ScoreMargins { tolerated: 0.02, excluded: 0.05, alpha: 0.01, beta: 0.05, lower_is_better: false };
+
+    #[test]
+    fn a_drop_of_scores_beyond_the_margin_fails_and_one_within_it_passes() {
+        let judge = |canary, times| scores(&vec![(scored(60, canary), scored(240, 0.8)); times], &SCORES).verdict;
+        assert_eq!(judge(0.70, 10), Verdict::Fail);
+        assert_eq!(judge(0.79, 30), Verdict::Pass);
+        assert_eq!(judge(0.79, 1), Verdict::Continue);
+        assert_eq!(judge(0.90, 30), Verdict::Pass, "better is no harm");
+        assert_eq!(scores(&[(scored(0, 0.0), scored(9, 0.5))], &SCORES).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn where_less_is_better_more_is_worse() {
+        let margins = ScoreMargins { lower_is_better: true, ..SCORES };
+        let judge = |canary| scores(&[(scored(60, canary), scored(240, 0.5)); 30], &margins).verdict;
+        assert_eq!((judge(0.6), judge(0.4)), (Verdict::Fail, Verdict::Pass));
+    }
+
+    #[test]
+    fn a_failure_by_scores_stays() {
+        let mut seen = vec![(scored(60, 0.6), scored(240, 0.8)); 10];
+        seen.extend([(scored(600, 0.9), scored(240, 0.8)); 50]);
+        assert_eq!(scores(&seen, &SCORES).verdict, Verdict::Fail);
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 mod bursts;
 pub mod compare;
-mod means;
+pub mod means;
 mod odds;
 mod power;
 pub mod range;
@@ -15,8 +15,8 @@ pub mod together;
 mod traces;
 
 pub use bursts::{Bursts, ENOUGH};
-pub use compare::{Edge, Judgement, Rules, ScoreJudgement, ScoreMargins};
-pub use means::Scores;
+pub use compare::{Edge, Judgement, Rules};
+pub use means::{ScoreJudgement, ScoreMargins, Scores};
 pub use power::Traffic;
 
 /// How much worse than stable is too much, and how sure the judge is before it says so.

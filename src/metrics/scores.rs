@@ -12,7 +12,7 @@ use super::{
     promql::{BadQuery, Query},
 };
 use crate::{
-    judge::{ScoreJudgement, ScoreMargins, Scores, compare, range, thousands},
+    judge::{ScoreJudgement, ScoreMargins, Scores, compare, means, range, thousands},
     vocab::{Arm, Verdict},
 };
 use schemars::JsonSchema;
@@ -193,7 +193,7 @@ impl Look<'_> {
         }
         let pairs: Vec<_> = canary.intervals.iter().copied().zip(stable.intervals.iter().copied()).collect();
         let range = range::difference(&pairs).map(|range| range.difference(self.scores.max));
-        Ok(Seen { range, ..self.seen(&compare::scores(&pairs, &self.margins()), canary.recent > 0.0) })
+        Ok(Seen { range, ..self.seen(&means::scores(&pairs, &self.margins()), canary.recent > 0.0) })
     }
 
     fn margins(&self) -> ScoreMargins {

@@ -40,32 +40,29 @@ impl Turn<'_> {
         flight.returns && flight.candidate != latch.candidate
     }
 
-    /// Whether a candidate that was on its way out takes over by command, whatever the Deployment's template says meanwhile.
-    pub fn rolls_forward(&self) -> bool {
+    /// Whether a candidate that was on its way out takes over by command.
+    fn rolls_forward(&self) -> bool {
         let promotion = self.status.flight.as_ref().and_then(|flight| flight.promotion.as_ref());
         self.status.latch.is_none() && promotion.is_some_and(|promotion| promotion.forward)
+    }
+
+    /// Whether what is on trial takes over by command, whatever the Deployment's template says meanwhile.
+    pub fn is_commanded(&self) -> bool {
+        self.goes_back() || self.rolls_forward()
     }
 
     /// Lets a candidate take over that was on its way out, if stable cannot take its requests back; nothing if it can.
     pub fn roll_forward(&mut self) -> Option<String> {
         let (flight, deployment) = (self.status.flight.as_ref()?, self.seen.deployment.as_ref()?);
         let goes_out = self.status.latch.is_some() || !self.is_this(&flight.candidate, &flight.fingerprint, deployment);
-        if !goes_out || self.goes_back() || self.rolls_forward() {
+        if !goes_out || self.is_commanded() {
             return None;
         }
         let stable = self.stable().ok().filter(|stable| self.bearable(stable) > Weight::ZERO)?;
-        let since = Time(self.seen.now);
-        let flight = self.status.flight.as_mut()?;
-        (flight.paused, flight.dark_since) = (false, None);
-        let from = stable.name.clone();
-        let begun = Promotion { since, from, moved: false, home: false, forward: true, undo: None };
-        flight.promotion.get_or_insert(begun).forward = true;
-        self.status.latch = None;
-        if let Some(step) = &mut self.status.step {
-            step.progress = None;
-        }
         let message = "stable cannot take its requests back, so the candidate takes over after all";
-        self.note(Reason::Promoting, message, None);
+        self.takes_over(stable, message).ok()?;
+        self.status.flight.as_mut()?.promotion.as_mut()?.forward = true;
+        self.status.latch = None;
         Some(message.to_owned())
     }
 
@@ -96,14 +93,7 @@ impl Turn<'_> {
             candidate: former.name.clone(),
             fingerprint: revision_of(&former.template, |_| false),
             started_at: now.clone(),
-            promotion: Some(Promotion {
-                since: now,
-                from: promoted.candidate.clone(),
-                moved: false,
-                home: false,
-                forward: false,
-                undo: None,
-            }),
+            promotion: Some(Promotion::begun(now, &promoted.candidate)),
             returns: true,
             evidence_since: None,
             dark_since: None,

@@ -37,14 +37,12 @@ impl<'a> Turn<'a> {
         }
         let deployment = self.deployment()?;
         let stable = self.stable()?;
-        if self.goes_back() {
+        if self.is_commanded() {
             self.held(deployment)?;
-            self.crashes()?;
-            self.services(deployment)?;
-            return self.fly(deployment, stable);
-        }
-        if self.rolls_forward() {
-            self.held(deployment)?;
+            // What rolls forward was given up, perhaps for its crashes, and somebody wants it nevertheless.
+            if self.goes_back() {
+                self.crashes()?;
+            }
             self.services(deployment)?;
             return self.fly(deployment, stable);
         }
@@ -301,7 +299,7 @@ impl<'a> Turn<'a> {
         if let Some(set) = self.seen.ours().find(|set| set.name == flight.candidate) {
             return Ok(set);
         }
-        if self.goes_back() || self.rolls_forward() {
+        if self.is_commanded() {
             let message = format!("ReplicaSet {}, which should have taken over, is gone", flight.candidate);
             return Err(self.give_up(Reason::StableMissing, &message, None));
         }

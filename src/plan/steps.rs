@@ -197,22 +197,19 @@ impl Turn<'_> {
 
     /// All steps are passed, or somebody said so.
     pub fn start_promotion(&mut self, stable: &ReplicaSet) -> Holds {
-        let now = Time(self.seen.now);
+        self.takes_over(stable, "the candidate takes over")
+    }
+
+    /// The candidate's steps are over, for this reason; what its promotion has done already stays done.
+    pub fn takes_over(&mut self, stable: &ReplicaSet, why: &str) -> Holds {
+        let begun = Promotion::begun(Time(self.seen.now), &stable.name);
         let flight = self.flight()?;
-        flight.paused = false;
-        flight.dark_since = None;
-        flight.promotion = Some(Promotion {
-            since: now,
-            from: stable.name.clone(),
-            moved: false,
-            home: false,
-            forward: false,
-            undo: None,
-        });
+        (flight.paused, flight.dark_since) = (false, None);
+        flight.promotion.get_or_insert(begun);
         if let Some(step) = &mut self.status.step {
             step.progress = None;
         }
-        self.note(Reason::Promoting, "the candidate takes over", None);
+        self.note(Reason::Promoting, why, None);
         Ok(())
     }
 }

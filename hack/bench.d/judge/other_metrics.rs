@@ -4,8 +4,7 @@ use crate::{
     worlds::{Dice, POLL, POLLS},
 };
 use bellwether::judge::{
-    Bursts, Counts, Edge, Interval, ScoreMargins, Scores, Sensitivity,
-    compare::{latency, scores},
+    Bursts, Counts, Edge, Interval, ScoreMargins, Scores, Sensitivity, compare::latency, means::scores,
 };
 use rand_distr::{Beta, Distribution};
 
