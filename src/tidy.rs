@@ -261,7 +261,11 @@ fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
         "\n## Routes\n\nA step's `match` and `mirror` need a route that is the operator's to write. Where a route's status does not \
          tell when the data plane has taken a change, the time in the last column is all that is waited for; elsewhere it is \
          given besides. `settle` of a route changes it.\n\n\
-         | kind | group and version | router | weights | match | mirror | each request chooses | status tells | time |\n|---|---|---|---|---|---|---|---|---|\n",
+         Where sessions can stay, a client may be bound to the Service that answered it first, by a field or an annotation of \
+         the route (`sessionPersistence`, `sticky`, `affinity`, `targetGroupStickinessConfig`) that is yours and stays as it \
+         stands. Of Services with several ports each rule is weighed with the port that it names.\n\n\
+         | kind | group and version | router | weights | match | mirror | each request chooses | sessions can stay | status tells | time |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n",
     );
     for router in traffic::ROUTERS {
         let can = |capability| if router.can(capability) { "yes" } else { "no" };
@@ -276,6 +280,7 @@ fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
                     can(traffic::Capability::Match),
                     can(traffic::Capability::Mirror),
                     can(traffic::Capability::Requests),
+                    can(traffic::Capability::Sessions),
                     can(traffic::Capability::Status),
                     &router.settle().to_string(),
                 ],

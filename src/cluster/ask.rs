@@ -142,7 +142,7 @@ fn failure(reply: &Reply) -> Option<String> {
     }
 }
 
-fn locked<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn locked<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

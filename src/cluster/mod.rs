@@ -12,6 +12,7 @@ mod kinds;
 pub mod lease;
 mod lenient;
 mod measure;
+mod newest;
 mod observe;
 mod past;
 mod perform;
@@ -29,9 +30,9 @@ mod tests;
 pub use clock::Clock;
 pub use kinds::{actions, resource_named};
 pub use measure::{Around, Measurements};
-#[cfg(test)]
-pub use requests::Straight;
 pub use requests::{Ask, Care};
+#[cfg(test)]
+pub use requests::{Listed, Straight};
 pub use scrape::on_trial;
 pub use shard::{NoSelector, Shard};
 
@@ -40,6 +41,7 @@ use ask::Asks;
 use deliver::Outbox;
 use elders::Elders;
 use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
+use newest::Newest;
 use past::Pasts;
 use refusals::Refusals;
 use requests::Door;
@@ -172,6 +174,7 @@ pub struct Cluster {
     scraping: Arc<Scraping>,
     outbox: Arc<Outbox>,
     refusals: Arc<Refusals>,
+    newest: Arc<Newest>,
     elders: Arc<Elders>,
     belts: Arc<Mutex<HashMap<Key, (String, Instant)>>>,
     epoch: Arc<AtomicI32>,
@@ -201,6 +204,7 @@ impl Cluster {
             scraping: Arc::default(),
             outbox: Arc::new(Outbox::new(wake)),
             refusals: Arc::default(),
+            newest: Arc::default(),
             elders: Arc::default(),
             belts: Arc::default(),
             epoch: Arc::default(),

@@ -1,6 +1,7 @@
 //! What is asked of the API server, one request each. Objects travel as raw JSON: no field is lost for being unknown, and
 //! none is read twice.
 use super::Cluster;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::{
     Client, Error, Resource as _,
     api::{ApiResource, DeleteParams, DynamicObject, GetParams, ListParams, Patch, PatchParams, PostParams},
@@ -68,12 +69,18 @@ pub trait Straight: Send + Sync {
         kind: &'a ApiResource,
         namespace: &'a str,
         params: &'a ListParams,
-    ) -> futures::future::BoxFuture<'a, Result<Vec<Arc<Value>>, Error>>;
+    ) -> futures::future::BoxFuture<'a, Result<Listed, Error>>;
 }
 
-/// A list, of which nothing but its items is of interest.
+/// The objects of a list, and the version of the store that it shows.
+#[cfg(test)]
+pub type Listed = (Vec<Arc<Value>>, String);
+
+/// What is of interest of a list.
 #[derive(Deserialize)]
 struct List {
+    #[serde(default)]
+    metadata: ListMeta,
     items: Vec<Value>,
 }
 
@@ -117,14 +124,18 @@ impl Cluster {
         name: &str,
         ask: Ask,
     ) -> Result<Arc<Value>, Error> {
-        match &self.door {
+        let answer: Arc<Value> = match &self.door {
             Door::Http(client) => {
                 let request = written(&request_to(kind, namespace), name, &ask)?;
-                client.request(request).await.map(Arc::new)
+                client.request(request).await.map(Arc::new)?
             }
             #[cfg(test)]
-            Door::Straight(server) => server.ask(kind, namespace, name, ask).await,
+            Door::Straight(server) => server.ask(kind, namespace, name, ask).await?,
+        };
+        if let Some(version) = answer["metadata"]["resourceVersion"].as_str() {
+            self.newest.saw(kind, version);
         }
+        Ok(answer)
     }
 
     /// One object, if it is there.
@@ -141,21 +152,25 @@ impl Cluster {
         }
     }
 
-    /// All objects that are meant.
+    /// All objects that are meant, as they are now.
     pub(super) async fn ask_for_all(
         &self,
         kind: &ApiResource,
         namespace: &str,
         params: &ListParams,
     ) -> Result<Vec<Arc<Value>>, Error> {
-        match &self.door {
+        let least = self.newest.of(kind);
+        let (items, version) = match &self.door {
             Door::Http(client) => {
                 let request = request_to(kind, namespace).list(params).map_err(Error::BuildRequest)?;
                 let list: List = client.request(request).await?;
-                Ok(list.items.into_iter().map(Arc::new).collect())
+                let version = list.metadata.resource_version.unwrap_or_default();
+                (list.items.into_iter().map(Arc::new).collect(), version)
             }
             #[cfg(test)]
-            Door::Straight(server) => server.list(kind, namespace, params).await,
-        }
+            Door::Straight(server) => server.list(kind, namespace, params).await?,
+        };
+        self.newest.listed(kind, &version, least, self.now()).map_err(|outdated| Error::Service(outdated.into()))?;
+        Ok(items)
     }
 }

@@ -1,6 +1,6 @@
 //! Ingresses as the AWS Load Balancer Controller reads them: the weights stand in JSON within annotations.
 use super::{
-    Unsteerable,
+    Capability, Unsteerable,
     gathered::{Entry, Gathered, Listed, Place, shape},
     ingress::{INGRESS, annotation, backends},
     weighted::{describe, list},
@@ -24,6 +24,8 @@ use serde_json::{Map, Value, json};
 /// groups that are named otherwise keep their weights. An action, or a path, that names the canary without stable is refused;
 /// an action that no path refers to sends nothing anywhere and is left alone.
 ///
+/// `targetGroupStickinessConfig` of an action keeps a client with the target group that answered it first.
+///
 /// Nothing in the cluster tells when the load balancer has taken a change: how its target groups are stands with AWS alone.
 /// Pods are registered when the Services point at them, which is after they were made, so they have no readiness gate of the
 /// controller's; and one that is registered gets requests when it has passed its health checks, two of them 15 s apart unless
@@ -32,6 +34,7 @@ use serde_json::{Map, Value, json};
 pub(super) static ROUTER: Gathered = Gathered {
     name: "alb",
     resources: &[INGRESS],
+    capabilities: &[Capability::Weight, Capability::Requests, Capability::Sessions],
     settle: Duration::seconds(60),
     shape: shape("targetGroups", 999, lines),
     lists,

@@ -30,6 +30,8 @@ use serde_json::Value;
 /// Where the route is ours to write (`ownership: Operator`), a step's `match` becomes a rule before each managed one, with
 /// that rule's filters and time-outs and the canary alone behind it, and `mirror` a filter of the managed rules.
 ///
+/// `sessionPersistence` of a rule keeps a client with the Service that answered it first, where the implementation has it.
+///
 /// A change counts as accepted when every `parentRef` of the spec is answered in `status.parents` with Accepted and
 /// `ResolvedRefs` for the route's present generation. Linkerd names no generation in its answers: it can refuse, and else
 /// only time is waited for. Where a parent's answer has the condition `Programmed` too, as Application Gateway for Containers
@@ -47,6 +49,7 @@ pub(super) static ROUTER: Weighted = Weighted {
         Capability::Mirror,
         Capability::Status,
         Capability::Requests,
+        Capability::Sessions,
     ],
     settle: Duration::seconds(3),
     shape: SHAPE,

@@ -18,6 +18,8 @@ pub(super) struct Gathered {
     pub name: &'static str,
     /// The kinds that it steers.
     pub resources: &'static [Resource],
+    /// What it can do.
+    pub capabilities: &'static [Capability],
     /// How long the data plane is given.
     pub settle: Duration,
     /// What its lists are called, how much may stand there, and what to write; see [`shape`].
@@ -102,7 +104,7 @@ impl Router for Gathered {
     }
 
     fn capabilities(&self) -> &'static [Capability] {
-        &[Capability::Weight, Capability::Requests]
+        self.capabilities
     }
 
     fn settle(&self) -> Duration {

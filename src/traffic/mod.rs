@@ -161,6 +161,8 @@ pub enum Capability {
     Status,
     /// A choice for every request, and not once for a connection.
     Requests,
+    /// Clients that stay with the Service that answered them first, by a field or an annotation that is the user's.
+    Sessions,
 }
 
 /// What one look at a route found.

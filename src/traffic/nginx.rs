@@ -30,6 +30,9 @@ use serde_json::{Value, json};
 /// header becomes `canary-by-header` with its value or pattern, the cookie `canary-by-cookie`, whose value nginx wants to be
 /// `always`. With `never` in that cookie a request stays with stable. There is no mirror.
 ///
+/// A client stays with the Service that answered it first where the user's Ingress says `affinity: cookie`, unless its
+/// `affinity-canary-behavior` is `legacy`.
+///
 /// No status tells when the proxies have taken a change. They load it within about a second; 5 s are given.
 pub(super) struct Nginx;
 
@@ -49,7 +52,7 @@ impl Router for Nginx {
     }
 
     fn capabilities(&self) -> &'static [Capability] {
-        &[Capability::Weight, Capability::Match, Capability::Requests]
+        &[Capability::Weight, Capability::Match, Capability::Requests, Capability::Sessions]
     }
 
     fn settle(&self) -> Duration {

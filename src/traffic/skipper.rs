@@ -1,6 +1,6 @@
 //! Skipper's own kind, `RouteGroup`, and Ingresses as Skipper reads them.
 use super::{
-    Resource, Unsteerable,
+    Capability, Resource, Unsteerable,
     gathered::{Entry, Gathered, Listed, Place, shape},
     ingress::{INGRESS, annotation, backends},
     weighted::{describe, list},
@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 pub(super) static WEIGHTS: Gathered = Gathered {
     name: NAME,
     resources: &[INGRESS],
+    capabilities: &[Capability::Weight, Capability::Requests],
     settle: SETTLE,
     shape: shape("weights", HEAVIEST, ingress_lines),
     lists: of_ingress,
@@ -43,6 +44,7 @@ pub(super) static WEIGHTS: Gathered = Gathered {
 pub(super) static GROUPS: Gathered = Gathered {
     name: NAME,
     resources: &[Resource { group: "zalando.org", version: "v1", kind: "RouteGroup", plural: "routegroups" }],
+    capabilities: &[Capability::Weight, Capability::Requests],
     settle: SETTLE,
     shape: shape("backends", HEAVIEST, group_lines),
     lists: of_group,

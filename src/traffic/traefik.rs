@@ -61,12 +61,14 @@ pub(super) static TCP: Weighted = Weighted {
 ///   services: [{name: checkout-stable, port: 8080, weight: 100}, {name: checkout-canary, port: 8080, weight: 0}]
 /// ```
 ///
+/// `weighted.sticky` keeps a client with the Service that answered it first.
+///
 /// Where it is ours to write (`ownership: Operator`), a step's `mirror` turns it into `spec.mirroring` with stable as its main
 /// Service and the canary as its mirror. It is either a list of weights or a mirror, so that step must have weight 0.
 pub(super) static SERVICE: Weighted = Weighted {
     name: NAME,
     resources: &[Resource { group: GROUP, version: "v1alpha1", kind: "TraefikService", plural: "traefikservices" }],
-    capabilities: &[Capability::Weight, Capability::Mirror, Capability::Requests],
+    capabilities: &[Capability::Weight, Capability::Mirror, Capability::Requests, Capability::Sessions],
     settle: SETTLE,
     shape: WEIGHTED,
     accepted: untold,

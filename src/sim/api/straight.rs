@@ -1,6 +1,6 @@
 //! The wire without HTTP: the same requests, faults and answers, with objects as they are stored.
 use super::{Call, Fate, Method, Options, PatchType, Status, Wire, wire::wait};
-use crate::cluster::{Ask, Care, Straight};
+use crate::cluster::{Ask, Care, Listed, Straight};
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use kube::{
@@ -134,9 +134,14 @@ impl Straight for Bare {
         kind: &'a ApiResource,
         namespace: &'a str,
         params: &'a ListParams,
-    ) -> BoxFuture<'a, Result<Vec<Arc<Value>>, Error>> {
+    ) -> BoxFuture<'a, Result<Listed, Error>> {
         let mut call = Call::new(Method::List, &kind.api_version, &kind.plural, Some(namespace), None);
         (call.options.labels, call.options.fields) = (params.label_selector.clone(), params.field_selector.clone());
-        self.go(call, |wire, call| wire.server().select(wire.user(), call, wire.version_for(call))).boxed()
+        self.go(call, |wire, call| {
+            let version = wire.version_for(call);
+            let shown = version.unwrap_or_else(|| wire.server().version());
+            Ok((wire.server().select(wire.user(), call, version)?, shown.to_string()))
+        })
+        .boxed()
     }
 }

@@ -209,7 +209,12 @@ impl Checks {
         let status = &rollout["status"];
         let canary = status.text("/canary/podTemplateHash").to_owned();
         let back = status.is("/flight/promotion/moved");
-        if given_up(status) && !back {
+        // What somebody else takes from it on the way home, while stable cannot carry it, it gets back.
+        let stable = status.text("/stable/podTemplateHash");
+        let carried = status["weights"]["accepted"].as_u64().is_some_and(|accepted| percent <= accepted);
+        let ready_now = self.ready.get(stable).and_then(|known| known.last()).map_or(0, |(_, ready)| *ready);
+        let returned = carried && self.wanted.last().is_some_and(|(_, wanted)| ready_now < *wanted);
+        if given_up(status) && !back && !returned {
             self.wrong("S04 no weight for what was given up", at, format!("{percent} % although {}", status["latch"]));
         }
         let lately =
@@ -227,7 +232,6 @@ impl Checks {
         // Where both Services lead to the same pods, a weight moves nothing.
         let same = !selected.is_empty() && hash_of(rollout.text("/spec/traffic/services/stable")) == selected;
         // Where stable's ReplicaSet was deleted, what is ready serves more than what is ending.
-        let stable = status.text("/stable/podTemplateHash");
         let alone = ready > 0 && !self.of_kind("replicasets").any(|set| set.label(HASH) == Some(stable));
         if ready < needed && !same && !alone {
             self.wrong(
