@@ -1,6 +1,6 @@
 //! The way home: all traffic to stable, the candidate out; and what is kept in order while nothing is on trial.
 use super::{
-    Effect, ReplicaSet,
+    Effect, ReplicaSet, Service,
     capacity::carried_by,
     turn::{Holds, SOON, Stop, Turn, target},
     workload::same_template,
@@ -39,7 +39,8 @@ impl<'a> Turn<'a> {
             match (unwilling, trial) {
                 // Neither the weight nor the Service can be moved: the candidate's pods are what keeps requests answered.
                 (Some(problem), None) => return Err(problem),
-                (Some(_), Some(_)) if elsewhere.is_none() => {
+                (Some(_), Some(trial)) if elsewhere.is_none() => {
+                    self.left_by_others(trial, stable, phase)?;
                     self.settled("the canary Service on stable, for a route cannot be written", settle, phase)?;
                 }
                 _ => self.settled("no requests to the canary Service", settle, phase)?,
@@ -96,11 +97,17 @@ impl<'a> Turn<'a> {
             self.flight()?.settling = None;
             return self.selects(home, Some(&stable.hash));
         }
-        let leads = self.seen.pods.iter().find(|pod| pod.hash != stable.hash && home.endpoints.contains(&pod.name));
+        self.left_by_others(home, stable, phase)
+    }
+
+    /// No pod of another revision is an endpoint of this Service any more; gateways have their time from then on.
+    fn left_by_others(&mut self, service: &Service, stable: &ReplicaSet, phase: Phase) -> Holds {
+        let mut pods = self.seen.pods.iter();
+        let leads = pods.find(|pod| pod.hash != stable.hash && service.endpoints.contains(&pod.name));
         let Some(pod) = leads else { return Ok(()) };
         self.flight()?.settling = None;
-        let message = format!("Service {} still reaches pod {}, which is about to end", home.name, pod.name);
-        Err(self.wait(phase, Reason::EndpointsNotReady, &format!("Service/{}", home.name), message, SOON))
+        let message = format!("Service {} still reaches pod {}, which is about to end", service.name, pod.name);
+        Err(self.wait(phase, Reason::EndpointsNotReady, &format!("Service/{}", service.name), message, SOON))
     }
 
     /// The weight that the candidate has to keep for now, because stable's ready pods cannot take all of it back: as many

@@ -1,21 +1,34 @@
-//! gRPC servers that count with go-grpc-prometheus or go-grpc-middleware.
-use super::{Bad, Kind, Only, Place, Preset, Unit};
+//! gRPC servers that count with go-grpc-prometheus, go-grpc-middleware or py-grpc-prometheus.
+use super::{Bad, GRPC_PROBES, Kind, Only, Place, Preset, Unit};
 
-/// What is the server's fault, in the library's spelling.
+/// What is the server's fault, in the spelling of Go's libraries and in that of Python's.
 const FAULTS: Bad = Bad::Labelled {
     labels: &["grpc_code"],
-    begin: &["Unknown", "DeadlineExceeded", "Internal", "Unavailable", "DataLoss", "Unimplemented"],
+    begin: &[
+        "Unknown",
+        "DeadlineExceeded",
+        "Internal",
+        "Unavailable",
+        "DataLoss",
+        "Unimplemented",
+        "UNKNOWN",
+        "DEADLINE_EXCEEDED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNIMPLEMENTED",
+    ],
 };
 /// Probes are no calls of users.
-const USERS: &[Only] = &[Only::Unlike("grpc_service", "grpc\\.(health|reflection)\\..*")];
+const USERS: &[Only] = &[Only::Unlike("grpc_service", GRPC_PROBES)];
 
 /// Its presets.
 pub(super) const ALL: &[Preset] = &[
     Preset {
         name: "grpc/error-rate",
         about: "The share of calls that ended with Unknown, DeadlineExceeded, Internal, Unavailable, \
-                DataLoss or Unimplemented. From grpc_server_handled_total. Calls of the health and \
-                reflection services do not count.",
+                DataLoss or Unimplemented, in capitals or not. From grpc_server_handled_total. Calls of the \
+                health and reflection services do not count.",
         kind: Kind::Errors(FAULTS),
         place: Place::Pods,
         series: "grpc_server_handled_total",

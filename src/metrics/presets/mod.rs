@@ -145,6 +145,11 @@ pub enum Only {
 /// Failed by a status code of 500 or above, whatever the label is called.
 const BY_STATUS: Bad = Bad::Labelled { labels: &["code", "status", "status_code"], begin: &["5"] };
 
+/// Paths of probes and scrapes, which are no requests of users.
+const PROBES: &str = "/(health|healthz|livez|readyz|ping|metrics).*";
+/// gRPC's own services, which users do not call: what a label has that names the service, or the service and the method.
+const GRPC_PROBES: &str = "grpc\\.(health|reflection)\\..*";
+
 /// Every preset of this build, in the order of the reference.
 pub fn all() -> impl Iterator<Item = &'static Preset> {
     PRODUCTS.iter().copied().flatten()
@@ -316,5 +321,7 @@ impl Unit {
     }
 }
 
+#[cfg(test)]
+mod recorded;
 #[cfg(test)]
 mod tests;

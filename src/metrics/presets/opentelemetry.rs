@@ -1,5 +1,5 @@
 //! OpenTelemetry's conventions for servers, as Prometheus stores their names.
-use super::{Bad, Kind, Only, Place, Preset, Ratio, Unit};
+use super::{Bad, GRPC_PROBES, Kind, Only, PROBES, Place, Preset, Ratio, Unit};
 
 /// A server that broke off before it had a status has an error type alone.
 const HTTP: Bad = Bad::Labelled { labels: &["http_response_status_code"], begin: &["5"] };
@@ -9,14 +9,35 @@ const RPC: Bad = Bad::Labelled {
     begin: &["UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNIMPLEMENTED"],
 };
 const HTTP_OLD: Bad = Bad::Labelled { labels: &["http_status_code"], begin: &["5"] };
-/// The same as numbers: none of the others begins with these.
-const RPC_OLD: Bad = Bad::Labelled { labels: &["rpc_grpc_status_code"], begin: &["2", "4", "12", "13", "14", "15"] };
+/// The same as numbers, of which none of the others begins with these; and as words, which Go's library has come to write
+/// where it keeps the old names.
+const RPC_OLD: Bad = Bad::Labelled {
+    labels: &["rpc_grpc_status_code", "rpc_response_status_code"],
+    begin: &[
+        "2",
+        "4",
+        "12",
+        "13",
+        "14",
+        "15",
+        "UNKNOWN",
+        "DEADLINE_EXCEEDED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNIMPLEMENTED",
+    ],
+};
 /// Tokens of questions are not given by anybody; durations have no such label.
 const ANSWERS: &[Only] = &[Only::Like("gen_ai_token_type", "output|completion|")];
 /// A model that answered without an error has no error type.
 const GENAI: Bad = Bad::Marked("error_type");
 /// Probes and scrapes are no requests of users.
-const USERS: &[Only] = &[Only::Unlike("http_route", "/(health|healthz|livez|readyz|ping|metrics).*")];
+const USERS: &[Only] = &[Only::Unlike("http_route", PROBES)];
+/// The route has another name in Python's libraries, which write it where the target was.
+const USERS_OLD: &[Only] = &[Only::Unlike("http_route", PROBES), Only::Unlike("http_target", PROBES)];
+/// The service has a label of its own, or stands before the method.
+const CALLERS: &[Only] = &[Only::Unlike("rpc_service", GRPC_PROBES), Only::Unlike("rpc_method", GRPC_PROBES)];
 
 /// Its presets.
 pub(super) const ALL: &[Preset] = &[
@@ -46,17 +67,17 @@ pub(super) const ALL: &[Preset] = &[
         kind: Kind::Latency(Unit::Milliseconds),
         place: Place::Pods,
         series: "http_server_duration_milliseconds_bucket",
-        only: &[],
+        only: USERS_OLD,
     },
     Preset {
         name: "opentelemetry-rpc/error-rate",
         about: "The share of calls that ended with a status that is the server's fault. From \
                 rpc_server_call_duration_seconds_count with the label rpc_response_status_code: \
-                OpenTelemetry's RPC convention.",
+                OpenTelemetry's RPC convention. Calls of the health and reflection services do not count.",
         kind: Kind::Errors(RPC),
         place: Place::Pods,
         series: "rpc_server_call_duration_seconds_count",
-        only: &[],
+        only: CALLERS,
     },
     Preset {
         name: "opentelemetry-rpc/latency",
@@ -65,7 +86,7 @@ pub(super) const ALL: &[Preset] = &[
         kind: Kind::Latency(Unit::Seconds),
         place: Place::Pods,
         series: "rpc_server_call_duration_seconds_bucket",
-        only: &[],
+        only: CALLERS,
     },
     Preset {
         name: "opentelemetry-genai/error-rate",
@@ -115,21 +136,22 @@ pub(super) const ALL: &[Preset] = &[
         name: "opentelemetry-http-old/error-rate",
         about: "The share of requests that the pods answered with a status of 500 or above, by \
                 OpenTelemetry's HTTP convention before 1.23. From http_server_duration_milliseconds_count with \
-                the label http_status_code.",
+                the label http_status_code. Probes do not count where http_route or http_target tells them.",
         kind: Kind::Errors(HTTP_OLD),
         place: Place::Pods,
         series: "http_server_duration_milliseconds_count",
-        only: &[],
+        only: USERS_OLD,
     },
     Preset {
         name: "opentelemetry-rpc-old/error-rate",
         about: "The share of calls that ended with a status that is the server's fault, by OpenTelemetry's RPC \
                 convention before it was stable. From rpc_server_duration_milliseconds_count with the label \
-                rpc_grpc_status_code.",
+                rpc_grpc_status_code or rpc_response_status_code. Calls of the health and reflection services do \
+                not count.",
         kind: Kind::Errors(RPC_OLD),
         place: Place::Pods,
         series: "rpc_server_duration_milliseconds_count",
-        only: &[],
+        only: CALLERS,
     },
     Preset {
         name: "opentelemetry-rpc-old/latency",
@@ -138,6 +160,6 @@ pub(super) const ALL: &[Preset] = &[
         kind: Kind::Latency(Unit::Milliseconds),
         place: Place::Pods,
         series: "rpc_server_duration_milliseconds_bucket",
-        only: &[],
+        only: CALLERS,
     },
 ];

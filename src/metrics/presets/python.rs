@@ -1,5 +1,8 @@
 //! Django, Flask and Starlette, by their usual exporters.
-use super::{Kind, Place, Preset, Unit};
+use super::{Kind, Only, PROBES, Place, Preset, Unit};
+
+/// The exporter counts the reads of its own page.
+const USERS: &[Only] = &[Only::Unlike("path", PROBES)];
 
 /// Its presets.
 pub(super) const ALL: &[Preset] = &[
@@ -41,11 +44,11 @@ pub(super) const ALL: &[Preset] = &[
     Preset {
         name: "starlette/error-rate",
         about: "The share of requests that the pods answered with a status of 500 or above. From \
-                starlette_requests_total: starlette_exporter.",
+                starlette_requests_total: starlette_exporter. Probes and scrapes do not count.",
         kind: Kind::Errors(super::BY_STATUS),
         place: Place::Pods,
         series: "starlette_requests_total",
-        only: &[],
+        only: USERS,
     },
     Preset {
         name: "starlette/latency",
@@ -53,6 +56,6 @@ pub(super) const ALL: &[Preset] = &[
         kind: Kind::Latency(Unit::Seconds),
         place: Place::Pods,
         series: "starlette_request_duration_seconds_bucket",
-        only: &[],
+        only: USERS,
     },
 ];

@@ -1,16 +1,19 @@
 //! `SGLang`, with --enable-metrics.
-use super::{Kind, Place, Preset, Ratio, Unit};
+use super::{Kind, Only, PROBES, Place, Preset, Ratio, Unit};
+
+/// The server counts probes and the reads of its own page too.
+const USERS: &[Only] = &[Only::Unlike("endpoint", PROBES)];
 
 /// Its presets.
 pub(super) const ALL: &[Preset] = &[
     Preset {
         name: "sglang/error-rate",
         about: "The share of requests that were answered with a status of 500 or above. From \
-                sglang:http_responses_total.",
+                sglang:http_responses_total. Probes and scrapes do not count.",
         kind: Kind::Errors(super::BY_STATUS),
         place: Place::Pods,
         series: "sglang:http_responses_total",
-        only: &[],
+        only: USERS,
     },
     Preset {
         name: "sglang/time-to-first-token",

@@ -17,7 +17,7 @@ fn line(text: &str) -> HashMap<String, String> {
 }
 
 /// Whether a preset's selector for the canary finds a series.
-fn is_found(preset: &Preset, labels: &HashMap<String, String>) -> bool {
+pub(super) fn is_found(preset: &Preset, labels: &HashMap<String, String>) -> bool {
     let (name, mut matchers) = preset.selected();
     matchers.extend(name.map(|name| equal("__name__", &name)));
     if let Place::Proxy { backend, .. } = preset.place {
@@ -157,6 +157,10 @@ const SERIES: &[(&str, &str)] = &[
         r#"rpc_server_call_duration_seconds_count{rpc_method="shop.Checkout/Pay",rpc_response_status_code="OK",rpc_system_name="grpc"}"#,
     ),
     ("bad", r#"rpc_server_call_duration_seconds_count{error_type="INTERNAL",rpc_response_status_code="INTERNAL"}"#),
+    (
+        "not",
+        r#"rpc_server_call_duration_seconds_count{rpc_method="grpc.health.v1.Health/Check",rpc_response_status_code="UNAVAILABLE"}"#,
+    ),
     ("0.1", r#"rpc_server_call_duration_seconds_bucket{rpc_method="shop.Checkout/Pay",le="0.1"}"#),
     (
         "good",
@@ -186,6 +190,14 @@ const SERIES: &[(&str, &str)] = &[
         r#"grpc_server_handled_total{grpc_code="Unavailable",grpc_method="Check",grpc_service="grpc.health.v1.Health"}"#,
     ),
     ("0.1", r#"grpc_server_handling_seconds_bucket{grpc_method="Pay",grpc_service="shop.Checkout",le="0.1"}"#),
+    (
+        "bad",
+        r#"grpc_server_handled_total{grpc_code="INTERNAL",grpc_method="Pay",grpc_service="shop.Checkout",grpc_type="UNARY"}"#,
+    ),
+    (
+        "good",
+        r#"grpc_server_handled_total{grpc_code="UNAUTHENTICATED",grpc_method="Pay",grpc_service="shop.Checkout",grpc_type="UNARY"}"#,
+    ),
     ("good", r#"http_server_requests_seconds_count{error="none",outcome="SUCCESS",status="200",uri="/pay"}"#),
     ("bad", r#"http_server_requests_seconds_count{outcome="SERVER_ERROR",status="500",uri="/pay"}"#),
     ("not", r#"http_server_requests_seconds_count{outcome="SERVER_ERROR",status="503",uri="/actuator/health"}"#),
@@ -203,6 +215,7 @@ const SERIES: &[(&str, &str)] = &[
     ("0.3", r#"vllm:request_queue_time_seconds_bucket{engine="0",le="0.3",model_name="llama"}"#),
     ("good", r#"sglang:http_responses_total{endpoint="/v1/chat/completions",method="POST",status_code="200"}"#),
     ("bad", r#"sglang:http_responses_total{endpoint="/v1/chat/completions",method="POST",status_code="503"}"#),
+    ("not", r#"sglang:http_responses_total{endpoint="/health",method="GET",status_code="503"}"#),
     ("0.4", r#"sglang:time_to_first_token_seconds_bucket{le="0.4",model_name="qwen"}"#),
     ("0.02", r#"sglang:inter_token_latency_seconds_bucket{le="0.02",model_name="qwen"}"#),
     ("1", r#"sglang:e2e_request_latency_seconds_bucket{le="1.0",model_name="qwen"}"#),
@@ -256,11 +269,19 @@ const SERIES: &[(&str, &str)] = &[
     ("under", r#"gen_ai_client_operation_duration_seconds_sum{gen_ai_operation_name="chat"}"#),
     ("good", r#"http_server_duration_milliseconds_count{http_method="GET",http_status_code="200"}"#),
     ("bad", r#"http_server_duration_milliseconds_count{http_method="GET",http_status_code="503"}"#),
+    ("not", r#"http_server_duration_milliseconds_count{http_route="/readyz",http_status_code="503"}"#),
+    ("not", r#"http_server_duration_milliseconds_count{http_status_code="503",http_target="/healthz"}"#),
     ("good", r#"rpc_server_duration_milliseconds_count{rpc_grpc_status_code="5",rpc_service="shop.Checkout"}"#),
     ("bad", r#"rpc_server_duration_milliseconds_count{rpc_grpc_status_code="13",rpc_service="shop.Checkout"}"#),
+    (
+        "bad",
+        r#"rpc_server_duration_milliseconds_count{rpc_response_status_code="INTERNAL",rpc_service="shop.Checkout"}"#,
+    ),
+    ("not", r#"rpc_server_duration_milliseconds_count{rpc_grpc_status_code="14",rpc_service="grpc.health.v1.Health"}"#),
     ("0.1", r#"rpc_server_duration_milliseconds_bucket{rpc_service="shop.Checkout",le="100"}"#),
     ("good", r#"starlette_requests_total{app_name="shop",method="GET",path="/pay",status_code="200"}"#),
     ("bad", r#"starlette_requests_total{app_name="shop",method="GET",path="/pay",status_code="500"}"#),
+    ("not", r#"starlette_requests_total{app_name="shop",method="GET",path="/metrics",status_code="200"}"#),
     ("0.1", r#"starlette_request_duration_seconds_bucket{app_name="shop",path="/pay",status_code="200",le="0.1"}"#),
     ("good", r#"axum_http_requests_total{method="GET",endpoint="/pay",status="200"}"#),
     ("bad", r#"axum_http_requests_total{method="GET",endpoint="/pay",status="500"}"#),
