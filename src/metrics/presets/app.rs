@@ -1,5 +1,10 @@
 //! The application's own counters, by the names that most client libraries' guides use.
-use super::{Kind, Only, Place, Preset, Unit};
+use super::{Kind, Only, PROBES, Place, Preset, Unit};
+
+/// Where probes and scrapes are counted, one of these labels tells them, if any does.
+const USERS: &[Only] = &[Only::Unlike("handler", PROBES), Only::Unlike("path", PROBES), Only::Unlike("route", PROBES)];
+const BY_ENDPOINT: &[Only] = &[Only::Unlike("endpoint", PROBES)];
+const BY_PATH: &[Only] = &[Only::Unlike("path", PROBES)];
 
 /// Its presets.
 pub(super) const ALL: &[Preset] = &[
@@ -8,30 +13,31 @@ pub(super) const ALL: &[Preset] = &[
         about: "The share of requests that the pods answered with a status of 500 or above. From \
                 http_requests_total with a label code, status or status_code, whose value begins with 5 for \
                 an error, as in 500 and 5xx: Go's promhttp, prometheus-fastapi-instrumentator, prom-client \
-                by its guide. Probes count as requests if the application counts them.",
+                by its guide. Probes do not count where a label handler, path or route tells them.",
         kind: Kind::Errors(super::BY_STATUS),
         place: Place::Pods,
         series: "http_requests_total",
-        only: &[],
+        only: USERS,
     },
     Preset {
         name: "app/latency",
         about: "How long the pods took to answer. From the classic histogram http_request_duration_seconds: \
-                Go's promhttp, express-prom-bundle, prometheus-fastapi-instrumentator. Probes count as \
-                requests if the application counts them.",
+                Go's promhttp, express-prom-bundle, prometheus-fastapi-instrumentator. Probes do not count where a \
+                label handler, path or route tells them.",
         kind: Kind::Latency(Unit::Seconds),
         place: Place::Pods,
         series: "http_request_duration_seconds_bucket",
-        only: &[],
+        only: USERS,
     },
     Preset {
         name: "express/error-rate",
         about: "The share of requests that the pods answered with a status of 500 or above. From \
-                http_request_duration_seconds_count with a label status_code: express-prom-bundle.",
+                http_request_duration_seconds_count with a label status_code: express-prom-bundle. Probes do not \
+                count where a label handler, path or route tells them.",
         kind: Kind::Errors(super::BY_STATUS),
         place: Place::Pods,
         series: "http_request_duration_seconds_count",
-        only: &[],
+        only: USERS,
     },
     Preset {
         name: "axum/error-rate",
@@ -40,7 +46,7 @@ pub(super) const ALL: &[Preset] = &[
         kind: Kind::Errors(super::BY_STATUS),
         place: Place::Pods,
         series: "axum_http_requests_total",
-        only: &[],
+        only: BY_ENDPOINT,
     },
     Preset {
         name: "axum/latency",
@@ -48,7 +54,7 @@ pub(super) const ALL: &[Preset] = &[
         kind: Kind::Latency(Unit::Seconds),
         place: Place::Pods,
         series: "axum_http_requests_duration_seconds_bucket",
-        only: &[],
+        only: BY_ENDPOINT,
     },
     Preset {
         name: "rack/error-rate",
@@ -57,7 +63,7 @@ pub(super) const ALL: &[Preset] = &[
         kind: Kind::Errors(super::BY_STATUS),
         place: Place::Pods,
         series: "http_server_requests_total",
-        only: &[],
+        only: BY_PATH,
     },
     Preset {
         name: "rack/latency",
@@ -66,6 +72,6 @@ pub(super) const ALL: &[Preset] = &[
         kind: Kind::Latency(Unit::Seconds),
         place: Place::Pods,
         series: "http_server_request_duration_seconds_bucket",
-        only: &[Only::Is("http_request_method", "")],
+        only: &[Only::Is("http_request_method", ""), Only::Unlike("path", PROBES)],
     },
 ];

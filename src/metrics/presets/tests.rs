@@ -139,6 +139,7 @@ const SERIES: &[(&str, &str)] = &[
     ),
     ("good", r#"http_requests_total{code="200",method="get"}"#),
     ("bad", r#"http_requests_total{handler="/v1/completions",method="POST",status="5xx"}"#),
+    ("not", r#"http_requests_total{handler="/healthz",method="GET",status="5xx"}"#),
     ("0.5", r#"http_request_duration_seconds_bucket{handler="/pay",le="0.5",method="GET"}"#),
     ("bad", r#"http_request_duration_seconds_count{status_code="500",method="GET",path="/pay"}"#),
     (
