@@ -48,6 +48,7 @@ mod story_git;
 mod story_idle;
 mod story_job;
 mod story_judged;
+mod story_kinds;
 mod story_operator;
 mod story_outage;
 mod story_planes;
