@@ -108,6 +108,22 @@ pub struct ScoreMargins {
     pub lower_is_better: bool,
 }
 
+/// How many scores of the canary it probably takes until it passes, if it is as good as stable: for people, never for a
+/// verdict. It follows from how far the scores of both have been from their means, and from how many each had.
+pub fn scores_to_pass(canary: Scores, stable: Scores, margins: &ScoreMargins) -> Option<f64> {
+    let variance = |scores: Scores| Some(scores.spread(scores.mean()?) / scores.n);
+    let (of_canary, of_stable) = (variance(canary)?, variance(stable)?);
+    let each = canary.n / stable.n;
+    let grows = STAKES.map(|stake| {
+        let stake = stake / each.max(1.0);
+        stake * margins.excluded - psi(stake) * of_canary - psi(stake * each) * of_stable / each
+    });
+    let most = grows.into_iter().fold(0.0, f64::max);
+    // The stakes share the start between them, and the best of them has to make up for all.
+    let needed = f64::ln(7.0) - margins.beta.ln();
+    (most > 0.0).then_some(needed / most)
+}
+
 /// What a comparison of scores says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoreJudgement {
@@ -269,6 +285,22 @@ mod tests {
         assert_eq!(judge(0.79, 1), Verdict::Continue);
         assert_eq!(judge(0.90, 30), Verdict::Pass, "better is no harm");
         assert_eq!(scores(&[(scored(0, 0.0), scored(9, 0.5))], &SCORES).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_pass_comes_about_when_it_is_expected() {
+        let exact = |of_20: u32| Scores { n: 20.0, sum: f64::from(of_20), squares: f64::from(of_20) };
+        for (canary, stable) in
+            [(scored(20, 0.8), scored(80, 0.8)), (scored(20, 0.8), scored(20, 0.8)), (exact(18), exact(18))]
+        {
+            let looks = (1..1_000).map(|times| scores(&vec![(canary, stable); times], &SCORES));
+            let passed = looks.into_iter().find(|look| look.verdict == Verdict::Pass).unwrap().canary;
+            let expected = scores_to_pass(canary, stable, &SCORES).unwrap();
+            let off = passed.n / expected;
+            assert!((0.7..1.4).contains(&off), "{expected} were expected, and it took {}", passed.n);
+        }
+        assert_eq!(scores_to_pass(Scores::default(), scored(9, 0.5), &SCORES), None);
+        assert_eq!(scores_to_pass(scored(9, 0.5), Scores::default(), &SCORES), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     duration,
     judge::{
-        Bursts, Counts, Interval, Judgement, Rules, Traffic, compare, length, percent,
+        Bursts, Counts, Interval, Judgement, Rules, Traffic, compare, percent,
         range::{self, Range},
         real, thousands,
         threshold::{self, Allowed, Kept},
@@ -443,7 +443,9 @@ impl Look<'_> {
                 let intervals = intervals([sums(&requests), sums(&wrong), sums(&stable_all), sums(&stable_bad)]);
                 let rules = Rules { margins: self.subject.margins, bursts, block: self.block() };
                 let mut judged = compare::errors(&intervals, &rules);
-                judged.why.extend(self.expected(&judged, &rules, traffic));
+                judged.why.extend(
+                    self.expected(&judged, |share| Some(traffic?.seconds_to_pass(share, rules.margins, rules.bursts))),
+                );
                 range = range::odds(&intervals, bursts, self.block(), 1);
                 stable_requests = stable_all;
                 Some(judged)
@@ -508,17 +510,12 @@ impl Look<'_> {
         Some(Arrived { canary: within(canary), stable: within(stable) })
     }
 
-    /// When a proof is to be expected, of what has proven nothing yet.
-    fn expected(&self, judged: &Judgement, rules: &Rules, traffic: Option<Traffic>) -> Option<String> {
-        let traffic = traffic.filter(|_| judged.verdict == Verdict::Continue)?;
-        let both = judged.canary.n.saturating_add(judged.stable.n);
-        let share = Counts::new(both, judged.canary.n).share()?;
-        let whole = traffic.seconds_to_pass(share, rules.margins, rules.bursts);
-        let over = duration::Duration::millis(u64::try_from(self.times.settled - self.times.start).unwrap_or(0));
-        (whole < 1e6).then(|| {
-            let over = length(over.as_secs_f64());
-            format!("; one as good as stable passes after about {} at this share, and {over} are over", length(whole))
-        })
+    /// When a proof is to be expected, of what has proven nothing yet: how many seconds it takes at a canary's share.
+    pub fn expected(&self, judged: &Judgement, whole: impl FnOnce(f64) -> Option<f64>) -> Option<String> {
+        let open = Some(judged).filter(|judged| judged.verdict == Verdict::Continue)?;
+        let both = open.canary.n.saturating_add(open.stable.n);
+        let whole = whole(Counts::new(both, open.canary.n).share()?)?;
+        self.times.expected(whole, "at this share")
     }
 
     /// The intervals of the comparison.

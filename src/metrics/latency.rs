@@ -6,7 +6,7 @@ use super::{
     native::{self, Gain},
     presets::Unit,
 };
-use crate::judge::{Bursts, Counts, Edge, compare, percent, range, thousands};
+use crate::judge::{Bursts, Counts, Edge, Traffic, compare, percent, range, thousands};
 use std::collections::BTreeMap;
 
 /// The least number of requests in that time from which edges are chosen.
@@ -158,7 +158,15 @@ pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Optio
         if tests.is_empty() {
             return Err("the histograms of the two arms have no edge in common".into());
         }
-        let judged = compare::latency_among(&tests, *among, look.subject.margins, look.block());
+        let mut judged = compare::latency_among(&tests, *among, look.subject.margins, look.block());
+        judged.why.extend(look.expected(&judged, |share| {
+            let margins = look.subject.margins;
+            let seconds = tests.iter().filter(|edge| edge.certifies).filter_map(|edge| {
+                Some(traffic(history, edge.seconds, start)?.seconds_to_pass(share, margins, edge.bursts))
+            });
+            // A canary passes when it does at every edge.
+            seconds.reduce(f64::max)
+        }));
         let loudest = tests.iter().find(|edge| Some(edge.seconds) == judged.edge);
         let all_edges = u32::try_from(*among).unwrap_or(u32::MAX);
         range = loudest.and_then(|edge| range::odds(&edge.intervals, edge.bursts, look.block(), all_edges));
@@ -242,6 +250,17 @@ fn bursts(look: &Look<'_>, before: &Histogram, edge: f64) -> Bursts {
     let grid = look.past(HISTORY_MS);
     let (all, fast) = (grid.sums(&before.all), grid.sums(fast));
     evidence::bursts(&[evidence::counts(&all, &slower(&all, &fast)).collect()])
+}
+
+/// How much traffic there was before the evidence, and how much of it was slower than an edge.
+fn traffic(before: &Histogram, edge: f64, start: i64) -> Option<Traffic> {
+    let (_, fast) = before.fast.iter().find(|(known, _)| is_on(*known, edge))?;
+    let first = before.all.iter().map(|gained| gained.at).min().filter(|first| *first < start)?;
+    let sum = |gained: &[Increase]| counters::since(gained, i64::MIN) - counters::since(gained, start);
+    let all = sum(&before.all);
+    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
+    let rate = all as f64 / ((start - first) as f64 / 1_000.0);
+    Some(Traffic { rate, bad: Counts::new(all, all.saturating_sub(sum(fast))).share()? })
 }
 
 /// Edges of a history that are near the quantiles of interest and have some requests on either side.

@@ -3,7 +3,7 @@ use super::{
     Ask, Auth, Complaint, Metric, Reach, Seen, Source, Subject, answer::Part, batch::Selection, evidence, points, presets,
     reach, scores,
 };
-use crate::duration::Duration;
+use crate::{duration::Duration, judge::length};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -225,6 +225,18 @@ impl Times {
             // A busy Prometheus is late by seconds, however often it scrapes.
             fresh: (2 * scrape).max(5_000) + lag,
         }
+    }
+
+    /// So many seconds there is evidence of.
+    pub fn over(&self) -> f64 {
+        let over = u64::try_from(self.settled - self.start).unwrap_or(0);
+        Duration::millis(over).as_secs_f64()
+    }
+
+    /// Words for a proof that is to be expected when so many seconds are over, unless it is a matter of weeks.
+    pub fn expected(&self, whole: f64, at: &str) -> Option<String> {
+        let (whole, over) = (Some(whole).filter(|whole| *whole < 1e6)?, length(self.over()));
+        Some(format!("; one as good as stable passes after about {} {at}, and {over} are over", length(whole)))
     }
 
     /// The same where scrapes tell by themselves up to when every sample has arrived. Without them a scrape may be under

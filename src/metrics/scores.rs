@@ -226,7 +226,8 @@ impl Look<'_> {
                 compare::one_in(judged.ln_pass)
             ),
             Verdict::Continue => {
-                format!("nothing is proven yet of a difference of {tolerated} in the mean score")
+                let expected = self.expected(judged).unwrap_or_default();
+                format!("nothing is proven yet of a difference of {tolerated} in the mean score{expected}")
             }
         };
         let why = if recent { said } else { format!("{said}; the canary has had no score of late") };
@@ -243,6 +244,15 @@ impl Look<'_> {
             evidence_now: Some(judged.ln_now),
             ..Seen::nothing(Outcome::Measured, why)
         }
+    }
+
+    /// When a proof is to be expected, as often as the canary has been scored so far.
+    fn expected(&self, judged: &ScoreJudgement) -> Option<String> {
+        let needed = means::scores_to_pass(judged.canary, judged.stable, &self.margins())?;
+        // Scores of the interval that is not over yet are not among them.
+        let step = Duration::from_millis(u64::try_from(step_ms(&self.times)).unwrap_or(0)).as_secs_f64();
+        let counted = (self.times.over() / step).floor() * step;
+        self.times.expected(needed / judged.canary.n * counted, "at this pace")
     }
 
     /// Adds an arm's counters up. What the canary's had when they were first seen belongs to it, for their labels are its

@@ -36,6 +36,7 @@ fn latency_is_compared_at_edges_of_native_histograms() {
         "{}",
         seen.why
     );
+    assert!(seen.why.contains("one as good as stable passes after about "), "{}", seen.why);
     // Of the requests between the samples of 1795832824.573 (508) and 1795832833.573 (868) those in the closed intervals.
     assert_eq!(seen.samples, 316, "{seen:?}");
 }

@@ -174,6 +174,8 @@ fn a_drop_of_the_mean_score_fails_and_a_small_one_passes() {
     assert_eq!(good.verdict, Verdict::Pass, "{}", good.why);
     let soon = scored(0.7, 0.8, 15);
     assert_eq!(soon.verdict, Verdict::Continue, "{}", soon.why);
+    let expected = "; one as good as stable passes after about 23 s at this pace, and 14 s are over";
+    assert!(soon.why.ends_with(expected), "{}", soon.why);
 }
 
 #[test]
