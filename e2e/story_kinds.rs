@@ -111,33 +111,38 @@ fn in_annotation(ingress: &Value, end: &str, place: &str) -> Option<u64> {
     serde_json::from_str::<Value>(text.as_str()?).ok()?.pointer(place)?.as_u64()
 }
 
+/// The canary's weight in the one rule of a route of the Gateway API.
+const IN_RULE: fn(&Value) -> Option<u64> = |route| route["spec"]["rules"][0]["backendRefs"][1]["weight"].as_u64();
+/// The canary's weight in the one route of those that list Services.
+const IN_ROUTE: fn(&Value) -> Option<u64> = |route| route["spec"]["routes"][0]["services"][1]["weight"].as_u64();
+
 const ROUTES: [Route; 13] = [
     Route {
         name: "httproute",
         router: None,
         object: |app, weights| of_gateway_api("HTTPRoute", app, weights),
-        weight: |route| route["spec"]["rules"][0]["backendRefs"][1]["weight"].as_u64(),
+        weight: IN_RULE,
         answer: None,
     },
     Route {
         name: "grpcroute",
         router: None,
         object: |app, weights| of_gateway_api("GRPCRoute", app, weights),
-        weight: |route| route["spec"]["rules"][0]["backendRefs"][1]["weight"].as_u64(),
+        weight: IN_RULE,
         answer: None,
     },
     Route {
         name: "tlsroute",
         router: None,
         object: |app, weights| of_gateway_api("TLSRoute", app, weights),
-        weight: |route| route["spec"]["rules"][0]["backendRefs"][1]["weight"].as_u64(),
+        weight: IN_RULE,
         answer: Some(accepted),
     },
     Route {
         name: "tcproute",
         router: None,
         object: |app, weights| of_gateway_api("TCPRoute", app, weights),
-        weight: |route| route["spec"]["rules"][0]["backendRefs"][1]["weight"].as_u64(),
+        weight: IN_RULE,
         answer: Some(accepted),
     },
     Route {
@@ -165,21 +170,21 @@ const ROUTES: [Route; 13] = [
                 &json!({"ingressClassName": "of-nobody", "virtualhost": host, "routes": routes}),
             )
         },
-        weight: |route| route["spec"]["routes"][0]["services"][1]["weight"].as_u64(),
+        weight: IN_ROUTE,
         answer: Some(valid),
     },
     Route {
         name: "ingressroute",
         router: None,
         object: |app, weights| of_traefik("IngressRoute", "Host(`kinds.test`)", app, weights),
-        weight: |route| route["spec"]["routes"][0]["services"][1]["weight"].as_u64(),
+        weight: IN_ROUTE,
         answer: None,
     },
     Route {
         name: "ingressroutetcp",
         router: None,
         object: |app, weights| of_traefik("IngressRouteTCP", "HostSNI(`kinds.test`)", app, weights),
-        weight: |route| route["spec"]["routes"][0]["services"][1]["weight"].as_u64(),
+        weight: IN_ROUTE,
         answer: None,
     },
     Route {
