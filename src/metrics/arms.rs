@@ -3,7 +3,7 @@ use super::{Labels, Subject};
 use crate::vocab::Arm;
 use promql_parser::{
     label::{MatchOp, Matcher},
-    parser::token::{T_EQL_REGEX, T_NEQ_REGEX},
+    parser::token::{T_EQL_REGEX, T_NEQ_REGEX, TokenId},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -104,24 +104,28 @@ pub(super) fn equal(label: &str, value: &str) -> Matcher {
 
 /// A label that matches this regular expression as a whole.
 pub(super) fn pattern(label: &str, regex: &str) -> Matcher {
-    // What takes longest is to compile it, and the same few are asked for every two seconds.
-    static KNOWN: Mutex<BTreeMap<(String, String), Matcher>> = Mutex::new(BTreeMap::new());
-    // An escaped name always is a regular expression; were it not, the matcher would select nothing.
-    let compiled = || {
-        Matcher::new_matcher(T_EQL_REGEX, label.into(), regex.to_owned())
-            .unwrap_or_else(|_| Matcher::new(MatchOp::Equal, label, regex))
-    };
-    let Ok(mut known) = KNOWN.lock() else { return compiled() };
-    if known.len() >= KEPT {
-        known.clear();
-    }
-    known.entry((label.to_owned(), regex.to_owned())).or_insert_with(compiled).clone()
+    compiled(T_EQL_REGEX, label, regex)
 }
 
 /// A label that does not match this regular expression as a whole.
 pub(super) fn unlike(label: &str, regex: &str) -> Matcher {
-    Matcher::new_matcher(T_NEQ_REGEX, label.into(), regex.to_owned())
-        .unwrap_or_else(|_| Matcher::new(MatchOp::NotEqual, label, regex))
+    compiled(T_NEQ_REGEX, label, regex)
+}
+
+/// What takes longest is to compile it, and the same few are asked for every two seconds.
+fn compiled(id: TokenId, label: &str, regex: &str) -> Matcher {
+    static KNOWN: Mutex<BTreeMap<(TokenId, String, String), Matcher>> = Mutex::new(BTreeMap::new());
+    // An escaped name always is a regular expression; were it not, the matcher would select nothing.
+    let otherwise = if id == T_EQL_REGEX { MatchOp::Equal } else { MatchOp::NotEqual };
+    let anew = || {
+        Matcher::new_matcher(id, label.into(), regex.to_owned())
+            .unwrap_or_else(|_| Matcher::new(otherwise, label, regex))
+    };
+    let Ok(mut known) = KNOWN.lock() else { return anew() };
+    if known.len() >= KEPT {
+        known.clear();
+    }
+    known.entry((id, label.to_owned(), regex.to_owned())).or_insert_with(anew).clone()
 }
 
 /// Names of a `ReplicaSet`'s pods: its name and a dash, cut to 58 characters as the API server cuts it, and five more.
