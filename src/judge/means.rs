@@ -3,7 +3,7 @@
 //! By Fan, Grama and Liu (2015), `E exp(l (y - mu) - psi(l) (y - guess)^2) <= 1` for any guess that the past alone has
 //! made and `psi(l) = -ln(1 - l) - l`. A factor of the canary with `l` and one of stable with `l n_c / n_s` are multiplied, so
 //! that the mean which both have in common, and which may drift, cancels out exactly.
-use super::ln_mean;
+use super::{ln_mean, real};
 use crate::vocab::Verdict;
 
 /// The stakes, weighed alike.
@@ -72,11 +72,9 @@ impl Means {
                 Way::Less => mean_s - mean_c,
             } - self.by;
             let (spread_c, spread_s) = (canary.spread(of_canary), stable.spread(of_stable));
-            for (l, stake) in self.stakes.iter_mut().zip(STAKES) {
-                // Both arms' stakes have to stay below 1.
-                let stake = stake * (stable.n / canary.n).min(1.0);
-                *l +=
-                    stake * canary.n * difference - psi(stake) * spread_c - psi(stake * canary.n / stable.n) * spread_s;
+            let pays = paid((canary.n, spread_c), (stable.n, spread_s), difference);
+            for (l, paid) in self.stakes.iter_mut().zip(pays) {
+                *l += paid;
             }
         }
         self.canary.add(canary);
@@ -87,6 +85,16 @@ impl Means {
     pub fn ln(&self) -> f64 {
         ln_mean(self.stakes.iter().copied())
     }
+}
+
+/// What each stake is paid, given how many scores of the canary and of stable there were and their spreads, when the
+/// canary's mean differs by so much more than the hypothesis allows.
+fn paid((canary, spread_c): (f64, f64), (stable, spread_s): (f64, f64), difference: f64) -> [f64; STAKES.len()] {
+    STAKES.map(|stake| {
+        // Both arms' stakes have to stay below 1.
+        let stake = stake * (stable / canary).min(1.0);
+        stake * canary * difference - psi(stake) * spread_c - psi(stake * canary / stable) * spread_s
+    })
 }
 
 fn psi(stake: f64) -> f64 {
@@ -111,17 +119,11 @@ pub struct ScoreMargins {
 /// How many scores of the canary it probably takes until it passes, if it is as good as stable: for people, never for a
 /// verdict. It follows from how far the scores of both have been from their means, and from how many each had.
 pub fn scores_to_pass(canary: Scores, stable: Scores, margins: &ScoreMargins) -> Option<f64> {
-    let variance = |scores: Scores| Some(scores.spread(scores.mean()?) / scores.n);
-    let (of_canary, of_stable) = (variance(canary)?, variance(stable)?);
-    let each = canary.n / stable.n;
-    let grows = STAKES.map(|stake| {
-        let stake = stake / each.max(1.0);
-        stake * margins.excluded - psi(stake) * of_canary - psi(stake * each) * of_stable / each
-    });
-    let most = grows.into_iter().fold(0.0, f64::max);
+    let known = |scores: Scores| Some((scores.n, scores.spread(scores.mean()?)));
+    let most = paid(known(canary)?, known(stable)?, margins.excluded).into_iter().fold(0.0, f64::max);
     // The stakes share the start between them, and the best of them has to make up for all.
-    let needed = f64::ln(7.0) - margins.beta.ln();
-    (most > 0.0).then_some(needed / most)
+    let needed = real(STAKES.len() as u64).ln() - margins.beta.ln();
+    (most > 0.0).then_some(needed / most * canary.n)
 }
 
 /// What a comparison of scores says.

@@ -6,7 +6,7 @@ use super::{
     native::{self, Gain},
     presets::Unit,
 };
-use crate::judge::{Bursts, Counts, Edge, Traffic, compare, percent, range, thousands};
+use crate::judge::{Bursts, Counts, Edge, Traffic, compare, percent, range, real, thousands};
 use std::collections::BTreeMap;
 
 /// The least number of requests in that time from which edges are chosen.
@@ -256,24 +256,27 @@ fn bursts(look: &Look<'_>, before: &Histogram, edge: f64) -> Bursts {
 fn traffic(before: &Histogram, edge: f64, start: i64) -> Option<Traffic> {
     let (_, fast) = before.fast.iter().find(|(known, _)| is_on(*known, edge))?;
     let first = before.all.iter().map(|gained| gained.at).min().filter(|first| *first < start)?;
-    let sum = |gained: &[Increase]| counters::since(gained, i64::MIN) - counters::since(gained, start);
-    let all = sum(&before.all);
-    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
-    let rate = all as f64 / ((start - first) as f64 / 1_000.0);
-    Some(Traffic { rate, bad: Counts::new(all, all.saturating_sub(sum(fast))).share()? })
+    let all = until(&before.all, start);
+    #[expect(clippy::cast_precision_loss, reason = "ten minutes")]
+    let seconds = (start - first) as f64 / 1_000.0;
+    Some(Traffic { rate: real(all) / seconds, bad: Counts::new(all, all.saturating_sub(until(fast, start))).share()? })
+}
+
+/// What was gained before the evidence.
+fn until(gained: &[Increase], start: i64) -> u64 {
+    counters::since(gained, i64::MIN) - counters::since(gained, start)
 }
 
 /// Edges of a history that are near the quantiles of interest and have some requests on either side.
 fn chosen(before: &Histogram, start: i64) -> Vec<f64> {
-    let sum = |gained: &[Increase]| counters::since(gained, i64::MIN) - counters::since(gained, start);
-    let all = sum(&before.all);
+    let all = until(&before.all, start);
     if all < LEAST_HISTORY {
         return Vec::new();
     }
     let shares: Vec<_> = before
         .fast
         .iter()
-        .filter_map(|(edge, fast)| Some((*edge, Counts::new(all, all.saturating_sub(sum(fast))).share()?)))
+        .filter_map(|(edge, fast)| Some((*edge, Counts::new(all, all.saturating_sub(until(fast, start))).share()?)))
         .filter(|(_, share)| SHARES.contains(share))
         .collect();
     let far = |share: f64, from: f64| (share.ln() - from.ln()).abs();
