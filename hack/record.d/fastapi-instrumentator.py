@@ -3,7 +3,6 @@ import shop
 
 shop.about("prometheus-fastapi-instrumentator", "fastapi")
 
-import uvicorn
 from fastapi import FastAPI, Response
 from prometheus_fastapi_instrumentator import Instrumentator
 
@@ -16,4 +15,4 @@ app = FastAPI()
 for path in shop.PATHS:
     app.get(path)(answer_of(path))
 Instrumentator().instrument(app).expose(app)
-uvicorn.run(app, host="127.0.0.1", port=shop.PORT, log_level="critical")
+shop.run(app)

@@ -10,7 +10,6 @@ shop.about(
     more=f", OTEL_SEMCONV_STABILITY_OPT_IN={OPT_IN or '(unset)'}",
 )
 
-import uvicorn
 from fastapi import FastAPI, Response
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
@@ -29,4 +28,4 @@ for path in shop.PATHS:
     app.get(path)(answer_of(path))
 app.mount("/metrics", make_asgi_app())
 FastAPIInstrumentor.instrument_app(app)
-uvicorn.run(app, host="127.0.0.1", port=shop.PORT, log_level="critical")
+shop.run(app)

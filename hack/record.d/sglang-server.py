@@ -14,7 +14,7 @@ stand_in.load(
     absent=["torch"],
 )
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
 from prometheus_client import make_asgi_app
 from sglang.srt.observability import http_request_metrics, metrics_collector
 from sglang.srt.observability.metrics_collector import SchedulerMetricsCollector, TokenizerMetricsCollector
@@ -58,13 +58,5 @@ for seconds, times in {0.008: 31, 0.45: 4}.items():
 app = FastAPI()
 http_request_metrics.init_http_request_metrics()
 http_request_metrics.add_http_request_metrics_middleware(app)
-app.post("/v1/completions")(lambda how: Response(status_code=shop.answer(how)))
-app.get("/health")(lambda: Response(status_code=503))
 app.mount("/metrics", make_asgi_app())
-shop.in_background(app)
-for path, times in {"/pay": 24, "/slow": 4, "/fail": 3, "/broken": 2}.items():
-    shop.ask(f"/v1/completions?how={path}", times, b"")
-shop.ask("/v1/completions", 2, b"")
-shop.ask("/health", 6)
-shop.ask("/metrics/", 3)
-print(shop.ask("/metrics/"), end="")
+shop.complete(app, "/metrics/")

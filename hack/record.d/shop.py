@@ -27,6 +27,43 @@ def answer(path):
 PATHS = ["/pay", "/slow", "/fail", "/broken", "/healthz"]
 
 
+def run(app):
+    """Serves an ASGI application at PORT."""
+    import uvicorn
+
+    uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="critical")
+
+
+def starlette(middleware, page):
+    """Serves an application of Starlette that counts by this middleware and shows its page so."""
+    from starlette.applications import Starlette
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    def answer_of(path):
+        return lambda _: Response(status_code=answer(path))
+
+    app = Starlette(routes=[Route(path, answer_of(path)) for path in PATHS])
+    app.add_middleware(middleware)
+    app.add_route("/metrics", page)
+    run(app)
+
+
+def complete(app, page):
+    """Lets an application of FastAPI answer as a model server, asks it, and prints its page."""
+    from fastapi import Response
+
+    app.post("/v1/completions")(lambda how: Response(status_code=answer(how)))
+    app.get("/health")(lambda: Response(status_code=503))
+    in_background(app)
+    for path, times in {"/pay": 24, "/slow": 4, "/fail": 3, "/broken": 2}.items():
+        ask(f"/v1/completions?how={path}", times, b"")
+    ask("/v1/completions", 2, b"")
+    ask("/health", 6)
+    ask(page, 3)
+    print(ask(page), end="")
+
+
 def in_background(app):
     """Serves an ASGI application at PORT while the program does other things."""
     from threading import Thread

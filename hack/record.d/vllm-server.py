@@ -13,7 +13,7 @@ stand_in.load(
     absent=["torch"],
 )
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
 from vllm.entrypoints.serve.instrumentator.metrics import attach_router
 from vllm.v1.engine import EngineCoreOutput, FinishReason
 from vllm.v1.metrics.loggers import PrometheusStatLogger
@@ -56,12 +56,4 @@ for _ in range(4):
 
 app = FastAPI()
 attach_router(app)
-app.post("/v1/completions")(lambda how: Response(status_code=shop.answer(how)))
-app.get("/health")(lambda: Response(status_code=503))
-shop.in_background(app)
-for path, times in {"/pay": 24, "/slow": 4, "/fail": 3, "/broken": 2}.items():
-    shop.ask(f"/v1/completions?how={path}", times, b"")
-shop.ask("/v1/completions", 2, b"")
-shop.ask("/health", 6)
-shop.ask("/metrics", 3)
-print(shop.ask("/metrics"), end="")
+shop.complete(app, "/metrics")
