@@ -4,7 +4,7 @@ use axum::{
     Router, extract::State, http::StatusCode, http::header::CONTENT_TYPE, response::IntoResponse, routing::get,
 };
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -42,12 +42,16 @@ async fn metrics(State(health): State<Health>) -> impl IntoResponse {
     ([(CONTENT_TYPE, kind)], health.telemetry.text())
 }
 
-/// Serves the pages until the process ends.
+/// Serves the pages until the process ends. On a node without IPv6 `[::]` is `0.0.0.0`.
 ///
 /// # Errors
 /// When the address cannot be listened on.
 pub async fn serve(address: SocketAddr, health: Health) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::bind(address).await?;
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()));
+    let listener = match tokio::net::TcpListener::bind(address).await {
+        Err(_) if address == any => tokio::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await?,
+        bound => bound?,
+    };
     axum::serve(listener, pages(health)).await
 }
 

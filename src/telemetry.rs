@@ -4,7 +4,10 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+};
 
 /// The operator's numbers. Label values come from enums and from the names of Rollouts, never from free text.
 #[derive(Clone)]
@@ -17,7 +20,9 @@ pub struct Telemetry {
     /// The canary's share in percent, wanted and accepted.
     pub weight: Family<WeightLabels, Gauge>,
     /// The last verdict of a metric: 1 pass, 0 continue, -1 fail, -2 unknown.
-    pub verdict: Family<VerdictLabels, Gauge>,
+    verdict: Family<VerdictLabels, Gauge>,
+    /// The metrics that have a verdict here, by the Rollout's namespace and name.
+    judged: Arc<Mutex<BTreeMap<(String, String), BTreeSet<String>>>>,
     /// Seconds of the step's `observe` that are full.
     pub observed_seconds: Family<RolloutLabels, Gauge>,
     /// Writes to the API server.
@@ -34,7 +39,7 @@ pub struct Telemetry {
     pub alerts: Family<AlertLabels, Counter>,
     /// Queries to providers, by what came of them.
     pub queries: Family<QueryLabels, Counter>,
-    /// Seconds since some measurement was last read, for those who wonder whether anybody looks.
+    /// Unix time, in seconds, at which metrics were last judged, for those who wonder whether anybody looks.
     pub last_measured: Gauge<f64, AtomicU64>,
 }
 
@@ -118,6 +123,27 @@ pub struct QueryLabels {
     pub outcome: &'static str,
 }
 
+impl Telemetry {
+    /// Sets the verdicts of a Rollout's metrics, which are all it has: 1 pass, 0 continue, -1 fail, -2 unknown.
+    pub fn verdicts(&self, namespace: &str, rollout: &str, verdicts: &BTreeMap<&str, i64>) {
+        let labels = |metric: &str| VerdictLabels {
+            namespace: namespace.to_owned(),
+            rollout: rollout.to_owned(),
+            metric: metric.to_owned(),
+        };
+        for (metric, verdict) in verdicts {
+            self.verdict.get_or_create(&labels(metric)).set(*verdict);
+        }
+        let names: BTreeSet<String> = verdicts.keys().map(|&name| name.to_owned()).collect();
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (namespace.to_owned(), rollout.to_owned());
+        let before = if names.is_empty() { judged.remove(&key) } else { judged.insert(key, names) };
+        for gone in before.iter().flatten().filter(|name| !verdicts.contains_key(name.as_str())) {
+            self.verdict.remove(&labels(gone));
+        }
+    }
+}
+
 impl Default for Telemetry {
     fn default() -> Self {
         let buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -127,6 +153,7 @@ impl Default for Telemetry {
             step: Family::default(),
             weight: Family::default(),
             verdict: Family::default(),
+            judged: Arc::default(),
             observed_seconds: Family::default(),
             api_writes: Family::default(),
             reconcile: Histogram::new(buckets),
@@ -156,7 +183,7 @@ impl Default for Telemetry {
         registry.register("provider_queries", "Queries to metric providers", made.queries.clone());
         registry.register(
             "last_measured_timestamp_seconds",
-            "When a provider last answered",
+            "When metrics were last judged, answered or not",
             made.last_measured.clone(),
         );
         made.registry = Arc::new(registry);
@@ -191,5 +218,23 @@ pub fn start_logging(format: LogFormat) {
     match format {
         LogFormat::Json => logs.json().init(),
         LogFormat::Text => logs.init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_shown_as_long_as_its_metric_and_its_rollout_are_there() {
+        let telemetry = Telemetry::default();
+        let shown = || telemetry.text().lines().filter(|line| line.starts_with("bellwether_rollout_verdict{")).count();
+        telemetry.verdicts("shop", "checkout", &BTreeMap::from([("errors", -1), ("latency", 1)]));
+        telemetry.verdicts("shop", "cart", &BTreeMap::from([("errors", 0)]));
+        assert_eq!(shown(), 3);
+        telemetry.verdicts("shop", "checkout", &BTreeMap::from([("latency", 1)]));
+        assert_eq!(shown(), 2);
+        telemetry.verdicts("shop", "checkout", &BTreeMap::new());
+        assert_eq!(shown(), 1);
     }
 }

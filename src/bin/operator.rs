@@ -87,8 +87,8 @@ struct Run {
     /// How long a look at one Rollout may take before it is given up; at least 5s.
     #[arg(long, default_value = "30s")]
     look_timeout: Duration,
-    /// Where /livez, /readyz and /metrics are served.
-    #[arg(long, default_value = "0.0.0.0:8080")]
+    /// Where /livez, /readyz and /metrics are served; [::] is every address, of IPv4 too.
+    #[arg(long, default_value = "[::]:8080")]
     listen: SocketAddr,
     /// How logs are written. Their level is `RUST_LOG`, else `info`.
     #[arg(long, value_enum, default_value = "json")]

@@ -35,7 +35,7 @@ pub async fn eject(session: &mut Session<'_>, eject: &Eject) -> anyhow::Result<E
         (false, false) => None,
     };
     let then = choice.unwrap_or(rollout.spec.on_delete);
-    session.screen.say(&intention(&rollout, then))?;
+    session.screen.say(&intention(&rollout, then, &session.flags))?;
     if !eject.yes && session.screen.ask("Go on?")? == Answer::No {
         session.screen.say("Nothing was changed.")?;
         return Ok(Exit::Error);
@@ -73,18 +73,18 @@ async fn delete(api: &Api<DynamicObject>, name: &str, params: &DeleteParams) -> 
 }
 
 /// What will happen, before it does.
-fn intention(rollout: &Rollout, then: OnDelete) -> String {
+fn intention(rollout: &Rollout, then: OnDelete, flags: &str) -> String {
     let deployment = &rollout.spec.workload_ref.name;
     let status = rollout.status.clone().unwrap_or_default();
     let revision = revision_on_trial(&status).unwrap_or("the new one");
     let happens = match (&status.flight, &status.latch, then) {
         (_, Some(_), _) => format!(
             "Revision {revision} was given up: stable goes on serving, and the Deployment stays paused at that template. Put another \
-             one into it, then `kubectl rollout resume deployment/{deployment}`."
+             one into it, then `kubectl rollout resume deployment/{deployment}{flags}`."
         ),
         (Some(_), None, OnDelete::Hold) => format!(
             "Revision {revision} is on trial: its requests go back to stable and its pods end. The Deployment stays paused at the \
-             new template; `kubectl rollout resume deployment/{deployment}` then rolls it."
+             new template; `kubectl rollout resume deployment/{deployment}{flags}` then rolls it."
         ),
         (Some(_), None, OnDelete::Continue) => format!(
             "Revision {revision} is on trial and goes on unjudged: the Deployment rolls on from its pods by itself."
@@ -103,12 +103,21 @@ async fn what_stays(session: &Session<'_>, rollout: &Rollout) -> String {
     let deployment = match &found {
         Ok(Ok(deployment)) if deployment.data["spec"]["paused"] == json!(true) => format!(
             "Deployment {name} is given back, paused: it holds a template that was not proven. \
-             `kubectl rollout resume deployment/{name}` rolls it."
+             `kubectl rollout resume deployment/{name}{flags}` rolls it.",
+            flags = session.flags
         ),
         Ok(Err(error)) if errors::is_absent(error) => {
             format!("Rollout {} is gone; so is Deployment {name}.", rollout.name_any())
         }
-        _ => format!("Deployment {name} is an ordinary Deployment again."),
+        Ok(Ok(_)) => format!("Deployment {name} is an ordinary Deployment again."),
+        Ok(Err(error)) => {
+            format!(
+                "The Rollout is gone. Whether Deployment {name} is paused is not known, for it could not be read: {error}"
+            )
+        }
+        Err(_) => format!(
+            "The Rollout is gone. Whether Deployment {name} is paused is not known, for the API server did not answer in time."
+        ),
     };
     let services = rollout.spec.traffic.as_ref().and_then(|traffic| traffic.services.as_ref());
     let services = services.map_or_else(String::new, |services| {
@@ -152,10 +161,10 @@ async fn wait_until_gone(
             Some(Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object))) => {
                 there = true;
                 if object.metadata.uid != rollout.metadata.uid {
-                    session
-                        .screen
-                        .say("A new Rollout of that name is there already: something, like Git, creates it again.")?;
-                    return Ok(());
+                    let words = format!("a new Rollout {name} is there already, and takes the Deployment over again");
+                    return Err(Failure::new(words)
+                        .hint("something, like Git, creates it again: take it out there first, then eject it")
+                        .into());
                 }
                 let message = progress_of(&object);
                 if !message.is_empty() && message != last {
@@ -492,6 +501,32 @@ The Services checkout-stable and checkout-canary stay, and both select its pods:
             text(&out)
                 .starts_with("Deployment checkout is given back, paused: it holds a template that was not proven.")
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deployment_that_cannot_be_read_or_is_held_again_is_not_called_ordinary() {
+        let path = format!("{ROLLOUTS}/checkout");
+        let begun = || {
+            Fake::default().on("GET", path.clone(), in_flight()).refuse(
+                "DELETE",
+                path.clone(),
+                404,
+                &json!({"name": "checkout"}),
+                "gone",
+            )
+        };
+        let there = format!("{DEPLOYMENTS}/checkout");
+        let unread = begun().on_watch(ROLLOUTS, &[], vec![]).refuse("GET", there, 403, &json!({}), "forbidden");
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        eject(&mut session(&unread, &mut out, &mut err, None), &Eject { yes: true, ..of("checkout") }).await.unwrap();
+        assert!(text(&out).contains("Whether Deployment checkout is paused is not known"), "{}", text(&out));
+        let anew = with(at_rest(), &json!({"metadata": {"uid": "another"}}));
+        let again = begun().on_watch(ROLLOUTS, &[anew], vec![]);
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let done = eject(&mut session(&again, &mut out, &mut err, None), &Eject { yes: true, ..of("checkout") }).await;
+        let failure = done.unwrap_err().downcast::<Failure>().unwrap();
+        assert_eq!(failure.words, "a new Rollout checkout is there already, and takes the Deployment over again");
+        assert_eq!(text(&out), "");
     }
 
     fn named(namespace: &str, name: &str) -> Value {

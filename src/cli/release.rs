@@ -34,7 +34,11 @@ pub async fn undo(session: &mut Session<'_>, change: &Change, to: Option<&str>) 
     let held = Held::read(session, change).await?;
     if !held.status.is_held() {
         let words = format!("Rollout {} does not hold its Deployment yet, so it has no former revisions", change.name);
-        let hint = format!("`kubectl rollout undo deployment/{}` goes back, without steps", held.deployment.name_any());
+        let hint = format!(
+            "`kubectl rollout undo deployment/{}{}` goes back, without steps",
+            held.deployment.name_any(),
+            session.flags
+        );
         return Err(refusal(words).hint(hint).into());
     }
     let all = revisions(session, &held.rollout).await?;
@@ -98,6 +102,10 @@ pub async fn set_image(
     }
     if edits.is_empty() {
         session.screen.say("Its containers have these images already; nothing was changed.")?;
+        if change.wait {
+            // What became of them may not be known yet, or may be an abort.
+            return Box::pin(status::wait(session, &change.name, change.timeout, Goal::Decision)).await;
+        }
         return Ok(Exit::Done);
     }
     let words = images.iter().map(|(container, image)| format!("{container}={image}")).collect::<Vec<_>>().join(" ");
@@ -367,7 +375,7 @@ mod tests {
         let cluster =
             Fake::default().on("GET", format!("{ROLLOUTS}/checkout"), unheld).on("GET", ONE, deployment(7, "app:v7"));
         let failure = undone(&cluster, None).await.0.unwrap_err();
-        assert!(failure.hint.unwrap().starts_with("`kubectl rollout undo deployment/checkout`"));
+        assert!(failure.hint.unwrap().starts_with("`kubectl rollout undo deployment/checkout -n shop`"));
     }
 
     #[tokio::test]
@@ -487,7 +495,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn waiting_ends_as_the_release_does() {
+    async fn waiting_ends_as_the_release_does_also_where_the_images_are_there_already() {
+        let tried_again = plain(aborted(), "app:v8")
+            .on("GET", format!("{ROLLOUTS}/checkout"), aborted())
+            .on_watch(ROLLOUTS, &[aborted()], vec![])
+            .on_watch(DEPLOYMENTS, &[deployment(9, "app:v8")], vec![]);
+        let (done, _, err) = imaged(&tried_again, &Change { wait: true, ..change() }, &["app=app:v8"]).await;
+        assert_eq!(done, Ok(Exit::Aborted), "{err}");
+
         let after = with(aborted(), &json!({"status": {"workload": {"observedGeneration": 10}}}));
         let cluster = plain(at_rest(), "app:v7")
             .on("PATCH", ONE, deployment(10, "app:v8"))

@@ -192,6 +192,8 @@ impl Line {
                     Arc::new((outcome, reply))
                 };
                 let answer = answer.boxed().shared();
+                // Who asked may have gone before it comes: nobody's turn is held by a request that nobody drives on.
+                tokio::spawn(answer.clone());
                 known.insert(question, Asked { answer: answer.clone(), begun: Instant::now(), until });
                 (answer, None)
             }

@@ -289,6 +289,10 @@ pub(super) fn service_of(object: &Value, uid: &str) -> Service {
         spec: spec.clone(),
         ours: object["metadata"]["labels"][ROLLOUT_UID_LABEL] == uid && !is_applied(object),
         orphaned: false,
+        owners: items(&object["metadata"]["ownerReferences"])
+            .iter()
+            .filter_map(|owner| Some(owner["uid"].as_str()?.to_owned()))
+            .collect(),
         endpoints: BTreeSet::new(),
     }
 }

@@ -315,7 +315,7 @@ mod tests {
         let (cluster, prometheus, calls) = world();
         looks(&cluster, &rollout, 60).await;
         let all = prometheus.asked.lock().unwrap().clone();
-        let probes = "/(health|healthz|livez|readyz|ping|metrics).*";
+        let probes = "/(health|healthz|health_generate|livez|readyz|ping|metrics)([/?].*)?";
         let query = format!(
             r#"http_requests_total{{handler!~"{probes}",namespace="n",path!~"{probes}",pod=~"shop-1-[a-z0-9]{{5}}",route!~"{probes}"}}"#
         );

@@ -79,8 +79,12 @@ impl Cluster {
                 });
                 self.create(&kinds::services(), &namespace, service).await
             }
-            Effect::ClaimService { service } => {
-                self.patch(&kinds::services(), &namespace, service, json!({"metadata": {"labels": claim(true)}})).await
+            Effect::ClaimService { service, deployment } => {
+                let mut metadata = json!({"labels": claim(true)});
+                if let Some(deployment) = deployment {
+                    metadata["ownerReferences"] = json!([plain_owner(deployment), rollout_owner(rollout, false)]);
+                }
+                self.patch(&kinds::services(), &namespace, service, json!({"metadata": metadata})).await
             }
             Effect::Select { service, selector, from } => {
                 let change = json!({"spec": {"selector": merge(from, selector)}});

@@ -4,12 +4,12 @@ use crate::{
     api::{Phase, Rollout, RolloutStatus},
     cluster::{Around, Cluster, Error, Key, on_trial},
     plan,
-    telemetry::{PhaseLabels, ReasonLabels, RolloutLabels, VerdictLabels, WeightLabels},
+    telemetry::{PhaseLabels, ReasonLabels, RolloutLabels, WeightLabels},
     vocab::Verdict,
 };
 use futures::FutureExt;
 use kube::{ResourceExt, runtime::controller::Action};
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// One look, from whose errors and panics nobody else suffers: one that fails by our own fault is not begun again before
@@ -139,16 +139,18 @@ fn numbers(cluster: &Cluster, rollout: &Rollout, status: &RolloutStatus) {
         let labels = WeightLabels { namespace: namespace.clone(), rollout: name.clone(), weight };
         telemetry.weight.get_or_create(&labels).set(i64::from(value.percent()));
     }
-    for metric in &rollout.spec.analysis.metrics {
-        let labels = VerdictLabels { namespace: namespace.clone(), rollout: name.clone(), metric: metric.name.clone() };
-        let verdict = status.metrics.iter().find(|seen| seen.name == metric.name).map(|seen| seen.verdict);
-        telemetry.verdict.get_or_create(&labels).set(match verdict {
-            Some(Verdict::Pass) => 1,
-            Some(Verdict::Continue) => 0,
-            Some(Verdict::Fail) => -1,
-            Some(Verdict::Unknown) | None => -2,
-        });
-    }
+    // Those of templates stand in the status alone.
+    let unknown = rollout.spec.analysis.metrics.iter().map(|metric| (metric.name.as_str(), -2));
+    let judged = status.metrics.iter().map(|seen| {
+        let verdict = match seen.verdict {
+            Verdict::Pass => 1,
+            Verdict::Continue => 0,
+            Verdict::Fail => -1,
+            Verdict::Unknown => -2,
+        };
+        (seen.name.as_str(), verdict)
+    });
+    telemetry.verdicts(&namespace, &name, &unknown.chain(judged).collect());
 }
 
 /// Nothing is kept of a Rollout that is gone, or is another operator's.
@@ -166,6 +168,7 @@ fn forget_numbers(cluster: &Cluster, key: &Key) {
     for weight in ["desired", "accepted"] {
         telemetry.weight.remove(&WeightLabels { namespace: namespace.clone(), rollout: rollout.clone(), weight });
     }
+    telemetry.verdicts(&namespace, &rollout, &BTreeMap::new());
     let labels = RolloutLabels { namespace, rollout };
     telemetry.step.remove(&labels);
     telemetry.observed_seconds.remove(&labels);

@@ -27,7 +27,7 @@ impl Row {
     /// The moments for this look, or nothing before two scrapes have been made.
     ///
     /// Each window lies behind its moment and after the start of evidence. While the evidence is shorter than a window
-    /// there is one moment, now, and its window is what there is.
+    /// there is one moment, now, and its window is what there is; it is shown, and fails nobody.
     fn of(metric: &Metric, times: &Times) -> Option<Self> {
         let two_scrapes = times.scrape.saturating_mul(2);
         let step = i64::try_from(metric.interval.as_millis()).unwrap_or(i64::MAX).max(two_scrapes).max(1_000);
@@ -89,6 +89,20 @@ fn judge(metric: &Metric, row: Row, parts: &[Part]) -> Result<Seen, Trouble> {
     };
     let numbers = points.iter().map(|(at, value)| (*value, stable.get(at).copied()));
     let Held { kept, is_judged, why, unit } = held::judge(metric, INTERVALS, numbers);
+    if row.window < row.step && kept.verdict != Verdict::Unknown {
+        // The last number of this interval is what counts: to hold each look's against the limit would be to take the worst.
+        let (value, length) = (points.last().map(|(_, value)| unit.show(*value)), row.step / 1_000);
+        let so_far = format!("the first interval of {length} s is not over; so far, {why}");
+        return Ok(match kept.verdict {
+            Verdict::Fail => Seen { canary: value, ..Seen::nothing(Outcome::Empty, so_far) },
+            _ => Seen {
+                verdict: Verdict::Continue,
+                usable: is_judged,
+                canary: value,
+                ..Seen::nothing(Outcome::Measured, so_far)
+            },
+        });
+    }
     let newest = points.last().filter(|(at, _)| *at >= row.last);
     let usable = kept.finished || (newest.is_some() && is_judged);
     let shown = points.iter().rev().find(|(_, value)| value.is_finite()).map(|(_, value)| unit.show(*value));
@@ -175,6 +189,26 @@ mod tests {
         assert!(field(&asks[0], "query").contains("[43s]"));
         let seen = crate::metrics::read(&slow, &provider(15), &subject_at(20), &[]);
         assert_eq!((seen.verdict, seen.outcome), (Verdict::Unknown, Outcome::Empty));
+    }
+
+    #[test]
+    fn the_first_interval_fails_nobody_before_it_is_over() {
+        let slow = Metric { interval: duration::Duration::seconds(60), ..metric(0) };
+        let look = |value: &str| {
+            let asks = crate::metrics::asks(&slow, &provider(15), &subject_at(58));
+            let at = (field(&asks[0], "end").parse::<f64>().unwrap() * 1_000.0).round() as i64;
+            crate::metrics::read(
+                &slow,
+                &provider(15),
+                &subject_at(58),
+                &[Ok((200, matrix(&[("{}", vec![(at, value)])])))],
+            )
+        };
+        let bad = look("0.9");
+        assert_eq!((bad.verdict, bad.outcome, bad.usable), (Verdict::Unknown, Outcome::Empty, false), "{}", bad.why);
+        assert!(bad.why.starts_with("the first interval of 60 s is not over; so far, "), "{}", bad.why);
+        let good = look("0.01");
+        assert_eq!((good.verdict, good.usable), (Verdict::Continue, true), "{}", good.why);
     }
 
     #[test]

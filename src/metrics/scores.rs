@@ -164,6 +164,7 @@ struct Counted {
     intervals: Vec<Scores>,
     /// How many scores were given of late.
     recent: f64,
+    /// When they were last counted.
     newest: Option<i64>,
 }
 
@@ -179,6 +180,7 @@ impl Look<'_> {
     }
 
     fn judged(&self, canary: &[Vec<Series>], stable: &[Vec<Series>]) -> Result<Seen, Trouble> {
+        let missing = self.missing(canary, stable);
         let canary = self.counted(canary, true)?;
         let stable = self.counted(stable, false)?;
         for (name, arm) in [("the canary", &canary), ("stable", &stable)] {
@@ -191,9 +193,23 @@ impl Look<'_> {
                 return Ok(Seen::nothing(Outcome::Unusable, format!("the newest scores of {name} are {age} s old")));
             }
         }
+        if let Some((field, selector)) = missing {
+            let why = format!("{field}: there is no {selector} of either, though both have scores");
+            return Ok(Seen::nothing(Outcome::Unusable, why));
+        }
         let pairs: Vec<_> = canary.intervals.iter().copied().zip(stable.intervals.iter().copied()).collect();
         let range = range::difference(&pairs).map(|range| range.difference(self.scores.max));
         Ok(Seen { range, ..self.seen(&means::scores(&pairs, &self.margins()), canary.recent > 0.0) })
+    }
+
+    /// A counter that neither arm has: of scores without a sum both means would be 0, and no two means are more alike. One
+    /// that only the canary lacks is 0, for it may never have grown.
+    fn missing(&self, canary: &[Vec<Series>], stable: &[Vec<Series>]) -> Option<(&'static str, &String)> {
+        let is_there = |series: &Vec<Series>| series.iter().any(|series| !series.samples.is_empty());
+        let arms = canary.iter().zip(stable);
+        let mut counters = self.scores.selectors().zip(arms);
+        let missing = counters.find(|(_, (canary, stable))| !is_there(canary) && !is_there(stable));
+        missing.map(|(selector, _)| selector)
     }
 
     fn margins(&self) -> ScoreMargins {
@@ -264,7 +280,9 @@ impl Look<'_> {
         let (mut recent, mut newest) = (0.0, None);
         for (at, all) in selected.iter().enumerate() {
             for series in all {
-                newest = newest.max(series.samples.last().map(|(at, _)| *at));
+                if at == 0 {
+                    newest = newest.max(series.samples.last().map(|(at, _)| *at));
+                }
                 for (time, by) in increases(series, self.times.start, self.times.scrape, from_0)? {
                     recent += if at == 0 && time > late { by } else { 0.0 };
                     let Some(scores) = grid.index(time).and_then(|index| intervals.get_mut(index)) else { continue };

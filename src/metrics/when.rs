@@ -86,8 +86,8 @@ impl Conditions {
     pub fn point(&self, numbers: &Numbers) -> Option<Point> {
         let holds = |condition: &Option<Condition>| condition.as_ref().map(|condition| condition.holds(numbers));
         match (holds(&self.fail), holds(&self.pass)) {
-            (Some(None), _) | (_, Some(None)) => None,
             (Some(Some(true)), _) => Some(Point::Bad),
+            (Some(None), _) | (_, Some(None)) => None,
             (_, Some(Some(false))) => Some(Point::Open),
             _ => Some(Point::Good),
         }

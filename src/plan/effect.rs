@@ -52,10 +52,12 @@ pub enum Effect {
         /// The Deployment that owns it as well.
         deployment: Target,
     },
-    /// Put our claim on a Service that a Rollout which is gone had made.
+    /// Put our claim on a Service that a Rollout which is gone had made, or that a Deployment which is gone had owned.
     ClaimService {
         /// The Service.
         service: Target,
+        /// The Deployment that owns it as well, if there is one.
+        deployment: Option<Target>,
     },
     /// Move a Service to other pods.
     Select {
@@ -196,7 +198,7 @@ impl Effect {
             }
             Self::ClaimRoute { route, .. } | Self::WriteRoute { route, .. } => format!("{}/{}", route.kind, route.name),
             Self::CreateService { name, .. } => format!("Service/{name}"),
-            Self::ClaimService { service } | Self::Select { service, .. } => format!("Service/{}", service.name),
+            Self::ClaimService { service, .. } | Self::Select { service, .. } => format!("Service/{}", service.name),
             Self::TakeOut { set, .. } | Self::HandIn { set, .. } | Self::Scale { set, .. } | Self::Delete { set } => {
                 format!("ReplicaSet/{}", set.name)
             }

@@ -349,7 +349,9 @@ impl<'a> Turn<'a> {
         if self.pair().is_some() && home && ready == 0 && self.carries_apart() {
             self.lowered(Weight::ZERO, Phase::Progressing)?;
         }
-        if self.pair().is_some() && home && self.carried() > carried {
+        // While stable has no pod that is ready, the candidate's few are more than nobody.
+        let helpless = ready > 0 && self.seen.ready_pods(&stable.hash).is_empty();
+        if self.pair().is_some() && home && !helpless && self.carried() > carried {
             // A share that cannot be had beside other backends is no reason to go on sending requests to nobody.
             if self.lowered(carried, Phase::Progressing)?.is_some() {
                 self.lowered(Weight::ZERO, Phase::Progressing)?;

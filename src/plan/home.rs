@@ -111,14 +111,14 @@ impl<'a> Turn<'a> {
     }
 
     /// The weight that the candidate has to keep for now, because stable's ready pods cannot take all of it back: as many
-    /// may be missing as the Deployment says for its own updates.
+    /// may be missing as the Deployment says for its own updates, but not all of them.
     pub fn bearable(&self, stable: &ReplicaSet) -> Weight {
         let (Some(deployment), Some(flight)) = (&self.seen.deployment, &self.status.flight) else {
             return Weight::ZERO;
         };
         let wanted = deployment.replicas.min(flight.replicas);
         let ready = self.seen.ready_pods(&stable.hash).len();
-        let enough = wanted.saturating_sub(deployment.max_unavailable);
+        let enough = wanted.saturating_sub(deployment.max_unavailable).max(wanted.min(1));
         let theirs = self.seen.replica_set(&flight.candidate).map_or(0, |set| self.seen.ready_pods(&set.hash).len());
         if i32::try_from(ready).unwrap_or(i32::MAX) >= enough || theirs == 0 {
             return Weight::ZERO;

@@ -239,6 +239,8 @@ pub struct Service {
     pub ours: bool,
     /// Whether a Rollout that is gone made it.
     pub orphaned: bool,
+    /// The uids of its owners.
+    pub owners: BTreeSet<String>,
     /// Names of the pods behind it that are ready.
     pub endpoints: BTreeSet<String>,
 }

@@ -87,7 +87,7 @@ impl<'a> Turn<'a> {
         let object = format!("Service/{name}");
         match found {
             Some(service) if service.ours => Ok(service),
-            Some(service) if service.orphaned => Err(Stop::Do(Effect::ClaimService { service: target(service) })),
+            Some(service) if service.orphaned => Err(self.claimed(service)),
             Some(_) => Err(self.wait(
                 Phase::Blocked,
                 Reason::ServiceContested,
@@ -102,7 +102,13 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Both Services exist and are ours.
+    fn claimed(&self, service: &Service) -> Stop {
+        let deployment = self.seen.deployment.as_ref().map(target);
+        Stop::Do(Effect::ClaimService { service: target(service), deployment })
+    }
+
+    /// Both Services exist and are ours, and the Deployment's as well: owned by the Rollout alone they would go with it,
+    /// from under a route that names them.
     pub fn services(&mut self, deployment: &'a Deployment) -> Holds {
         let Some(pair) = self.pair() else { return Ok(()) };
         let found = [(&self.seen.stable_service, &pair.stable), (&self.seen.canary_service, &pair.canary)];
@@ -110,7 +116,10 @@ impl<'a> Turn<'a> {
             if found.is_none() {
                 return Err(self.made(deployment, name)?);
             }
-            self.service(found.as_ref(), name)?;
+            let service = self.service(found.as_ref(), name)?;
+            if !service.owners.contains(&deployment.uid) {
+                return Err(self.claimed(service));
+            }
         }
         if !self.status.decisions.iter().any(|decision| decision.reason == Reason::ServicesReady)
             && self.status.workload.is_none()
@@ -233,17 +242,25 @@ impl<'a> Turn<'a> {
         Err(self.wait(Phase::Initializing, Reason::EndpointsNotReady, &object, message, SOON))
     }
 
-    /// The Services are old enough for gateways to have heard of them and of their endpoints, before a route names them.
+    /// Gateways have had their time to hear of the Services and of their endpoints, before a route names them. At first it
+    /// is counted from the look that finds both with endpoints; a route that is deleted later is missed by its users.
     fn known_to_gateways(&self) -> Holds {
+        let what = "both Services, before a route names them";
         let services = self.seen.stable_service.iter().chain(&self.seen.canary_service);
         let Some(youngest) = services.map(|service| service.created).max() else { return Ok(()) };
-        // The time of creation has no fractions of a second.
-        let since = youngest + SignedDuration::from_secs(1);
+        let waits = self.status.waiting_for.iter().find(|waiting| waiting.object == what);
+        // Neither time has fractions of a second.
+        let whole = SignedDuration::from_secs(1);
+        let found = match waits {
+            Some(waiting) => waiting.since.0 + whole,
+            None if self.status.workload.is_none() => self.seen.now,
+            None => youngest + whole,
+        };
+        let since = found.max(youngest + whole);
         let settle = self.settle();
         if self.ago(since) >= settle.signed() {
             return Ok(());
         }
-        let what = "both Services, before a route names them";
         let message = format!("the data plane is given {settle} to take: {what}");
         Err(self.wait(Phase::Initializing, Reason::Settling, what, message, SOON))
     }

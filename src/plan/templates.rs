@@ -108,8 +108,16 @@ impl Walk<'_> {
                     self.from.insert(metric.name.clone(), key.clone());
                     self.metrics.push(metric);
                 }
-                // Whoever takes over has a metric of that name; two templates side by side must not.
-                Some(_) => match self.from.get(&metric.name) {
+                // Whoever takes over has a metric of that name; two templates side by side must not, nor one of them twice
+                // with other arguments.
+                Some(at) => match self.from.get(&metric.name) {
+                    Some(other) if *other == key && self.metrics[at] != metric => {
+                        return complain(format!(
+                            "{kind:?} {name} is named twice, and its metric {} is not the same both times; name it once, or give the \
+                             Rollout a metric of that name",
+                            metric.name
+                        ));
+                    }
                     Some(other) if !path.contains(other) && *other != key => {
                         return complain(format!(
                             "{} {} and {kind:?} {name} both have a metric {}; give the Rollout one of that name, or rename one",

@@ -58,6 +58,7 @@ const AT_REST: SignedDuration = SignedDuration::from_mins(30);
 fn not_after(status: &mut RolloutStatus, now: Timestamp) {
     let seconds = |time: &mut Time| time.0 = time.0.min(now);
     let exact = |time: &mut MicroTime| time.0 = time.0.min(now);
+    status.waiting_for.iter_mut().map(|waiting| &mut waiting.since).for_each(seconds);
     if let Some(step) = &mut status.step {
         step.observed_at.iter_mut().chain(&mut step.full_at).for_each(exact);
         step.progress.iter_mut().filter_map(|progress| progress.short_since.as_mut()).for_each(seconds);

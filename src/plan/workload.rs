@@ -172,12 +172,15 @@ impl<'a> Turn<'a> {
         Err(Stop::Again)
     }
 
-    /// The Deployment is gone, or another of the same name: the candidate is of no use, and the next one starts from the beginning.
+    /// The Deployment is gone, or another of the same name: the candidate is of no use, and the next one starts from the
+    /// beginning. While nothing takes its place, stable's pods may live on, and the candidate's end before a Service
+    /// reaches all there are.
     fn forget(&mut self) -> Holds {
         if self.seen.deployment.is_some() {
             self.widened()?;
         }
         self.delete_ours()?;
+        self.widened()?;
         self.status.workload = None;
         self.status.flight = None;
         self.status.latch = None;

@@ -317,7 +317,8 @@ impl Checks {
         let replicas = deployment.maybe("/spec/replicas").unwrap_or(1);
         let wanted = rollout.maybe("/status/flight/replicas").map_or(replicas, |began| replicas.min(began));
         let missing = seek(deployment, "/spec/strategy/rollingUpdate/maxUnavailable");
-        ready("stable") < wanted - deployments::share(missing, replicas, false) && ready("canary") > 0
+        let enough = (wanted - deployments::share(missing, replicas, false)).max(wanted.min(1));
+        ready("stable") < enough && ready("canary") > 0
     }
 
     /// Whether the Deployment was made smaller a moment ago.

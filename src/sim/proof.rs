@@ -196,17 +196,7 @@ fn a_crash_at_any_write_violates_nothing() {
     let every = number("BELLWETHER_CRASH_EVERY", 47);
     let mut all = Vec::new();
     let mut writes: BTreeMap<&str, u64> = BTreeMap::new();
-    for (plot, seed) in [
-        ("good", 11),
-        ("bad", 12),
-        ("revert", 13),
-        ("deleted", 14),
-        ("newer", 15),
-        ("scaled", 16),
-        ("returns", 15),
-        ("swap", 16),
-        ("apart", 17),
-    ] {
+    for (plot, seed) in PLOTS.iter().copied().zip(11..) {
         let count = alone(plot, seed).tell(None).first_process;
         assert!(count > 10, "{plot} has {count} writes");
         writes.insert(plot, count);

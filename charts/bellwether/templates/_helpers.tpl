@@ -31,8 +31,11 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "bellwether.serviceAcc
 
 {{/* The name of the Lease: two releases that steer different Rollouts must not wait for each other. */}}
 {{- define "bellwether.lease" -}}
-{{- $word := .Values.selector | nospace | sha256sum | trunc 8 }}
-{{- .Values.leaseName | default (ternary (printf "bellwether-%s" $word) "bellwether" (ne "" (nospace .Values.selector))) }}
+{{- $part := .Values.selector | nospace }}
+{{- with .Values.watchNamespaces }}
+{{- $part = printf "%s in %s" $part (sortAlpha . | join ",") }}
+{{- end }}
+{{- .Values.leaseName | default (empty $part | ternary "bellwether" (printf "bellwether-%s" ($part | sha256sum | trunc 8))) }}
 {{- end }}
 
 {{/* What every container of ours is held to: the "restricted" Pod Security Standard and a file system that cannot be written. */}}
@@ -47,9 +50,11 @@ seccompProfile: {type: RuntimeDefault}
 
 {{- define "bellwether.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
+{{- with .Values.runAsUser }}
+runAsUser: {{ int64 . }}
+runAsGroup: {{ int64 . }}
+fsGroup: {{ int64 . }}
+{{- end }}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 

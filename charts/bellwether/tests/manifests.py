@@ -304,13 +304,15 @@ def a_shard_steers_and_ejects_its_own_rollouts_alone(sets):
 
 def shards_have_leases_of_their_own(sets):
     leases = {}
-    for name in ("default", "another shard", "everything"):
+    for name in ("default", "another shard", "everything", "some namespaces"):
         leases[name] = next(word.removeprefix("--lease-name=") for word in arguments(sets[name]) if word.startswith("--lease-name="))
         allowed = [rule for _, rule in rules(sets[name]) if rule["resources"] == ["leases"] and "resourceNames" in rule]
         assert [rule["resourceNames"] for rule in allowed] == [[leases[name]]], allowed
         assert allowed[0]["verbs"] == ["get", "update", "watch"], "a standby watches, so that it takes over at once"
     assert leases["default"] == "bellwether" and leases["everything"] == "mine"
-    assert re.fullmatch("bellwether-[0-9a-f]{8}", leases["another shard"])
+    for part in ("another shard", "some namespaces"):
+        assert re.fullmatch("bellwether-[0-9a-f]{8}", leases[part])
+    assert leases["another shard"] != leases["some namespaces"]
 
 
 def what_a_cluster_has_once_is_brought_once(sets):

@@ -146,7 +146,7 @@ pub enum Only {
 const BY_STATUS: Bad = Bad::Labelled { labels: &["code", "status", "status_code"], begin: &["5"] };
 
 /// Paths of probes and scrapes, which are no requests of users.
-const PROBES: &str = "/(health|healthz|livez|readyz|ping|metrics).*";
+const PROBES: &str = "/(health|healthz|health_generate|livez|readyz|ping|metrics)([/?].*)?";
 /// gRPC's own services, which users do not call: what a label has that names the service, or the service and the method.
 const GRPC_PROBES: &str = "grpc\\.(health|reflection)\\..*";
 

@@ -24,7 +24,7 @@ fn latency_is_compared_at_edges_of_native_histograms() {
     let metric = preset("app/latency");
     let asked = asks(&metric, &provider(1), &recorded(NOW));
     assert_eq!(asked.len(), replies.len());
-    let probes = "/(health|healthz|livez|readyz|ping|metrics).*";
+    let probes = "/(health|healthz|health_generate|livez|readyz|ping|metrics)([/?].*)?";
     let name = format!(
         r#"{{__name__=~"http_request_duration_seconds_bucket|http_request_duration_seconds",handler!~"{probes}",namespace="demo""#
     );

@@ -98,7 +98,7 @@ fn while_there_is_no_canary_the_past_alone_is_asked_for_and_of_comparisons_of_er
     let asked = |since| ask_past(&metric, &provider(1), &rest(since));
     let ask = asked(-7_200).unwrap();
     assert_eq!(ask.path, "/api/v1/query_range");
-    let probes = "/(health|healthz|livez|readyz|ping|metrics).*";
+    let probes = "/(health|healthz|health_generate|livez|readyz|ping|metrics)([/?].*)?";
     let query = format!(
         r#"http_requests_total{{handler!~"{probes}",namespace="demo",path!~"{probes}",pod=~"app-6d5b-[a-z0-9]{{5}}",route!~"{probes}"}}"#
     );
@@ -137,13 +137,19 @@ fn while_there_is_no_canary_the_past_alone_is_asked_for_and_of_comparisons_of_er
 
 /// Counters of scores with these means: ten scores of the canary and forty of stable each second.
 fn scored(canary: f64, stable: f64, seconds: u32) -> Seen {
+    scored_without(canary, stable, seconds, &[])
+}
+
+/// The same without some of the counters, which are count, sum and sum of squares of the canary, and then of stable.
+fn scored_without(canary: f64, stable: f64, seconds: u32, missing: &[usize]) -> Seen {
     let counters = |n: f64, mean: f64| {
         [1.0, mean, mean * mean + 0.02].map(|each| {
             let samples = (0..=seconds).map(|i| (i64::from(i) * 1_000 + 200, (f64::from(i) * n * each).to_string()));
             body(&[(r#"{"job":"evals","instance":"10.244.0.9:9100"}"#.into(), samples.collect())])
         })
     };
-    let counters: Vec<_> = counters(10.0, canary).into_iter().chain(counters(40.0, stable)).collect();
+    let mut counters: Vec<_> = counters(10.0, canary).into_iter().chain(counters(40.0, stable)).collect();
+    missing.iter().for_each(|at| counters[*at] = body(&[]));
     let selector = |name: &str| format!(r#"{name}{{arm="$arm",suite="math"}}"#);
     let scores = serde_json::json!({
         "count": selector("eval_score_count"), "sum": selector("eval_score_sum"), "sumOfSquares": selector("eval_score_sumsq"),
@@ -160,6 +166,20 @@ fn scored(canary: f64, stable: f64, seconds: u32) -> Seen {
         "{asked:?}"
     );
     read(&metric, &provider(1), &subject, &counters)
+}
+
+#[test]
+fn a_counter_of_scores_that_nobody_has_is_said_and_one_that_only_the_canary_lacks_is_0() {
+    for (missing, field) in [([1, 4], "scores.sum: "), ([2, 5], "scores.sumOfSquares: ")] {
+        let seen = scored_without(0.3, 0.8, 120, &missing);
+        assert_eq!((seen.verdict, seen.outcome), (Verdict::Unknown, Outcome::Unusable), "{}", seen.why);
+        assert!(
+            seen.why.starts_with(field) && seen.why.ends_with("of either, though both have scores"),
+            "{}",
+            seen.why
+        );
+    }
+    assert_eq!(scored_without(0.0, 0.8, 120, &[1]).verdict, Verdict::Fail);
 }
 
 #[test]

@@ -87,6 +87,52 @@ fn stables_replica_set_deleted_by_hand_is_made_again_by_its_name_and_hash() {
 }
 
 #[test]
+fn a_deployment_that_is_made_anew_is_taken_over_with_services_that_reach_its_pods_and_are_its_own() {
+    let mut world = flying(20, |_| {});
+    let gone = world.seen.deployment.take().unwrap();
+    world.seen.replica_sets.retain(|set| set.controller.as_deref() != Some("deployment-uid"));
+    world.looks(20);
+    let (uid, template) = ("deployment-2".to_owned(), template("v2"));
+    world.seen.replica_sets.push(ReplicaSet {
+        name: "shop-9".to_owned(),
+        uid: "rs-9".to_owned(),
+        controller: Some(uid.clone()),
+        hash: "9".to_owned(),
+        template: template.clone(),
+        ..ReplicaSet::default()
+    });
+    world.seen.deployment = Some(Deployment { uid: uid.clone(), claim: Claim::Free, template, paused: false, ..gone });
+    world.settle();
+    world.rests(Phase::Stable);
+    assert_eq!(world.serving(), "v2");
+    for service in [&world.seen.stable_service, &world.seen.canary_service].into_iter().flatten() {
+        assert_eq!(
+            (service.hash(), service.endpoints.len()),
+            (None, 4),
+            "{} is not left at pods that are gone",
+            service.name
+        );
+        assert!(service.owners.contains(&uid), "{} would go with the Rollout", service.name);
+    }
+}
+
+#[test]
+fn an_abort_takes_nothing_back_to_a_stable_without_a_pod_however_many_may_be_missing() {
+    let mut world = flying(50, |_| {});
+    world.seen.deployment.as_mut().unwrap().max_unavailable = 4;
+    world.command(Action::Abort, None);
+    for _ in 0..20 {
+        world.seen.pods.iter_mut().filter(|pod| pod.hash == "1").for_each(|pod| pod.ready = false);
+        world.look();
+        world.seen.now += SignedDuration::from_secs(1);
+    }
+    assert_eq!(world.split.weight.percent(), 50);
+    world.settle();
+    world.rests(Phase::Aborted);
+    assert_eq!(world.split.weight, Weight::ZERO);
+}
+
+#[test]
 fn a_promotion_whose_former_replica_set_is_deleted_leads_the_requests_home_before_it_ends() {
     let mut world = flying(20, |_| {});
     world.until(200, |world| world.split.weight == Weight::FULL);

@@ -122,6 +122,13 @@ fn what_cannot_be_taken_over_is_refused_by_name_and_with_the_cure() {
             "spec.analysis.templates[1]: AnalysisTemplate plain and AnalysisTemplate twin both have a metric slow",
         ),
         (
+            json!([
+                {"name": "wants", "args": [{"name": "path", "value": "/a"}]},
+                {"name": "wants", "args": [{"name": "path", "value": "/b"}]},
+            ]),
+            "spec.analysis.templates[1]: AnalysisTemplate wants is named twice, and its metric slow is not the same both times",
+        ),
+        (
             json!([{"name": "odd"}]),
             "spec.analysis.templates[0]: metric slow of AnalysisTemplate odd: there is no {{args.path}}; there are []",
         ),

@@ -237,12 +237,13 @@ impl World {
                 *claim = if *claimed { Claim::Ours } else { Claim::Free };
                 *names_pair = *claimed;
             }
-            Effect::CreateService { name, spec, .. } => {
+            Effect::CreateService { name, spec, deployment } => {
                 let service = Service {
                     name: name.clone(),
                     selector: serde_json::from_value(spec["selector"].clone()).unwrap(),
                     ports: spec["ports"].as_array().unwrap().clone(),
                     ours: true,
+                    owners: [deployment.uid.clone()].into(),
                     ..Service::default()
                 };
                 let place = if name.ends_with("stable") {
@@ -252,13 +253,15 @@ impl World {
                 };
                 *place = Some(service);
             }
-            Effect::ClaimService { service } => {
+            Effect::ClaimService { service, deployment } => {
                 let place = if service.name.ends_with("stable") {
                     &mut self.seen.stable_service
                 } else {
                     &mut self.seen.canary_service
                 };
-                place.as_mut().unwrap().ours = true;
+                let place = place.as_mut().unwrap();
+                place.ours = true;
+                place.owners = deployment.iter().map(|deployment| deployment.uid.clone()).collect();
             }
             Effect::Select { service, selector, .. } => {
                 let stable = service.name.ends_with("stable");

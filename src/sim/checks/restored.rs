@@ -1,5 +1,5 @@
 //! What the checks remember, after a backup was put back: of what was undone only that it had failed.
-use super::{Checks, Commit, HEARSAY, Read, Value, given_up};
+use super::{Checks, Commit, HEARSAY, NAME, Read, Value, given_up};
 
 impl Checks {
     /// One object is as it was.
@@ -17,7 +17,7 @@ impl Checks {
                 let wanted = commit.after.as_ref().map_or(0, |it| it.maybe("/spec/replicas").unwrap_or(1));
                 self.wanted.push((at, wanted));
             }
-            "rollouts" => {
+            "rollouts" if commit.name == NAME => {
                 let rollout = commit.after.clone().unwrap_or_default();
                 self.rollout_put_back(&rollout);
             }
