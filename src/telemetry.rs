@@ -9,6 +9,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
 
+/// Names of metrics, by a Rollout's namespace and name.
+type Judged = BTreeMap<(String, String), BTreeSet<String>>;
+
 /// The operator's numbers. Label values come from enums and from the names of Rollouts, never from free text.
 #[derive(Clone)]
 pub struct Telemetry {
@@ -22,7 +25,7 @@ pub struct Telemetry {
     /// The last verdict of a metric: 1 pass, 0 continue, -1 fail, -2 unknown.
     verdict: Family<VerdictLabels, Gauge>,
     /// The metrics that have a verdict here, by the Rollout's namespace and name.
-    judged: Arc<Mutex<BTreeMap<(String, String), BTreeSet<String>>>>,
+    judged: Arc<Mutex<Judged>>,
     /// Seconds of the step's `observe` that are full.
     pub observed_seconds: Family<RolloutLabels, Gauge>,
     /// Writes to the API server.

@@ -37,7 +37,7 @@ pub struct Metric {
     pub preset: Option<String>,
     /// A query in `PromQL` that yields one number. Every selector carries arm="$arm", which becomes what tells the canary
     /// from stable, or has its metric's name listed in `shared`; a range is written [$window] and is the interval, or
-    /// the time since evidence began where that is shorter; such a first value is shown and fails nobody. `offset` and `@` are refused.
+    /// the time since evidence began where that is shorter; such a first value is shown and fails nobody. Intervals end at multiples of their length. `offset` and `@` are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2000))]
     pub query: Option<String>,

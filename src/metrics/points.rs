@@ -21,30 +21,37 @@ struct Row {
     last: i64,
     step: i64,
     window: i64,
+    /// Whether the window is a whole interval.
+    is_over: bool,
 }
 
 impl Row {
     /// The moments for this look, or nothing before two scrapes have been made.
     ///
-    /// Each window lies behind its moment and after the start of evidence. While the evidence is shorter than a window
-    /// there is one moment, now, and its window is what there is; it is shown, and fails nobody.
+    /// Each window lies behind its moment and after the start of evidence. Moments are multiples of the step, for some who
+    /// answer in a Prometheus' stead move others to where they would have them. While no window fits there is one moment,
+    /// now, and its window is what there is; it is shown, and fails nobody.
     fn of(metric: &Metric, times: &Times) -> Option<Self> {
         let two_scrapes = times.scrape.saturating_mul(2);
         let step = i64::try_from(metric.interval.as_millis()).unwrap_or(i64::MAX).max(two_scrapes).max(1_000);
         // Whole seconds, so that the same second is the same question.
-        let past = times.settled.saturating_sub(times.start) / 1_000 * 1_000;
+        let end = times.settled.div_euclid(1_000).saturating_mul(1_000);
+        let past = end.saturating_sub(times.start) / 1_000 * 1_000;
         if past < two_scrapes.max(1_000) {
             return None;
         }
-        let end = times.start.saturating_add(past);
-        if past < step {
-            return Some(Self { first: end, last: end, step, window: past });
+        let step = (step.saturating_add(999) / 1_000).saturating_mul(1_000);
+        let before = times.start.saturating_sub(1).div_euclid(step);
+        let origin = before.saturating_add(1).saturating_mul(step);
+        let over = end.saturating_sub(origin) / step;
+        if over < 1 {
+            return Some(Self { first: end, last: end, step: 1_000, window: past, is_over: false });
         }
         // A metric that is finished after some intervals has its first ones judged, whatever follows.
-        let intervals = if metric.count.is_some() { (past / step).min(MOST_POINTS) } else { past / step };
-        let last = times.start.saturating_add(intervals * step);
-        let first = times.start.saturating_add(step).max(last.saturating_sub((MOST_POINTS - 1) * step));
-        Some(Self { first, last, step, window: step })
+        let intervals = if metric.count.is_some() { over.min(MOST_POINTS) } else { over };
+        let last = origin.saturating_add(intervals * step);
+        let first = origin.saturating_add(step).max(last.saturating_sub((MOST_POINTS - 1) * step));
+        Some(Self { first, last, step, window: step, is_over: true })
     }
 }
 
@@ -89,10 +96,10 @@ fn judge(metric: &Metric, row: Row, parts: &[Part]) -> Result<Seen, Trouble> {
     };
     let numbers = points.iter().map(|(at, value)| (*value, stable.get(at).copied()));
     let Held { kept, is_judged, why, unit } = held::judge(metric, INTERVALS, numbers);
-    if row.window < row.step && kept.verdict != Verdict::Unknown {
+    if !row.is_over && kept.verdict != Verdict::Unknown {
         // The last number of this interval is what counts: to hold each look's against the limit would be to take the worst.
-        let (value, length) = (points.last().map(|(_, value)| unit.show(*value)), row.step / 1_000);
-        let so_far = format!("the first interval of {length} s is not over; so far, {why}");
+        let value = points.last().map(|(_, value)| unit.show(*value));
+        let so_far = format!("the first interval is not over; so far, {why}");
         return Ok(match kept.verdict {
             Verdict::Fail => Seen { canary: value, ..Seen::nothing(Outcome::Empty, so_far) },
             _ => Seen {
@@ -178,15 +185,15 @@ mod tests {
         assert_eq!(asks[0].path, "/api/v1/query_range");
         assert!(field(&asks[0], "query").contains(r#"{namespace="demo",pod=~"app-7c9f-[a-z0-9]{5}"}[30s]"#));
         let row = ["start", "end", "step"].map(|name| field(&asks[0], name));
-        assert_eq!(row, ["1795246830.500", "1795246890.500", "30.000"]);
+        assert_eq!(row, ["1795246860.000", "1795246890.000", "30.000"], "the evidence begins at 800.500");
     }
 
     #[test]
     fn before_two_scrapes_nothing_is_asked_and_before_a_whole_interval_a_shorter_one_is() {
-        assert_eq!(crate::metrics::asks(&metric(0), &provider(15), &subject_at(44)), []);
+        assert_eq!(crate::metrics::asks(&metric(0), &provider(15), &subject_at(45)), []);
         let slow = Metric { interval: duration::Duration::seconds(60), ..metric(0) };
         let asks = crate::metrics::asks(&slow, &provider(15), &subject_at(58));
-        assert!(field(&asks[0], "query").contains("[43s]"));
+        assert!(field(&asks[0], "query").contains("[42s]"));
         let seen = crate::metrics::read(&slow, &provider(15), &subject_at(20), &[]);
         assert_eq!((seen.verdict, seen.outcome), (Verdict::Unknown, Outcome::Empty));
     }
@@ -196,17 +203,18 @@ mod tests {
         let slow = Metric { interval: duration::Duration::seconds(60), ..metric(0) };
         let look = |value: &str| {
             let asks = crate::metrics::asks(&slow, &provider(15), &subject_at(58));
-            let at = (field(&asks[0], "end").parse::<f64>().unwrap() * 1_000.0).round() as i64;
+            let (seconds, fraction) = field(&asks[0], "end").split_once('.').unwrap();
+            let at = format!("{seconds}{fraction}").parse::<i64>().unwrap();
             crate::metrics::read(
                 &slow,
                 &provider(15),
                 &subject_at(58),
-                &[Ok((200, matrix(&[("{}", vec![(at, value)])])))],
+                &[Ok((200, matrix(&[("{}", vec![(at - START, value)])])))],
             )
         };
         let bad = look("0.9");
         assert_eq!((bad.verdict, bad.outcome, bad.usable), (Verdict::Unknown, Outcome::Empty, false), "{}", bad.why);
-        assert!(bad.why.starts_with("the first interval of 60 s is not over; so far, "), "{}", bad.why);
+        assert!(bad.why.starts_with("the first interval is not over; so far, "), "{}", bad.why);
         let good = look("0.01");
         assert_eq!((good.verdict, good.usable), (Verdict::Continue, true), "{}", good.why);
     }
@@ -282,7 +290,7 @@ mod tests {
         let subject = |seconds| Subject { delay: late.initial_delay, ..subject_at(seconds) };
         assert_eq!(crate::metrics::asks(&late, &provider(15), &subject(100)), []);
         let asks = crate::metrics::asks(&late, &provider(15), &subject(190));
-        assert_eq!(field(&asks[0], "start"), "1795246890.500", "the first window ends 30 s after 60 s");
+        assert_eq!(field(&asks[0], "start"), "1795246920.000", "the first whole window begins after 60 s");
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub enum AlertEvent {
     Blocked,
     /// A candidate has become stable.
     Promoted,
+    /// A release waits for a person: its step wants an approval, or it is stuck and `onStuck` says `Pause`.
+    Waiting,
 }
 
 /// What is told. It is kept in this form between tries, so that every try says the same.

@@ -73,7 +73,8 @@ pub fn alert(
     // The same block may come again in another flight, or later in none: then it is news again.
     let since = match event {
         AlertEvent::Blocked => turn.seen.now.to_string(),
-        _ => String::new(),
+        AlertEvent::Waiting => status.step.as_ref().map_or_else(String::new, |step| step.index.to_string()),
+        AlertEvent::Aborted | AlertEvent::Promoted => String::new(),
     };
     let parts = [uid.as_str(), receiver, &name, reason.as_str(), revision.as_deref().unwrap_or(""), &attempt, &since];
     let id = notify::delivery_id(&parts);

@@ -298,7 +298,12 @@ impl<'a> Turn<'a> {
         // A stable that is too sick to take its requests back is nothing that passes by itself.
         if (phase == Phase::Blocked || wait.reason == Reason::StableShrunk) && !was {
             self.note(wait.reason, wait.message.clone(), None);
-            self.alert(AlertEvent::Blocked, wait.reason, &wait.message.clone(), None);
+            self.alert(AlertEvent::Blocked, wait.reason, &wait.message, None);
+        }
+        // Who paused it knows.
+        let wants_person = matches!(wait.reason, Reason::ApprovalRequired | Reason::ProgressDeadlineExceeded);
+        if wants_person && phase != Phase::Blocked && !was {
+            self.alert(AlertEvent::Waiting, wait.reason, &wait.message, None);
         }
     }
 

@@ -243,15 +243,20 @@ impl Shape {
             found.push(Managed {
                 stable: self.backend(route, pair, &name, stable)?,
                 canary: self.backend(route, pair, &name, canary)?,
-                alone: list(&rule[self.backends]).len() == 2
+                alone: self.weighed(rule).count() == 2
                     && self.beside.iter().all(|member| list(&rule[member]).is_empty()),
-                alike: self.unset == 0 && list(&rule[self.backends]).iter().all(weighs_nothing),
+                alike: self.unset == 0 && self.weighed(rule).all(weighs_nothing),
                 name,
                 position: path.rsplit('/').next().and_then(|last| last.parse().ok()).unwrap_or(0),
                 path,
             });
         }
         if found.is_empty() { Err(self.not_prepared(route, pair)) } else { Ok(found) }
+    }
+
+    /// The backends that share a rule's requests; Contour's mirrors, which stand among them, get copies.
+    fn weighed<'a>(&self, rule: &'a Value) -> impl Iterator<Item = &'a Value> {
+        list(&rule[self.backends]).iter().filter(|backend| backend["mirror"] != true)
     }
 
     /// Every rule with its path.
@@ -361,6 +366,11 @@ impl Managed {
 }
 
 /// Whether no weight is written for a backend, or 0.
+/// Why a step's match can be in none of these.
+pub fn unmatched(what: &str, at: usize, of: &str) -> String {
+    format!("no managed {what} takes requests that match[{at}] of the step describes; compare their {of}")
+}
+
 fn weighs_nothing(backend: &Value) -> bool {
     backend["weight"].as_u64().unwrap_or(0) == 0
 }

@@ -149,7 +149,9 @@ fn scored_without(canary: f64, stable: f64, seconds: u32, missing: &[usize]) -> 
         })
     };
     let mut counters: Vec<_> = counters(10.0, canary).into_iter().chain(counters(40.0, stable)).collect();
-    missing.iter().for_each(|at| counters[*at] = body(&[]));
+    for at in missing {
+        counters[*at] = body(&[]);
+    }
     let selector = |name: &str| format!(r#"{name}{{arm="$arm",suite="math"}}"#);
     let scores = serde_json::json!({
         "count": selector("eval_score_count"), "sum": selector("eval_score_sum"), "sumOfSquares": selector("eval_score_sumsq"),

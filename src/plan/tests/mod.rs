@@ -322,6 +322,39 @@ fn pause_holds_and_promote_leaves_a_step() {
 }
 
 #[test]
+fn somebody_is_told_once_that_a_release_waits_for_a_person() {
+    let alerts = |value: &mut Value| {
+        value["spec"]["alerts"] = json!([{"receiver": {"name": "on-call"}, "on": ["Waiting"]}]);
+    };
+    let told = |world: &World| {
+        let alerts = world.status().alerts;
+        alerts.iter().map(|alert| alert.body.clone()).collect::<Vec<_>>()
+    };
+    let mut approved = adopted(rollout(|value| {
+        alerts(value);
+        value["spec"]["steps"][1]["approval"] = json!("Required");
+    }));
+    approved.push("v2");
+    approved.until(100, |world| world.status().phase == Phase::AwaitingApproval);
+    approved.looks(20);
+    assert_eq!(told(&approved).len(), 1);
+    assert!(told(&approved)[0].contains("step some waits for Promote"), "{:?}", told(&approved));
+    let mut stuck = adopted(rollout(|value| {
+        alerts(value);
+        value["spec"]["progress"] = json!({"deadline": "60s", "onStuck": "Pause"});
+    }));
+    stuck.ready = false;
+    stuck.push("v2");
+    stuck.until(200, |world| world.status().phase == Phase::Paused);
+    stuck.looks(20);
+    assert_eq!(told(&stuck).len(), 1);
+    assert!(told(&stuck)[0].contains("onStuck says Pause"), "{:?}", told(&stuck));
+    stuck.ready = true;
+    stuck.settle();
+    stuck.until(200, |world| world.has(Reason::Promoted));
+}
+
+#[test]
 fn nothing_moves_for_a_spec_that_is_wrong() {
     let wrong: [fn(&mut Value); 6] = [
         |value| value["spec"]["steps"] = json!([]),

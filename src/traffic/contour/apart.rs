@@ -4,11 +4,12 @@ use crate::{
     traffic::{
         Unsteerable,
         split::{Apart, Comparison, Cookie, NamedValue, PathComparison, PathMatch, RequestMatch},
-        weighted::{describe, list},
+        weighted::{describe, list, unmatched},
     },
     vocab::Pair,
 };
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// The members of a condition that are about the path; a route may have one of them.
 const PATHS: [&str; 3] = ["prefix", "exact", "regex"];
@@ -27,21 +28,29 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
     if !managed.iter().any(|rule| rule.path.starts_with("/spec/routes/")) {
         return Err(impossible("a tcpproxy can neither tell requests apart nor copy them"));
     }
-    let (mut rules, mut taken) = (Vec::new(), 0);
+    let mut rules = Vec::new();
+    let mut fitting = BTreeSet::new();
     for (position, rule) in list(&route["spec"]["routes"]).iter().enumerate() {
         let mut rule = rule.clone();
         if let Some(place) = at(position) {
-            let special: Vec<_> =
-                apart.matches.iter().filter_map(|wanted| to_canary(&rule, place.canary.position, wanted)).collect();
-            taken += special.len();
-            rules.extend(special);
+            for (at, wanted) in apart.matches.iter().enumerate() {
+                let Some(special) = to_canary(&rule, place.canary.position, wanted) else { continue };
+                if wanted.path.is_some() && !rule["pathRewritePolicy"].is_null() {
+                    return Err(impossible(
+                        "a managed route rewrites the path that it matches, so a step's match there can be none by path",
+                    ));
+                }
+                fitting.insert(at);
+                rules.push(special);
+            }
             if let Some(mirror) = apart.mirror {
                 let services = rule["services"].as_array_mut().into_iter().flatten();
                 if services.into_iter().any(|service| service["mirror"] == true) {
                     return Err(impossible("a managed route has a mirror of its own, and Contour knows one only"));
                 }
-                // Without a weight all requests are copied.
-                let copies = json!({"name": pair.canary, "port": pair.port, "mirror": true, "weight": mirror.percent});
+                // Copies go as the route's own requests to the canary do; without a weight all requests are copied.
+                let mut copies = rule["services"][place.canary.position].clone();
+                (copies["mirror"], copies["weight"]) = (json!(true), json!(mirror.percent));
                 if let Some(services) = rule["services"].as_array_mut() {
                     services.push(copies);
                 }
@@ -49,10 +58,8 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
         }
         rules.push(rule);
     }
-    if !apart.matches.is_empty() && taken == 0 {
-        return Err(impossible(
-            "no managed route takes requests that the step's match describes; compare their conditions",
-        ));
+    if let Some(at) = (0..apart.matches.len()).find(|at| !fitting.contains(at)) {
+        return Err(impossible(&unmatched("route", at, "conditions")));
     }
     route["spec"]["routes"] = Value::Array(rules);
     Ok(route)
@@ -185,6 +192,13 @@ mod tests {
             SPEC.replace("{name: canary, port: 80}", "{name: canary, port: 80}, {name: audit, port: 80, mirror: true}");
         let audited = audited.replace("{name: stable, port: 80}", "{name: stable, port: 80, weight: 100}");
         assert!(whole(&audited, "{mirror: {percent: 10}}").unwrap_err().to_string().contains("one only"));
+        let weighed = audited.replace("mirror: true", "mirror: true, weight: 10").replace(", weight: 100}", "}");
+        let route = whole(&weighed, "{}").unwrap();
+        let weights: Vec<_> = list(&route["spec"]["routes"][0]["services"]).iter().map(|it| &it["weight"]).collect();
+        assert_eq!(weights, [95, 5, 10], "a mirror has no part in what the others share");
+        let sealed = SPEC.replace("{name: canary, port: 80}", "{name: canary, port: 80, protocol: h2c}");
+        let route = whole(&sealed, "{mirror: {percent: 10}}").unwrap();
+        assert_eq!(route["spec"]["routes"][0]["services"][2]["protocol"], "h2c");
         let beside = whole(&audited, "{match: [{headers: [{name: a, value: b}]}]}").unwrap();
         assert_eq!(beside["spec"]["routes"][0]["services"][1]["name"], "audit");
     }
@@ -195,6 +209,11 @@ mod tests {
         for (spec, apart) in [
             (SPEC.to_owned(), "{match: [{method: GET}]}"),
             (SPEC.to_owned(), "{match: [{path: {value: /shopping}}]}"),
+            (SPEC.to_owned(), "{match: [{headers: [{name: a, value: b}]}, {path: {value: /shopping}}]}"),
+            (
+                SPEC.replace("timeoutPolicy", "pathRewritePolicy: {replacePrefix: [{replacement: /}]}, timeoutPolicy"),
+                "{match: [{path: {value: /shop/cart}}]}",
+            ),
             (SPEC.replace("prefix: /shop", "regex: /shop.*"), "{match: [{path: {value: /shop}}]}"),
             (
                 SPEC.replace("prefix: /shop", "header: {name: A, exact: c}"),

@@ -5,7 +5,7 @@ use crate::{
     traffic::{
         Unsteerable,
         split::{Apart, Comparison, Cookie, Mirror, NamedValue, PathComparison, RequestMatch},
-        weighted::{Managed, describe, list},
+        weighted::{Managed, describe, list, unmatched},
     },
     vocab::Pair,
 };
@@ -13,8 +13,9 @@ use serde_json::{Map, Value, json};
 
 /// The most rules that the API takes in a route.
 const RULES: usize = 16;
-/// The most matches that it takes in a rule.
+/// The most matches that it takes in a rule, and in a route.
 const MATCHES: usize = 64;
+const ALL_MATCHES: usize = 128;
 
 /// The route, its weights in place, with what reaches the canary beside them.
 pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Value, Unsteerable> {
@@ -39,23 +40,39 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
     let mut taken = Vec::new();
     for place in &places {
         let Some(rule) = rules.get(place.position) else { continue };
-        taken.extend(to_canary(rule, place, &apart.matches));
+        let own = to_canary(rule, place, &apart.matches);
+        let narrows_path = apart.matches.iter().any(|wanted| wanted.path.is_some());
+        // It is one prefix that is replaced: of a longer one less would be left, and of several none may.
+        if let Some(own) = own.as_ref().filter(|_| replaces_prefix(rule))
+            && (narrows_path || list(&own["matches"]).len() > 1)
+        {
+            return Err(impossible(
+                "a managed rule replaces its path's prefix, so a step's match there can be one alone, and none by path",
+            ));
+        }
+        taken.extend(own);
     }
-    if !apart.matches.is_empty() && taken.is_empty() {
-        return Err(impossible(
-            "no managed rule takes requests that the step's match describes; compare their paths, methods, headers and queries",
-        ));
+    let fits = |wanted: &RequestMatch| {
+        let wanted = std::slice::from_ref(wanted);
+        let mut all = places.iter().filter_map(|place| to_canary(rules.get(place.position)?, place, wanted));
+        all.next().is_some()
+    };
+    if let Some(at) = apart.matches.iter().position(|wanted| !fits(wanted)) {
+        return Err(impossible(&unmatched("rule", at, "paths, methods, headers and queries")));
     }
-    let most = taken.iter().map(|rule| list(&rule["matches"]).len()).max().unwrap_or(0);
-    if most > MATCHES || rules.len() + taken.len() > RULES {
+    let counts = |rules: &[Value]| rules.iter().map(|rule| list(&rule["matches"]).len()).collect::<Vec<_>>();
+    let (new, old) = (counts(&taken), counts(&rules));
+    // A rule without a match has one that takes everything.
+    let all = new.iter().chain(&old).map(|count| (*count).max(1)).sum::<usize>();
+    if new.iter().any(|count| *count > MATCHES) || all > ALL_MATCHES || rules.len() + taken.len() > RULES {
         return Err(impossible(
-            "with the step's match it would have more than 16 rules, or one of more than 64 matches",
+            "with the step's match it would have more than 16 rules, one of more than 64 matches, or more than 128 of them in all",
         ));
     }
     if let Some(mirror) = apart.mirror {
         for place in &places {
             if let Some(rule) = rules.get_mut(place.position) {
-                mirrored(rule, pair, mirror);
+                mirrored(rule, place, pair, mirror);
             }
         }
     }
@@ -153,8 +170,17 @@ fn cookie(wanted: &Cookie) -> Value {
     json!({"type": "RegularExpression", "name": "cookie", "value": wanted.expression()})
 }
 
-fn mirrored(rule: &mut Value, pair: &Pair, mirror: Mirror) {
-    let mut copy = json!({"backendRef": {"name": pair.canary, "port": pair.port}});
+fn replaces_prefix(rule: &Value) -> bool {
+    let mut rewrites =
+        list(&rule["filters"]).iter().flat_map(|filter| [&filter["urlRewrite"], &filter["requestRedirect"]]);
+    rewrites.any(|rewrite| rewrite["path"]["type"] == "ReplacePrefixMatch")
+}
+
+/// Copies go to the port that the rule's own requests go to.
+fn mirrored(rule: &mut Value, place: &Managed, pair: &Pair, mirror: Mirror) {
+    let port = rule["backendRefs"][place.canary.position]["port"].clone();
+    let port = if port.is_null() { json!(pair.port) } else { port };
+    let mut copy = json!({"backendRef": {"name": pair.canary, "port": port}});
     if mirror.percent < 100 {
         copy["percent"] = json!(mirror.percent);
     }
@@ -294,5 +320,50 @@ mod tests {
         );
         let error = whole("HTTPRoute", &spec, &format!("{{match: [{}]}}", matches.join(", "))).unwrap_err();
         assert!(error.to_string().contains("64"), "{error}");
+    }
+
+    #[test]
+    fn where_a_prefix_is_replaced_no_path_and_no_second_match_is_written() {
+        let filters =
+            "filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}], ";
+        let spec = SPEC.replace("timeouts:", &format!("{filters}timeouts:"));
+        let one = "{headers: [{name: x-beta, value: '1'}]}";
+        assert!(whole("HTTPRoute", &spec, &format!("{{match: [{one}]}}")).is_ok());
+        for more in
+            ["{path: {value: /shop/cart}}".to_owned(), format!("{one}, {{cookies: [{{name: beta, value: '1'}}]}}")]
+        {
+            let words = whole("HTTPRoute", &spec, &format!("{{match: [{more}]}}")).unwrap_err().to_string();
+            assert!(words.contains("replaces its path's prefix"), "{words}");
+        }
+    }
+
+    #[test]
+    fn each_match_has_a_rule_that_takes_it_and_all_of_them_have_room() {
+        let wanted = "{match: [{headers: [{name: x-beta, value: '1'}]}, {path: {value: /elsewhere}}]}";
+        let words = whole("HTTPRoute", SPEC, wanted).unwrap_err().to_string();
+        assert!(words.contains("takes requests that match[1] of the step describes"), "{words}");
+        let headers: Vec<_> = (0..4).map(|at| format!("{{headers: [{{name: x-{at}, value: '1'}}]}}")).collect();
+        let own: Vec<_> = (0..14).map(|at| format!("{{path: {{value: /{at}}}}}")).collect();
+        let rule = format!(
+            "{{matches: [{}], backendRefs: [{{name: stable, port: 80}}, {{name: canary, port: 80}}]}}",
+            own.join(", ")
+        );
+        let spec = format!("{{rules: [{rule}, {rule}]}}");
+        let words = whole("HTTPRoute", &spec, &format!("{{match: [{}]}}", headers.join(", "))).unwrap_err().to_string();
+        assert!(words.contains("more than 128 of them in all"), "{words}");
+    }
+
+    #[test]
+    fn copies_go_to_the_port_of_the_rule() {
+        let entry: RouteRef = serde_saphyr::from_str(&format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, name: r, ownership: Operator, template: {{spec: {}}}}}",
+            SPEC.replace("name: stable, port: 80", "name: stable, port: 9090").replace("name: canary, port: 80", "name: canary, port: 9090")
+        ))
+        .unwrap();
+        let pair = Pair { stable: "stable".into(), canary: "canary".into(), port: 80, also: vec![9090] };
+        let apart = serde_saphyr::from_str("{mirror: {percent: 10}}").unwrap();
+        let split = Split { weight: Weight::new(5).unwrap(), apart };
+        let route = entry.router().unwrap().whole(&entry, "shop", &pair, &split).unwrap();
+        assert_eq!(route["spec"]["rules"][0]["filters"][0]["requestMirror"]["backendRef"]["port"], 9090);
     }
 }

@@ -4,11 +4,12 @@ use crate::{
     traffic::{
         Unsteerable,
         split::{Apart, Comparison, Cookie, NamedValue, PathComparison, PathMatch, RequestMatch},
-        weighted::{describe, list},
+        weighted::{describe, list, unmatched},
     },
     vocab::Pair,
 };
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// The route, its weights in place, with what reaches the canary beside them.
 pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Value, Unsteerable> {
@@ -21,21 +22,30 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
     }
     let managed = SHAPE.managed(&route, pair)?;
     let at = |position| managed.iter().find(|rule| rule.path == format!("/spec/http/{position}"));
-    let (mut rules, mut taken) = (Vec::new(), 0);
+    let mut rules = Vec::new();
+    let mut fitting = BTreeSet::new();
     for (position, rule) in list(&route["spec"]["http"]).iter().enumerate() {
         let mut rule = rule.clone();
         if let Some(place) = at(position) {
             // The first route that fits is taken, so ours stands right before the one that it is taken from.
-            let before = to_canary(&rule, place.canary.position, &apart.matches);
-            taken += usize::from(before.is_some());
-            rules.extend(before);
+            let to_canary = |wanted: &[RequestMatch]| to_canary(&rule, place.canary.position, wanted);
+            let fits = |(_, wanted): &(usize, &RequestMatch)| to_canary(std::slice::from_ref(wanted)).is_some();
+            for (at, wanted) in apart.matches.iter().enumerate().filter(fits) {
+                if wanted.path.is_some() && !rule["rewrite"]["uri"].is_null() {
+                    return Err(impossible(
+                        "a managed route rewrites the path that it matches, so a step's match there can be none by path",
+                    ));
+                }
+                fitting.insert(at);
+            }
+            rules.extend(to_canary(&apart.matches));
             if let Some(mirror) = apart.mirror {
                 if !rule["mirror"].is_null() {
                     return Err(impossible(
                         "a managed route has a mirror of its own; write that as an entry of mirrors",
                     ));
                 }
-                mirrored(&mut rule, pair, mirror.percent);
+                mirrored(&mut rule, place.canary.position, pair, mirror.percent);
             }
         }
         rules.push(rule);
@@ -45,10 +55,8 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
             "only its http routes can tell requests apart or copy them, and none of those is managed",
         ));
     }
-    if !apart.matches.is_empty() && taken == 0 {
-        return Err(impossible(
-            "no managed route takes requests that the step's match describes; compare their paths, methods, headers and queries",
-        ));
+    if let Some(at) = (0..apart.matches.len()).find(|at| !fitting.contains(at)) {
+        return Err(impossible(&unmatched("route", at, "paths, methods, headers and queries")));
     }
     route["spec"]["http"] = Value::Array(rules);
     Ok(route)
@@ -158,8 +166,11 @@ fn cookie(wanted: &Cookie) -> Value {
     json!({"regex": format!("^(.*; ?)?{}={}(;.*)?$", wanted.name, wanted.value.replace('.', "\\."))})
 }
 
-fn mirrored(rule: &mut Value, pair: &Pair, percent: u8) {
-    let destination = json!({"host": pair.canary, "port": {"number": pair.port}});
+/// Copies go where the route's own requests to the canary go.
+fn mirrored(rule: &mut Value, canary: usize, pair: &Pair, percent: u8) {
+    let destination = rule["route"][canary]["destination"].clone();
+    let destination =
+        if destination.is_null() { json!({"host": pair.canary, "port": {"number": pair.port}}) } else { destination };
     let percentage = json!({"value": percent});
     if let Some(mirrors) = rule["mirrors"].as_array_mut() {
         mirrors.push(json!({"destination": destination, "percentage": percentage}));
@@ -198,8 +209,7 @@ mod tests {
 
     #[test]
     fn what_matches_goes_to_the_canary_wholly_right_before_the_managed_route() {
-        let rules =
-            rules("{match: [{headers: [{name: X-Beta, value: '1'}]}, {method: GET, path: {value: /shop/cart}}]}");
+        let rules = rules("{match: [{headers: [{name: X-Beta, value: '1'}]}, {method: GET}]}");
         assert_eq!(rules.len(), 3);
         assert_eq!(rules[0]["route"][0]["destination"]["host"], "admin");
         assert_eq!(
@@ -208,14 +218,30 @@ mod tests {
                 "name": "main",
                 "match": [
                     {"uri": {"prefix": "/shop"}, "headers": {"x-beta": {"exact": "1"}}},
-                    {"uri": {"exact": "/shop/cart"}, "method": {"exact": "GET"}},
-                    {"uri": {"prefix": "/shop/cart/"}, "method": {"exact": "GET"}},
+                    {"uri": {"prefix": "/shop"}, "method": {"exact": "GET"}},
                 ],
                 "rewrite": {"uri": "/"}, "timeout": "5s", "retries": {"attempts": 2},
                 "route": [{"destination": {"host": "canary", "port": {"number": 80}}, "weight": 100}],
             })
         );
         assert_eq!(rules[2]["route"][1]["weight"], 5);
+    }
+
+    #[test]
+    fn a_path_is_written_as_istio_has_it_and_not_where_it_is_rewritten() {
+        let wanted = "{match: [{path: {value: /shop/cart}}]}";
+        let route = whole(&SPEC.replace("rewrite: {uri: /}, ", ""), wanted).unwrap();
+        let both = json!([{"uri": {"exact": "/shop/cart"}}, {"uri": {"prefix": "/shop/cart/"}}]);
+        assert_eq!(route["spec"]["http"][1]["match"], both);
+        let words = whole(SPEC, wanted).unwrap_err().to_string();
+        assert!(words.contains("rewrites the path that it matches"), "{words}");
+    }
+
+    #[test]
+    fn each_match_has_a_route_that_takes_it() {
+        let wanted = "{match: [{headers: [{name: x-beta, value: '1'}]}, {path: {value: /elsewhere}}]}";
+        let words = whole(&SPEC.replace("rewrite: {uri: /}, ", ""), wanted).unwrap_err().to_string();
+        assert!(words.contains("takes requests that match[1] of the step describes"), "{words}");
     }
 
     #[test]
