@@ -6,13 +6,19 @@ use super::{
     native::{self, Gain},
     presets::Unit,
 };
-use crate::judge::{Bursts, Counts, Edge, Traffic, compare, percent, range, real, thousands};
+use crate::{
+    judge::{Bursts, Counts, Edge, Traffic, compare, percent, range, real, thousands},
+    vocab::Verdict,
+};
 use std::collections::BTreeMap;
 
 /// The least number of requests in that time from which edges are chosen.
 const LEAST_HISTORY: u64 = 200;
 /// An edge certifies when so large a share of stable's requests was slower.
 const SHARES: std::ops::RangeInclusive<f64> = 0.005..=0.5;
+/// What a comparison says that can find harm and never the lack of it.
+const NOTHING_CERTIFIES: &str = "; it cannot pass, for in the 10 minutes before stable had fewer than 200 requests, or there is \
+     no edge that 0.5 % to 50 % of them were slower than: set compare: None and a limit, or let onInconclusive advance";
 /// The shares of slower requests, near which edges are chosen: the median, and the 90th, 95th and 99th percentile.
 const NEAR: [f64; 4] = [0.5, 0.1, 0.05, 0.01];
 /// The most edges that are watched when none was chosen.
@@ -167,6 +173,9 @@ pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Optio
             // A canary passes when it does at every edge.
             seconds.reduce(f64::max)
         }));
+        if !certify && judged.verdict == Verdict::Continue {
+            judged.why.push_str(NOTHING_CERTIFIES);
+        }
         let loudest = tests.iter().find(|edge| Some(edge.seconds) == judged.edge);
         let all_edges = u32::try_from(*among).unwrap_or(u32::MAX);
         range = loudest.and_then(|edge| range::odds(&edge.intervals, edge.bursts, look.block(), all_edges));

@@ -44,6 +44,20 @@ fn latency_is_compared_at_edges_of_native_histograms() {
 }
 
 #[test]
+fn a_latency_that_can_fail_and_never_pass_says_so() {
+    let replies = recorded!["native-canary", "native-canary-up", "native-stable", "native-stable-up"];
+    let moment = Timestamp::from_millisecond(1_795_832_820_500).unwrap();
+    let unknown_past = Subject { evidence_since: moment, ..recorded(NOW) };
+    let seen = read(&preset("app/latency"), &provider(1), &unknown_past, &replies);
+    assert_eq!(seen.verdict, Verdict::Continue, "{seen:?}");
+    assert!(
+        seen.why.contains("it cannot pass, for in the 10 minutes before stable had fewer than 200"),
+        "{}",
+        seen.why
+    );
+}
+
+#[test]
 fn a_limit_is_on_an_edge_of_the_grid_or_the_nearest_ones_are_listed() {
     let replies = recorded!["native-canary", "native-canary-up"];
     let read =
