@@ -356,8 +356,7 @@ impl<'a> Turn<'a> {
             let asked = self.status.weights.as_ref().map_or(Weight::FULL, |weights| weights.desired);
             let unwilling = self.lowered(carried.min(asked), Phase::Progressing)?;
             // A share that cannot be had beside other backends is no reason to go on sending requests to nobody.
-            if unwilling.is_some_and(|it| matches!(it, Stop::Wait(_, wait) if wait.reason == Reason::RouteUnsteerable))
-            {
+            if unwilling.is_some_and(|it| matches!(it, Stop::Wait(_, why) if why.reason == Reason::RouteUnsteerable)) {
                 self.lowered(Weight::ZERO, Phase::Progressing)?;
             }
         }

@@ -1,6 +1,9 @@
 //! What others do in the middle of it: each accident was an outage once, or would have been.
 use super::*;
-use crate::api::{ROLLOUT_UID_LABEL, Traffic};
+use crate::{
+    api::{ROLLOUT_UID_LABEL, Traffic},
+    traffic::{Apart, RouteSeen, Weights},
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// A release that has this weight.
@@ -84,6 +87,33 @@ fn stables_replica_set_deleted_by_hand_is_made_again_by_its_name_and_hash() {
             assert_eq!(world.serving(), "v1");
         }
     }
+}
+
+#[test]
+fn a_silent_gateway_is_written_a_smaller_weight_once_and_not_by_turns() {
+    let mut world = flying(50, |_| {});
+    let name = candidate(&world);
+    let mut written = Vec::new();
+    for _ in 0..55 {
+        let seen = RouteSeen {
+            weight: Weights::At(world.split.weight),
+            apart: Apart::default(),
+            accepted: Acceptance::Unknown("the gateway says nothing".to_owned()),
+        };
+        if let Found::Object { seen: route, .. } = &mut world.seen.routes[0].found {
+            *route = Ok(seen);
+        }
+        let mut theirs = world.seen.pods.iter_mut().filter(|pod| pod.name.starts_with(&name));
+        theirs.next().unwrap().ready = false;
+        let plan = decide(&world.seen);
+        world.seen.rollout.status = Some(plan.status);
+        if let Some(Effect::SetWeights { split, .. }) = plan.effect {
+            written.push(split.weight.percent());
+            world.split = split;
+        }
+        world.seen.now += SignedDuration::from_secs(1);
+    }
+    assert_eq!(written, [25], "one of two pods carries a quarter of four");
 }
 
 #[test]

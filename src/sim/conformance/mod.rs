@@ -1,7 +1,7 @@
 //! The simulator held against a real kube-apiserver and kube-controller-manager: the same requests, the same answers; the
 //! same stories of Deployments, the same ends.
 //!
-//! These tests need the cluster of KUBECONFIG, without Bellwether on it; `hack/test --e2e` runs them. They make namespaces
+//! These tests need the cluster of KUBECONFIG, without Bellwether on it; `hack/test --e2e` runs the part of the policies. They make namespaces
 //! of their own, our definitions and the chart's policies, and take away what they made. `BELLWETHER_CONFORMANCE` is how
 //! many runs there are of each part, `BELLWETHER_CONFORMANCE_SEED` the first seed, and `BELLWETHER_CONFORMANCE_PARTS` names
 //! some of `requests,policies,owners,stories`.
