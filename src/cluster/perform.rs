@@ -74,7 +74,7 @@ impl Cluster {
             Effect::CreateService { name, spec, deployment } => {
                 let service = json!({
                     "apiVersion": "v1", "kind": "Service",
-                    "metadata": {"name": name, "labels": claim(true), "ownerReferences": [plain_owner(deployment), rollout_owner(rollout, false)]},
+                    "metadata": {"name": name, "labels": claim(true), "ownerReferences": owners_of_service(rollout, deployment)},
                     "spec": spec,
                 });
                 self.create(&kinds::services(), &namespace, service).await
@@ -82,7 +82,7 @@ impl Cluster {
             Effect::ClaimService { service, deployment } => {
                 let mut metadata = json!({"labels": claim(true)});
                 if let Some(deployment) = deployment {
-                    metadata["ownerReferences"] = json!([plain_owner(deployment), rollout_owner(rollout, false)]);
+                    metadata["ownerReferences"] = owners_of_service(rollout, deployment);
                 }
                 self.patch(&kinds::services(), &namespace, service, json!({"metadata": metadata})).await
             }
@@ -318,6 +318,11 @@ fn plain_owner(deployment: &Target) -> Value {
         "apiVersion": "apps/v1", "kind": "Deployment", "name": deployment.name, "uid": deployment.uid,
         "controller": false, "blockOwnerDeletion": false,
     })
+}
+
+/// A Service belongs to both, and goes when neither is left.
+fn owners_of_service(rollout: &Rollout, deployment: &Target) -> Value {
+    json!([plain_owner(deployment), rollout_owner(rollout, false)])
 }
 
 /// A map for a merge patch: what is wanted, and null for what was there and is not.

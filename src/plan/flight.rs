@@ -353,8 +353,7 @@ impl<'a> Turn<'a> {
         let helpless = ready > 0 && self.seen.ready_pods(&stable.hash).is_empty();
         if self.pair().is_some() && home && !helpless && self.carried() > carried {
             // What was taken from it meanwhile stays away until its pods are there: else two looks would write by turns.
-            let asked = self.status.weights.as_ref().map_or(Weight::FULL, |weights| weights.desired);
-            let unwilling = self.lowered(carried.min(asked), Phase::Progressing)?;
+            let unwilling = self.lowered(carried.min(self.desired()), Phase::Progressing)?;
             // A share that cannot be had beside other backends is no reason to go on sending requests to nobody.
             if unwilling.is_some_and(|it| matches!(it, Stop::Wait(_, why) if why.reason == Reason::RouteUnsteerable)) {
                 self.lowered(Weight::ZERO, Phase::Progressing)?;

@@ -124,8 +124,7 @@ impl<'a> Turn<'a> {
             return Weight::ZERO;
         }
         // What was taken from it on the way home does not return to it.
-        let asked = self.status.weights.as_ref().map_or(Weight::FULL, |weights| weights.desired);
-        carried_by(ready, wanted).rest().min(self.carried()).min(asked).min(carried_by(theirs, wanted))
+        carried_by(ready, wanted).rest().min(self.carried()).min(self.desired()).min(carried_by(theirs, wanted))
     }
 
     /// Nothing is on trial: old pods end in time, Services widen, history is kept short, the Deployment is not paused.

@@ -71,6 +71,11 @@ impl<'a> Turn<'a> {
         written || !self.accepted_split().apart.is_empty()
     }
 
+    /// The weight that was asked for last; all of it where none was.
+    pub fn desired(&self) -> Weight {
+        self.status.weights.as_ref().map_or(Weight::FULL, |weights| weights.desired)
+    }
+
     /// The most that any route may be sending to the canary now: what stands in it, or what was accepted before.
     pub fn carried(&self) -> Weight {
         let written = self.seen.routes.iter().filter_map(|route| match &route.found {

@@ -173,7 +173,7 @@ impl<'a> Turn<'a> {
         self.status.message.clone_from(&wait.message);
         let known = self.status.waiting_for.iter().find(|old| old.reason == wait.reason && old.object == wait.object);
         let since = known.map_or_else(|| Time(self.seen.now), |old| old.since.clone());
-        self.alert_when_blocked(phase, &wait);
+        self.alert_of_wait(phase, &wait);
         self.status.waiting_for =
             vec![Waiting { reason: wait.reason, object: wait.object, since, message: wait.message }];
     }
@@ -293,7 +293,7 @@ impl<'a> Turn<'a> {
         self.status.alerts.drain(..surplus);
     }
 
-    fn alert_when_blocked(&mut self, phase: Phase, wait: &Wait) {
+    fn alert_of_wait(&mut self, phase: Phase, wait: &Wait) {
         let was = self.status.waiting_for.iter().any(|old| old.reason == wait.reason && old.object == wait.object);
         // A stable that is too sick to take its requests back is nothing that passes by itself.
         if (phase == Phase::Blocked || wait.reason == Reason::StableShrunk) && !was {

@@ -365,12 +365,12 @@ impl Managed {
     }
 }
 
-/// Whether no weight is written for a backend, or 0.
 /// Why a step's match can be in none of these.
 pub fn unmatched(what: &str, at: usize, of: &str) -> String {
     format!("no managed {what} takes requests that match[{at}] of the step describes; compare their {of}")
 }
 
+/// Whether no weight is written for a backend, or 0.
 fn weighs_nothing(backend: &Value) -> bool {
     backend["weight"].as_u64().unwrap_or(0) == 0
 }

@@ -45,7 +45,7 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
                         "a managed route has a mirror of its own; write that as an entry of mirrors",
                     ));
                 }
-                mirrored(&mut rule, place.canary.position, pair, mirror.percent);
+                mirrored(&mut rule, place.canary.position, mirror.percent);
             }
         }
         rules.push(rule);
@@ -167,10 +167,8 @@ fn cookie(wanted: &Cookie) -> Value {
 }
 
 /// Copies go where the route's own requests to the canary go.
-fn mirrored(rule: &mut Value, canary: usize, pair: &Pair, percent: u8) {
+fn mirrored(rule: &mut Value, canary: usize, percent: u8) {
     let destination = rule["route"][canary]["destination"].clone();
-    let destination =
-        if destination.is_null() { json!({"host": pair.canary, "port": {"number": pair.port}}) } else { destination };
     let percentage = json!({"value": percent});
     if let Some(mirrors) = rule["mirrors"].as_array_mut() {
         mirrors.push(json!({"destination": destination, "percentage": percentage}));
