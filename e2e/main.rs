@@ -57,6 +57,7 @@ mod story_prometheus;
 mod story_recipes;
 mod story_routes;
 mod story_scaled;
+mod story_scarce;
 mod story_scores;
 mod story_stopped_node;
 mod story_stuck;

@@ -167,6 +167,8 @@ reasons! {
     WorkloadUnsupported Block,
     /// The Deployment controls other ReplicaSets than the stable one.
     WorkloadContested Block,
+    /// `capacity.maxPods` leaves no room for what the candidate needs.
+    NoRoom Block,
     /// The stable ReplicaSet is gone.
     StableMissing Block,
     /// There has been no usable evidence for a long time.

@@ -225,7 +225,8 @@ impl Default for RollbackWindow {
     }
 }
 
-/// How the candidate's pods come. Stable stays whole until the promotion, so at its peak a release has twice the Deployment's pods.
+/// How the candidate's pods come. Stable stays whole until the promotion, so at its peak a release has twice the Deployment's
+/// pods, unless `maxPods` says that there is no room for them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Capacity {
@@ -233,6 +234,13 @@ pub struct Capacity {
     /// `25%`, rounded up. Default: all that a step needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_starting: Option<IntOrString>,
+    /// At most so many pods of both revisions together, those that are told to end not counted: a number, or a share of the
+    /// Deployment's replicas above them like `125%`, rounded up. Steps have to fit into it beside a whole stable. In the
+    /// promotion, when all steps are passed, stable's pods are traded for the candidate's: some end as soon as the requests
+    /// that they carried are at the candidate, and the candidate's come in their place, until it has all. Meanwhile the
+    /// Deployment reports no replicas of its own, and an abort trades them back. Default: no limit, and nothing is traded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pods: Option<IntOrString>,
     /// Whether the Deployment may be scaled below what it had when the release began, where the admission policy is served.
     #[serde(default)]
     pub floor: Floor,

@@ -363,6 +363,9 @@ pub struct Promotion {
     /// Whether the stable Service has been, or is about to be, moved to the candidate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub moved: bool,
+    /// Whether stable's pods are, or are about to be, traded for the candidate's, out of the Deployment's control.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trading: bool,
     /// Whether requests have returned to the stable Service, which selects the candidate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub home: bool,
@@ -378,7 +381,7 @@ pub struct Promotion {
 impl Promotion {
     /// One of which nothing is done yet.
     pub fn begun(since: Time, from: &str) -> Self {
-        Self { since, from: from.to_owned(), moved: false, home: false, forward: false, undo: None }
+        Self { since, from: from.to_owned(), moved: false, trading: false, home: false, forward: false, undo: None }
     }
 }
 

@@ -219,6 +219,7 @@ impl Page<'_> {
             let state = match (promotion.home, promotion.moved) {
                 (true, _) => "requests are back at the stable Service, which reaches the candidate",
                 (false, true) => "the stable Service moves to the candidate",
+                (false, false) if promotion.trading => "stable's pods are traded for the candidate's",
                 (false, false) => "the candidate gets ready to carry everything",
             };
             let ago = format!("here for {}", self.ago(promotion.since.0));
@@ -392,7 +393,8 @@ pub fn commands(rollout: &Rollout) -> Vec<(&'static str, &'static str)> {
         };
     };
     if status.waiting_for.iter().any(|waiting| waiting.reason == Reason::StableShrunk) {
-        return vec![("promote --full", "let the canary take over, for stable cannot take its requests back"), WATCH];
+        let full = ("promote --full", "let the canary take over, for stable cannot take its requests back");
+        return if status.phase == Phase::Waiting { vec![full, ABORT, WATCH] } else { vec![full, WATCH] };
     }
     if status.latch.is_some() || flight.promotion.as_ref().is_some_and(|promotion| promotion.home) {
         return vec![WATCH];
@@ -585,6 +587,8 @@ Next
         assert_eq!(flying(json!({"phase": "Promoting", "flight": {"promotion": promotion}})), ["abort", "watch"]);
         let shrunk =
             json!([{"reason": "StableShrunk", "object": "ReplicaSet/x", "since": ago(1), "message": "too few"}]);
+        let held = json!({"phase": "Waiting", "waitingFor": shrunk});
+        assert_eq!(flying(held), ["promote --full", "abort", "watch"]);
         assert_eq!(flying(json!({"phase": "Aborting", "waitingFor": shrunk})), ["promote --full", "watch"]);
         assert_eq!(verbs(at_rest()), [""; 0]);
         assert_eq!(verbs(with(at_rest(), &json!({"metadata": {"deletionTimestamp": ago(1)}}))), ["watch"]);

@@ -33,13 +33,31 @@ pub fn percent(text: &str) -> Option<u8> {
     text.strip_suffix('%')?.parse().ok().filter(|percent| (1..=100).contains(percent))
 }
 
+/// The number of a text like `125%`, from 101 to 1000.
+pub fn more_than_all(text: &str) -> Option<u16> {
+    text.strip_suffix('%')?.parse().ok().filter(|percent| (101..=1_000).contains(percent))
+}
+
+/// So many pods there may be of both revisions together, and never fewer than the Deployment has by itself; none where
+/// nothing limits them.
+pub fn most_pods(limit: Option<&IntOrString>, replicas: i32) -> Option<i32> {
+    let most = match limit? {
+        IntOrString::Int(pods) => *pods,
+        IntOrString::String(text) => {
+            let pods = (i64::from(replicas) * i64::from(more_than_all(text)?) + 99) / 100;
+            i32::try_from(pods).unwrap_or(i32::MAX)
+        }
+    };
+    Some(most.max(replicas))
+}
+
 /// The most weight that `ready` pods can carry when `replicas` carry everything.
-pub fn carried_by(ready: usize, replicas: i32) -> Weight {
+pub fn carried_by(ready: i32, replicas: i32) -> Weight {
     if replicas <= 0 {
         return Weight::ZERO;
     }
     // A weight w needs ceil(D * w / 100) pods, so the largest w for r pods is floor(100 * r / D).
-    let percent = (i64::try_from(ready).unwrap_or(i64::MAX).saturating_mul(100) / i64::from(replicas)).clamp(0, 100);
+    let percent = (i64::from(ready) * 100 / i64::from(replicas)).clamp(0, 100);
     u8::try_from(percent).ok().and_then(Weight::new).unwrap_or(Weight::ZERO)
 }
 
@@ -80,11 +98,22 @@ mod tests {
         assert_eq!(starting_at_once(None, 10), i32::MAX);
     }
 
+    #[test]
+    fn a_limit_is_a_number_or_a_share_above_all_and_never_less_than_the_deployment() {
+        let of = |limit: &IntOrString, replicas| most_pods(Some(limit), replicas);
+        assert_eq!(of(&IntOrString::String("125%".to_owned()), 10), Some(13));
+        assert_eq!(of(&IntOrString::String("101%".to_owned()), 1), Some(2));
+        assert_eq!(of(&IntOrString::String("100%".to_owned()), 10), None, "which is refused before");
+        assert_eq!(of(&IntOrString::Int(12), 10), Some(12));
+        assert_eq!(of(&IntOrString::Int(8), 10), Some(10));
+        assert_eq!(most_pods(None, 10), None);
+    }
+
     proptest! {
         #[test]
         fn the_pods_of_a_weight_carry_it(weight in 0_u8..=100, replicas in 1_i32..2_000) {
             let pods = pods_for(&step(weight, None), replicas, true);
-            prop_assert!(carried_by(usize::try_from(pods).unwrap(), replicas) >= Weight::new(weight).unwrap());
+            prop_assert!(carried_by(pods, replicas) >= Weight::new(weight).unwrap());
         }
 
         #[test]
@@ -92,7 +121,8 @@ mod tests {
             for routed in [true, false] {
                 let _ = pods_for(&step(weight, Some(replicas)), replicas, routed);
             }
-            let _ = carried_by(usize::MAX, replicas);
+            let _ = carried_by(i32::MAX, replicas);
+            let _ = most_pods(Some(&IntOrString::String("1000%".to_owned())), replicas);
         }
     }
 }

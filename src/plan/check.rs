@@ -1,5 +1,9 @@
 //! What a spec must say beyond its schema, in words that name the field and the cure.
-use super::{Observed, capacity::percent, observed::identity};
+use super::{
+    Observed,
+    capacity::{more_than_all, percent},
+    observed::identity,
+};
 use crate::{
     api::{GROUP, RolloutSpec, Step},
     duration::Duration,
@@ -50,10 +54,41 @@ pub fn check(spec: &RolloutSpec) -> Result<(), Complaint> {
             "write a number of pods from 1 on, or a share like 25%",
         ));
     }
+    room(spec)?;
     if spec.progress.deadline < Duration::seconds(1) {
         return Err(Complaint::new("spec.progress.deadline", "must be at least 1s"));
     }
     Ok(())
+}
+
+/// The steps fit into what there may be of pods, as far as that can be told without the Deployment's replicas.
+fn room(spec: &RolloutSpec) -> Result<(), Complaint> {
+    let field = "spec.capacity.maxPods";
+    let share = match &spec.capacity.max_pods {
+        None => return Ok(()),
+        Some(IntOrString::Int(pods)) if *pods >= 2 => return Ok(()),
+        Some(IntOrString::Int(_)) => None,
+        Some(IntOrString::String(text)) => more_than_all(text),
+    };
+    let Some(share) = share else {
+        let problem = "write a number of pods from 2 on, or a share above the Deployment's replicas, 101% to 1000%";
+        return Err(Complaint::new(field, problem));
+    };
+    let beside = share.saturating_sub(100);
+    let needs = |step: &Step| u16::from(step.weight.percent());
+    if spec.routes().is_empty() {
+        return Ok(());
+    }
+    match spec.steps.iter().position(|step| needs(step) > beside) {
+        None => Ok(()),
+        Some(index) => Err(Complaint::new(
+            format!("spec.steps[{index}].weight"),
+            format!(
+                "stable stays whole until the promotion, and {field} leaves room for {beside} % beside it: raise that, or \
+                 keep to {beside}"
+            ),
+        )),
+    }
 }
 
 /// The pods of Jobs are not taken for the Deployment's.

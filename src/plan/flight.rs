@@ -20,9 +20,12 @@ const CRASHES: i32 = 2;
 const ENDING: &str = "pods that end, before anything is sent to the candidate";
 const ENDED: &str = "the end of pods, before anything is sent to the candidate";
 
+/// The last change of weight before the stable Service moves.
+pub const EVERYTHING: &str = "all requests to the canary Service";
+
 /// Whether as many pods are ready as the step needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Enough {
+pub enum Enough {
     /// They are.
     Yes,
     /// Some are missing.
@@ -149,6 +152,7 @@ impl<'a> Turn<'a> {
         self.traffic_in_force()?;
         self.prepared()?;
         self.routed_only()?;
+        self.fits(deployment)?;
         // Of twins, which a name that was taken leaves behind, the one that served.
         let alike = || self.seen.ours().filter(|set| same_template(&set.template, &deployment.template));
         let returning = alike().find(|set| self.may_return(set));
@@ -243,6 +247,9 @@ impl<'a> Turn<'a> {
             let trial = self.service(self.seen.canary_service.as_ref(), &pair.canary)?;
             let (split, accepted) = (step.split(), self.accepted_split());
             if split.weight > accepted.weight || (split.apart != accepted.apart && !split.apart.is_empty()) {
+                if split.weight > self.carried() {
+                    self.can_take_back(stable)?;
+                }
                 self.gathered(trial, candidate, Phase::Progressing)?;
             }
             self.weighs(split.clone(), Phase::Progressing)?;
@@ -333,17 +340,15 @@ impl<'a> Turn<'a> {
         candidate: &ReplicaSet,
         want: i32,
     ) -> Holds {
-        let ready = self.seen.ready_pods(&candidate.hash).len();
+        let ready = self.ready(candidate);
         if candidate.replicas < want {
             let at_once = starting_at_once(self.spec().capacity.max_starting.as_ref(), deployment.replicas);
-            let next = i32::try_from(ready).unwrap_or(i32::MAX).saturating_add(at_once).min(want);
+            let next = ready.saturating_add(at_once).min(want).min(self.room(candidate, deployment));
             self.scaled(candidate, next.max(candidate.replicas))?;
         }
-        let needed = usize::try_from(want).unwrap_or(0);
-        if ready >= needed {
+        if ready >= want {
             return self.progressed(ready, Enough::Yes);
         }
-        self.progressed(ready, Enough::No)?;
         let carried = carried_by(ready, deployment.replicas);
         let home = self.seen.stable_service.as_ref().is_some_and(|service| service.hash() == Some(&stable.hash));
         if self.pair().is_some() && home && ready == 0 && self.carries_apart() {
@@ -359,19 +364,40 @@ impl<'a> Turn<'a> {
                 self.lowered(Weight::ZERO, Phase::Progressing)?;
             }
         }
+        let mut message = format!("{ready} of {want} candidate pods are ready");
+        if candidate.replicas < want && self.room(candidate, deployment) <= candidate.replicas {
+            message.push_str(", and spec.capacity.maxPods leaves no room for more");
+        }
+        self.falls_short(candidate, ready, &message, Phase::Progressing)
+    }
+
+    /// Too few of the candidate's pods are ready: why, for how long it may be so, and what is waited for.
+    pub fn falls_short(&mut self, candidate: &ReplicaSet, ready: i32, message: &str, phase: Phase) -> Holds {
+        self.progressed(ready, Enough::No)?;
         let mut theirs = self.seen.pods.iter().filter(|pod| pod.hash == candidate.hash);
         let stuck = theirs.find_map(|pod| pod.stuck.as_ref()).or(candidate.refused.as_ref());
-        let why = stuck.map_or_else(String::new, |stuck| format!(": {}", stuck.text));
-        let message = format!("{ready} of {want} candidate pods are ready{why}");
+        let message = format!("{message}{}", stuck.map_or_else(String::new, |stuck| format!(": {}", stuck.text)));
         self.stuck(&message)?;
         let reason = stuck.map_or(Reason::PodsNotReady, |stuck| stuck.cause);
-        Err(self.wait(Phase::Progressing, reason, &format!("ReplicaSet/{}", candidate.name), message, SOON))
+        Err(self.wait(phase, reason, &format!("ReplicaSet/{}", candidate.name), message, SOON))
+    }
+
+    /// Stable's ready pods can take everything back; while they cannot, no step gets its weight for the first time. What had
+    /// it and lost it gets it back: it is needed the more.
+    fn can_take_back(&self, stable: &ReplicaSet) -> Holds {
+        let had = self.status.step.as_ref().is_some_and(|step| step.observed_at.is_some() || step.observed_seconds > 0);
+        if had || !self.is_short(stable) {
+            return Ok(());
+        }
+        let object = format!("ReplicaSet/{}", stable.name);
+        let message = "too few of stable's pods are ready to take everything back, so the weight is not raised until they \
+                       are; PromoteFull lets the candidate take over";
+        Err(self.wait(Phase::Waiting, Reason::StableShrunk, &object, message, SOON))
     }
 
     /// Remembers the most pods that were ever ready in this step, and for how long they have fallen short since.
-    fn progressed(&mut self, ready: usize, enough: Enough) -> Holds {
+    pub fn progressed(&mut self, ready: i32, enough: Enough) -> Holds {
         let now = self.seen.now;
-        let ready = i32::try_from(ready).unwrap_or(i32::MAX);
         let step = self.status.step.as_mut().ok_or(Stop::Again)?;
         let beaten = step.progress.as_ref().is_none_or(|mark| ready > mark.ready);
         let mark = step.progress.get_or_insert(Progress { ready, short_seconds: 0, short_since: None });
@@ -454,7 +480,7 @@ impl<'a> Turn<'a> {
     }
 
     /// The canary Service reaches the candidate's ready pods, and gateways have had their time to forget those that were ended.
-    fn gathered(&mut self, service: &Service, candidate: &ReplicaSet, phase: Phase) -> Holds {
+    pub fn gathered(&mut self, service: &Service, candidate: &ReplicaSet, phase: Phase) -> Holds {
         let settling = self.flight()?.settling.as_ref();
         let fewer = settling.is_some_and(|settling| [ENDING, ENDED].contains(&settling.what.as_str()));
         if fewer && candidate.status_replicas > candidate.replicas {
@@ -470,7 +496,7 @@ impl<'a> Turn<'a> {
     }
 
     /// The canary Service selects the candidate; it moved there while it carried no weight, and evidence begins when that has settled.
-    fn canary_on(&mut self, candidate: &ReplicaSet) -> Holds {
+    pub fn canary_on(&mut self, candidate: &ReplicaSet) -> Holds {
         let now = MicroTime(self.seen.now);
         let Some(pair) = self.pair() else {
             let flight = self.flight()?;
@@ -503,17 +529,26 @@ impl<'a> Turn<'a> {
         let phase = Phase::Promoting;
         let home = self.flight()?.promotion.as_ref().is_some_and(|promotion| promotion.home);
         if !home {
-            self.enough_pods(deployment, stable, candidate, deployment.replicas.max(1))?;
+            if self.must_trade(deployment) {
+                self.trade(deployment, stable, candidate)?;
+            } else {
+                self.enough_pods(deployment, stable, candidate, deployment.replicas.max(1))?;
+            }
             if candidate.available < deployment.replicas {
                 let object = format!("ReplicaSet/{}", candidate.name);
                 let message =
                     format!("{} of {} candidate pods are available", candidate.available, deployment.replicas);
-                self.progressed(usize::try_from(candidate.available).unwrap_or(0), Enough::No)?;
+                self.progressed(candidate.available, Enough::No)?;
                 self.stuck(&message)?;
                 return Err(self.wait(phase, Reason::PodsNotReady, &object, message, SOON));
             }
         }
         self.led_home(candidate)?;
+        if let Some(promotion) = self.flight()?.promotion.as_mut().filter(|promotion| promotion.trading) {
+            // What was traded stays out of the Deployment.
+            promotion.trading = false;
+            return Err(Stop::Again);
+        }
         self.swap(&stable.name, candidate)
     }
 
@@ -531,7 +566,7 @@ impl<'a> Turn<'a> {
                 let trial = self.service(self.seen.canary_service.as_ref(), &pair.canary)?;
                 self.gathered(trial, candidate, phase)?;
                 self.weighs(Weight::FULL, phase)?;
-                self.settled("all requests to the canary Service", settle, phase)?;
+                self.settled(EVERYTHING, settle, phase)?;
                 if let Some(promotion) = self.flight()?.promotion.as_mut().filter(|promotion| !promotion.moved) {
                     promotion.moved = true;
                     return Err(Stop::Again);
@@ -560,6 +595,7 @@ impl<'a> Turn<'a> {
     pub fn past_the_point(&self) -> bool {
         let promotion = self.status.flight.as_ref().and_then(|flight| flight.promotion.as_ref());
         promotion.is_some_and(|promotion| !self.seen.controlled().any(|set| set.name == promotion.from))
+            && self.traded().is_none()
     }
 
     /// The candidate is handed in, and is the stable revision. The Deployment is released at rest, if the template is still this one.

@@ -17,13 +17,24 @@ impl<'a> Turn<'a> {
     /// The order is what loses no request: the stable Service first where a promotion had moved it (only at weight 0),
     /// then the weight, then the canary Service, and the pods last, when nothing has pointed at them for a while.
     /// A route that cannot be written holds up none of it, once the canary Service reaches stable's pods.
+    /// What was traded comes back before, and the Deployment's control last.
     pub fn home(&mut self, stable: &'a ReplicaSet, phase: Phase, keep: bool) -> Holds {
+        let trades = self.traded().is_some();
+        if trades {
+            self.stable_grows(stable)?;
+        }
+        let keep = keep && !trades;
         if let Some(pair) = self.pair() {
             let settle = self.settle();
             self.service_back(stable, &pair, phase)?;
             let bearable = self.bearable(stable);
             let unwilling = self.lowered(bearable, phase)?;
             if bearable > Weight::ZERO {
+                if trades {
+                    let settle = self.settle();
+                    self.settled(&format!("weight {bearable} while pods are traded back"), settle, phase)?;
+                    self.gives_way(stable)?;
+                }
                 let object = format!("ReplicaSet/{}", stable.name);
                 let message = format!(
                     "too few of stable's pods are ready to take everything back, so the candidate keeps {bearable} until they are; \
@@ -48,17 +59,22 @@ impl<'a> Turn<'a> {
             if let Some(trial) = elsewhere {
                 self.selects(trial, Some(&stable.hash))?;
             }
-        } else if let Some(flight) = &mut self.status.flight {
+        } else if trades && self.is_short(stable) {
+            self.gives_way(stable)?;
+            let object = format!("ReplicaSet/{}", stable.name);
+            let message = "the candidate's pods are traded for stable's again";
+            return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
+        } else if let Some(flight) = self.status.flight.as_mut().filter(|_| !trades) {
             flight.promotion = None;
         }
         if keep {
             return Ok(());
         }
         let past = self.status.past.as_ref().map(|past| past.replica_set.clone());
-        for set in self.seen.ours().filter(|set| Some(&set.name) != past.as_ref()) {
+        for set in self.seen.ours().filter(|set| Some(&set.name) != past.as_ref() && set.uid != stable.uid) {
             self.scaled(set, 0)?;
         }
-        Ok(())
+        if trades { self.stable_returns(stable, phase) } else { Ok(()) }
     }
 
     /// The stable Service reaches stable again, where a promotion had moved it, whoever holds it now.
@@ -82,7 +98,12 @@ impl<'a> Turn<'a> {
         // It may have moved just now; requests return when its endpoints have been seen.
         self.reaches(home, &self.seen.ready_pods(&stable.hash), phase)?;
         self.settled("the stable Service back on stable", settle, phase)?;
-        self.flight()?.promotion = None;
+        let trades = self.traded().is_some();
+        let flight = self.flight()?;
+        match flight.promotion.as_mut().filter(|_| trades) {
+            Some(promotion) => (promotion.moved, promotion.home) = (false, false),
+            None => flight.promotion = None,
+        }
         Err(Stop::Again)
     }
 
@@ -117,14 +138,22 @@ impl<'a> Turn<'a> {
             return Weight::ZERO;
         };
         let wanted = deployment.replicas.min(flight.replicas);
-        let ready = self.seen.ready_pods(&stable.hash).len();
-        let enough = wanted.saturating_sub(deployment.max_unavailable).max(wanted.min(1));
-        let theirs = self.seen.replica_set(&flight.candidate).map_or(0, |set| self.seen.ready_pods(&set.hash).len());
-        if i32::try_from(ready).unwrap_or(i32::MAX) >= enough || theirs == 0 {
+        let theirs = self.seen.replica_set(&flight.candidate).map_or(0, |set| self.ready(set));
+        if theirs == 0 || !self.is_short(stable) {
             return Weight::ZERO;
         }
         // What was taken from it on the way home does not return to it.
-        carried_by(ready, wanted).rest().min(self.carried()).min(self.desired()).min(carried_by(theirs, wanted))
+        let bearable = carried_by(self.ready(stable), wanted).rest().min(self.carried()).min(self.desired());
+        bearable.min(carried_by(theirs, wanted))
+    }
+
+    /// Whether stable's ready pods are too few to take everything back: as many may be missing as the Deployment says for
+    /// its own updates, but not all of them.
+    pub fn is_short(&self, stable: &ReplicaSet) -> bool {
+        let (Some(deployment), Some(flight)) = (&self.seen.deployment, &self.status.flight) else { return false };
+        let wanted = deployment.replicas.min(flight.replicas);
+        let enough = wanted.saturating_sub(deployment.max_unavailable).max(wanted.min(1));
+        self.ready(stable) < enough
     }
 
     /// Nothing is on trial: old pods end in time, Services widen, history is kept short, the Deployment is not paused.

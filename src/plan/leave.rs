@@ -65,7 +65,8 @@ impl<'a> Turn<'a> {
         }
         // Not `stable()`: from here on history comes back under the Deployment's control.
         let known = self.status.workload.as_ref().and_then(|workload| workload.stable_replica_set.clone());
-        let Some(stable) = self.seen.controlled().find(|set| Some(&set.name) == known.as_ref()) else {
+        let controlled = self.seen.controlled().find(|set| Some(&set.name) == known.as_ref());
+        let Some(stable) = controlled.or_else(|| self.traded()) else {
             return self.leave_without_stable(deployment);
         };
         let wanted = self.spec().on_delete == OnDelete::Continue && self.status.latch.is_none();

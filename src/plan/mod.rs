@@ -17,6 +17,7 @@ mod preflight;
 mod report;
 mod steps;
 pub mod templates;
+mod trade;
 mod turn;
 mod verdict;
 mod workload;

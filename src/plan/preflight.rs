@@ -10,8 +10,11 @@ use serde_json::Value;
 impl Turn<'_> {
     /// Notes what in the Deployment or its namespace counts both revisions' pods together.
     pub fn preflight(&mut self, deployment: &Deployment) {
-        let mut told = of_template(deployment);
-        told.extend(self.seen.crowd.iter().filter_map(|crowd| of_namespace(crowd, deployment)));
+        let twice = deployment.replicas.saturating_mul(2);
+        let most = self.most_pods(deployment).map_or(twice, |most| most.min(twice));
+        let mut told = of_template(deployment, most);
+        let more = most.saturating_sub(deployment.replicas);
+        told.extend(self.seen.crowd.iter().filter_map(|crowd| of_namespace(crowd, deployment, more)));
         for message in told {
             self.note(Reason::Preflight, message, None);
         }
@@ -19,10 +22,9 @@ impl Turn<'_> {
 }
 
 /// What the template says of the places of its pods.
-fn of_template(deployment: &Deployment) -> Vec<String> {
+fn of_template(deployment: &Deployment, most: i32) -> Vec<String> {
     let spec = &deployment.template["spec"];
     let labels: Map = strings(&deployment.template["metadata"]["labels"]);
-    let twice = deployment.replicas.saturating_mul(2);
     let mut told = Vec::new();
     for constraint in list(&spec["topologySpreadConstraints"]) {
         let strict = constraint["whenUnsatisfiable"].as_str().unwrap_or("DoNotSchedule") == "DoNotSchedule";
@@ -39,22 +41,21 @@ fn of_template(deployment: &Deployment) -> Vec<String> {
         if selects(&term["labelSelector"], &labels) {
             let key = term["topologyKey"].as_str().unwrap_or_default();
             told.push(format!(
-                "podAntiAffinity keeps the pods of both revisions apart over {key}: up to {twice} of them are needed at once"
+                "podAntiAffinity keeps the pods of both revisions apart over {key}: up to {most} of them are needed at once"
             ));
         }
     }
     let ports = list(&spec["containers"]).iter().flat_map(|container| list(&container["ports"]));
     if let Some(port) = ports.filter_map(|port| port["hostPort"].as_u64()).find(|port| *port > 0) {
         told.push(format!(
-            "hostPort {port} lets one pod of either revision on a node: up to {twice} nodes are needed at once"
+            "hostPort {port} lets one pod of either revision on a node: up to {most} nodes are needed at once"
         ));
     }
     told
 }
 
 /// What a quota or a budget of the namespace says.
-fn of_namespace(crowd: &Crowd, deployment: &Deployment) -> Option<String> {
-    let more = deployment.replicas;
+fn of_namespace(crowd: &Crowd, deployment: &Deployment, more: i32) -> Option<String> {
     match crowd {
         Crowd::Quota { name, resource, hard, used } => {
             let left = hard.saturating_sub(*used);
@@ -105,13 +106,13 @@ mod tests {
     #[test]
     fn what_counts_both_revisions_together_is_told() {
         let spread = json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "shop"}}});
-        let told = of_template(&deployment(&json!({"topologySpreadConstraints": [spread]})));
+        let told = of_template(&deployment(&json!({"topologySpreadConstraints": [spread]})), 8);
         assert!(told[0].contains("matchLabelKeys"), "{told:?}");
         let anti = json!({"topologyKey": "host", "labelSelector": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["shop"]}]}});
         let affinity = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [anti]}});
-        assert!(of_template(&deployment(&json!({"affinity": affinity})))[0].contains("up to 8"));
+        assert!(of_template(&deployment(&json!({"affinity": affinity})), 8)[0].contains("up to 8"));
         let ports = json!([{"ports": [{"hostPort": 8080}]}]);
-        assert!(of_template(&deployment(&json!({"containers": ports})))[0].contains("hostPort 8080"));
+        assert!(of_template(&deployment(&json!({"containers": ports})), 8)[0].contains("hostPort 8080"));
     }
 
     #[test]
@@ -121,7 +122,10 @@ mod tests {
             json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "other"}}}),
             json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "shop"}}, "whenUnsatisfiable": "ScheduleAnyway"}),
         ] {
-            assert_eq!(of_template(&deployment(&json!({"topologySpreadConstraints": [spread]}))), Vec::<String>::new());
+            assert_eq!(
+                of_template(&deployment(&json!({"topologySpreadConstraints": [spread]})), 8),
+                Vec::<String>::new()
+            );
         }
     }
 
@@ -129,8 +133,8 @@ mod tests {
     fn a_quota_without_room_is_told_and_one_with_room_is_not() {
         let quota = |used| Crowd::Quota { name: "q".into(), resource: "pods".into(), hard: 10, used };
         let deployment = deployment(&json!({}));
-        assert!(of_namespace(&quota(7), &deployment).unwrap().contains("room for 3 of pods"));
-        assert_eq!(of_namespace(&quota(6), &deployment), None);
+        assert!(of_namespace(&quota(7), &deployment, 4).unwrap().contains("room for 3 of pods"));
+        assert_eq!(of_namespace(&quota(6), &deployment, 4), None);
     }
 
     #[test]
@@ -138,8 +142,8 @@ mod tests {
         let budget =
             |strict, app| Crowd::Budget { name: "b".into(), selector: json!({"matchLabels": {"app": app}}), strict };
         let deployment = deployment(&json!({}));
-        assert!(of_namespace(&budget(true, "shop"), &deployment).is_some());
-        assert_eq!(of_namespace(&budget(false, "shop"), &deployment), None);
-        assert_eq!(of_namespace(&budget(true, "other"), &deployment), None);
+        assert!(of_namespace(&budget(true, "shop"), &deployment, 4).is_some());
+        assert_eq!(of_namespace(&budget(false, "shop"), &deployment, 4), None);
+        assert_eq!(of_namespace(&budget(true, "other"), &deployment, 4), None);
     }
 }

@@ -275,7 +275,7 @@ impl<'a> Turn<'a> {
         let sets: Vec<_> = self.seen.controlled().collect();
         let known = self.status.workload.as_ref().and_then(|workload| workload.stable_replica_set.clone());
         match sets.as_slice() {
-            [] => Err(self.restored(deployment)),
+            [] => self.traded().ok_or_else(|| self.restored(deployment)),
             [one] if Some(&one.name) == known.as_ref() => Ok(one),
             sets => {
                 if let Some(surplus) = sets.iter().find(|set| Some(&set.name) != known.as_ref() && set.is_empty())
@@ -297,6 +297,12 @@ impl<'a> Turn<'a> {
         let mut step_aside = || {
             self.stable_made(deployment)?;
             self.widened()?;
+            if self.traded().is_some() && deployment.available < deployment.replicas {
+                // What served is not the Deployment's to end, so it stays until the others are there.
+                let message = "the Deployment rolls by itself, and pods that were traded serve until its own are there";
+                let object = format!("Deployment/{}", deployment.name);
+                return Err(self.wait(Phase::Waiting, Reason::WorkloadContested, &object, message, SOON));
+            }
             if self.status.flight.is_some() {
                 self.lowered(Weight::ZERO, Phase::Waiting)?;
                 let settle = self.settle();

@@ -33,6 +33,8 @@ pub struct Setting {
     pub routed: bool,
     /// Whether the route is the operator's to write.
     pub owned: bool,
+    /// Whether there is no room for twice the pods.
+    pub narrow: bool,
     pub on_delete: &'static str,
     pub scale_down_delay: &'static str,
     pub weather: Weather,
@@ -82,6 +84,7 @@ impl Default for Setting {
             templated: false,
             routed: true,
             owned: false,
+            narrow: false,
             on_delete: "Hold",
             scale_down_delay: "5s",
             weather: Weather::default(),
@@ -344,12 +347,13 @@ impl Stage {
         } else {
             json!({"unrouted": [NAME]})
         };
+        let capacity = if self.setting.narrow { json!({"maxPods": "150%"}) } else { json!({}) };
         json!({
             "apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": NAME, "namespace": NAMESPACE},
             "spec": {
                 "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME},
                 "traffic": traffic, "steps": self.setting.steps, "progress": {"deadline": self.setting.deadline},
-                "scaleDownDelay": self.setting.scale_down_delay, "onDelete": self.setting.on_delete, "analysis": analysis,
+                "scaleDownDelay": self.setting.scale_down_delay, "onDelete": self.setting.on_delete, "analysis": analysis, "capacity": capacity,
                 "alerts": [{"receiver": {"name": "on-call"}, "on": ["Aborted", "Blocked", "Promoted"]}],
             },
         })

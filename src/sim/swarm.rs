@@ -13,7 +13,7 @@ use serde_json::json;
 /// What a story is about, before anything goes wrong.
 pub const PLOTS: &[&str] = &[
     "good", "bad", "newer", "commands", "deleted", "scaled", "git", "revert", "broken", "idle", "rivals", "returns",
-    "swap", "apart", "steps",
+    "swap", "apart", "steps", "narrow",
 ];
 
 /// The faults, by name: each can be had alone, and stories mix them.
@@ -98,7 +98,10 @@ pub fn short(seed: u64) -> Story {
             json!([{"name": "all", "weight": 50, "replicas": 2, "observe": "2s"}]),
         ])
         .clone();
-    if !setting.owned {
+    if setting.narrow {
+        setting.replicas += 1;
+        setting.steps = json!([{"name": "half", "weight": 50, "observe": "2s"}]);
+    } else if !setting.owned {
         setting.steps = steps;
     }
     if setting.scale_down_delay == "20s" {
@@ -152,6 +155,13 @@ pub fn plotted(plot: &str, seed: u64) -> Story {
             {"name": "beta", "weight": 5, "match": [{"headers": [{"name": "x-beta", "value": "1"}]}], "observe": "4s"},
             {"name": "half", "weight": 50, "observe": "5s"},
         ]);
+    }
+    if plot == "narrow" {
+        let setting = &mut story.setting;
+        (setting.narrow, setting.routed, setting.steps) = (true, true, Setting::default().steps);
+        setting.replicas = setting.replicas.max(2);
+        // What is traded ends as the pods of any Deployment do when it is made smaller: it has to drain.
+        setting.weather.end = (8_000, 9_000);
     }
     story
 }
@@ -267,8 +277,26 @@ fn script(plot: &str, dice: &mut Dice) -> Vec<(u64, Deed)> {
             script.push((edited + at(10, 9_000), Deed::Act("AdoptSteps", at(0, 1) == 1)));
             script
         }
+        "narrow" => {
+            let mut script = vec![(0, Deed::Image("app:v2"))];
+            let (time, to, which) = (at(20_000, 90_000), at(1, 8).cast_signed(), at(0, 6));
+            script.extend(into_a_trade(which, to).map(|deed| (time, deed)));
+            script
+        }
         "idle" => Vec::new(),
         _ => vec![(0, Deed::Image("app:v2"))],
+    }
+}
+
+/// What somebody does while pods are traded.
+fn into_a_trade(which: u64, replicas: i64) -> Option<Deed> {
+    match which {
+        0 => Some(Deed::Act("Abort", true)),
+        1 => Some(Deed::Image("app:v3")),
+        2 => Some(Deed::Image("app:v1")),
+        3 => Some(Deed::Scale(replicas)),
+        4 => Some(Deed::DeleteRollout("Background")),
+        _ => None,
     }
 }
 
@@ -511,6 +539,7 @@ mod tests {
         let settings: Vec<_> = (1..2_000).map(|seed| story(seed).setting).collect();
         let some = |is: fn(&Setting) -> bool| settings.iter().any(is) && settings.iter().any(|setting| !is(setting));
         assert!(some(|it| it.sharded) && some(|it| it.templated) && some(|it| it.owned) && some(|it| it.routed));
+        assert!(some(|it| it.narrow));
         assert!(some(|it| it.held) && some(|it| it.judged) && some(|it| it.history < 10));
         assert!(some(|it| it.way == Way::Http) && some(|it| it.way == Way::Watched));
         assert!(

@@ -400,6 +400,41 @@ fn looked_at_with_half_of_stable(world: &mut World, times: usize) {
 }
 
 #[test]
+fn no_step_gets_its_weight_while_stable_could_not_take_it_back() {
+    let mut world = flying(20, |_| {});
+    looked_at_with_half_of_stable(&mut world, 60);
+    assert_eq!(world.split.weight.percent(), 20, "what it has it keeps, and half waits");
+    assert_eq!(world.status().step.unwrap().name, "half");
+    assert_eq!(world.status().waiting_for[0].reason, Reason::StableShrunk);
+    assert_eq!(world.status().phase, Phase::Waiting);
+    let mut by_command = flying(20, |_| {});
+    let revision = by_command.status().flight.map(|flight| flight.revision);
+    looked_at_with_half_of_stable(&mut by_command, 60);
+    by_command.command(Action::PromoteFull, Some(Expect { revision, step: None }));
+    looked_at_with_half_of_stable(&mut by_command, 60);
+    assert!(by_command.has(Reason::Promoted), "{}", by_command.status().message);
+    world.settle();
+    world.rests(Phase::Stable);
+    assert_eq!(world.serving(), "v2");
+}
+
+#[test]
+fn what_had_its_weight_and_lost_it_gets_it_back_though_stable_is_short_by_now() {
+    let mut world = flying(50, |_| {});
+    world.looks(8);
+    assert!(world.status().step.is_some_and(|step| step.observed_at.is_some()));
+    let candidate = world.status().canary.unwrap().pod_template_hash;
+    for pod in world.seen.pods.iter_mut().filter(|pod| pod.hash == candidate).skip(1) {
+        pod.ready = false;
+    }
+    world.seen.canary_service.as_mut().unwrap().endpoints = [format!("shop-{candidate}-0")].into();
+    world.look();
+    assert_eq!(world.split.weight.percent(), 25, "one of four");
+    looked_at_with_half_of_stable(&mut world, 6);
+    assert_eq!(world.split.weight.percent(), 50, "{}", world.status().message);
+}
+
+#[test]
 fn a_candidate_that_was_given_up_takes_over_by_command_where_stable_cannot_take_its_requests_back() {
     for newer in [None, Some("v3"), Some("v1")] {
         let mut world = flying(50, |_| {});

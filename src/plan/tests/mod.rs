@@ -3,6 +3,7 @@ mod accidents;
 mod commands;
 mod judged;
 mod templates;
+mod trade;
 mod ways;
 mod world;
 
