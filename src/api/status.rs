@@ -192,7 +192,7 @@ pub struct StepStatus {
     /// Since when requests are shared out as the step says, as far as the routes tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_since: Option<MicroTime>,
-    /// The most ready candidate pods seen in this step, and since when.
+    /// The most ready candidate pods seen in this step, and for how long there have been too few since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
 }
@@ -326,7 +326,7 @@ pub struct Flight {
     /// The steps it runs on, as they were when it began.
     #[schemars(length(max = 32))]
     pub steps: Vec<Step>,
-    /// Whether anything but the last step's state is still to be shown.
+    /// How far it has taken over; absent while its steps are not passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<Promotion>,
     /// Whether it served before and returns without steps.

@@ -148,6 +148,7 @@ impl<'a> Turn<'a> {
         if deployment.replicas == 0 {
             return Err(self.no_replicas(deployment));
         }
+        self.past_ends()?;
         supported(self, deployment)?;
         self.traffic_in_force()?;
         self.prepared()?;
@@ -614,7 +615,14 @@ impl<'a> Turn<'a> {
         // Somebody deleted the former one before the requests were home.
         let home = flight.promotion.as_ref().is_some_and(|promotion| promotion.home) && self.carried() == Weight::ZERO;
         if !home && self.rollout().metadata.deletion_timestamp.is_none() {
-            self.led_home(candidate)?;
+            let led = self.led_home(candidate);
+            // It is all there is, and it may not have been given all its pods, or a single one, yet.
+            let wanted = self.deployment()?.replicas;
+            let ours = self.seen.ours().any(|set| set.uid == candidate.uid);
+            if matches!(led, Err(Stop::Wait(..))) && candidate.replicas < wanted && ours {
+                self.scaled(candidate, wanted)?;
+            }
+            led?;
         }
         let from = flight.promotion.as_ref().map(|promotion| promotion.from.clone()).unwrap_or_default();
         self.swap(&from, candidate)?;

@@ -204,20 +204,32 @@ impl<'a> Turn<'a> {
         self.spec().scale_down_delay.signed().max(self.settle().signed())
     }
 
+    /// How long former pods are still to be kept.
+    fn past_left(&self) -> Option<SignedDuration> {
+        let past = self.status.past.as_ref()?;
+        // Behind one Service old pods would go on taking their share of requests.
+        let delay = if self.pair().is_some() { self.kept_so_long() } else { SignedDuration::ZERO };
+        let left = delay - self.ago(past.since.0);
+        let there = self.seen.replica_set(&past.replica_set).is_some_and(|set| !set.is_empty());
+        (there && left > SignedDuration::ZERO).then_some(left)
+    }
+
+    /// Former pods whose time is over end, also where the next release cannot begin yet.
+    pub fn past_ends(&mut self) -> Holds {
+        let Some(past) = self.status.past.as_ref().filter(|_| self.past_left().is_none()) else { return Ok(()) };
+        if let Some(set) = self.seen.ours().find(|set| set.name == past.replica_set) {
+            self.scaled(set, 0)?;
+        }
+        self.status.past = None;
+        Ok(())
+    }
+
     /// Former pods end when their time is over; until then, how long it still is.
     fn old_pods(&mut self, phase: Phase) -> Result<Option<SignedDuration>, Stop> {
-        // Behind one Service old pods would go on taking their share of requests.
-        let routed = self.pair().is_some();
-        if let Some(past) = self.status.past.clone() {
-            let delay = if routed { self.kept_so_long() } else { SignedDuration::ZERO };
-            let left = delay - self.ago(past.since.0);
-            if left > SignedDuration::ZERO
-                && self.seen.replica_set(&past.replica_set).is_some_and(|set| !set.is_empty())
-            {
-                return Ok(Some(left));
-            }
-            self.status.past = None;
+        if let Some(left) = self.past_left() {
+            return Ok(Some(left));
         }
+        self.status.past = None;
         for set in self.seen.ours() {
             self.scaled(set, 0)?;
             if set.status_replicas > 0 {

@@ -82,7 +82,8 @@ impl<'a> Turn<'a> {
         for set in self.seen.ours().filter(|set| Some(&set.name) != candidate.map(|candidate| &candidate.name)) {
             self.scaled(set, 0)?;
             if set.status_replicas > 0 {
-                return Err(self.wait(Phase::Waiting, Reason::PodsNotReady, &set.name, "old pods are ending", SOON));
+                let object = format!("ReplicaSet/{}", set.name);
+                return Err(self.wait(Phase::Waiting, Reason::PodsNotReady, &object, "old pods are ending", SOON));
             }
         }
         self.widened()?;

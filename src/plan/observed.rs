@@ -73,7 +73,7 @@ pub struct Observed {
     pub measured: Measured,
     /// What stable did of late, by metric, if it is known; asked for only at rest.
     pub pasts: Option<Vec<(String, metrics::Past)>>,
-    /// Receivers of alerts that exist, and their addresses are not needed here.
+    /// Delivery ids of alerts that their receivers have taken, or will never take.
     pub delivered: BTreeSet<String>,
 }
 

@@ -400,6 +400,39 @@ fn looked_at_with_half_of_stable(world: &mut World, times: usize) {
 }
 
 #[test]
+fn former_pods_end_in_time_also_while_the_next_release_cannot_begin() {
+    let mut world = flying(50, |_| {});
+    world.until(100, |world| world.has(Reason::Promoted));
+    assert_eq!(replicas(&world, "shop-1"), 4, "they are kept for a while");
+    world.seen.deployment.as_mut().unwrap().history_limit = 0;
+    world.push("v3");
+    world.looks(100);
+    assert_eq!(world.status().waiting_for[0].reason, Reason::WorkloadUnsupported);
+    assert_eq!(replicas(&world, "shop-1"), 0);
+    assert!(world.status().past.is_none());
+}
+
+#[test]
+fn a_candidate_without_a_pod_is_brought_up_where_stable_is_deleted_under_its_promotion() {
+    let mut world = adopted(rollout(|_| {}));
+    world.push("v2");
+    world.ready = false;
+    world.until(60, |world| world.status().flight.is_some_and(|it| world.seen.replica_set(&it.candidate).is_some()));
+    let revision = world.status().flight.map(|flight| flight.revision);
+    world.command(Action::PromoteFull, Some(Expect { revision, step: None }));
+    world.until(60, |world| world.status().flight.is_some_and(|flight| flight.promotion.is_some()));
+    let candidate = candidate(&world);
+    world.seen.replica_sets.iter_mut().find(|set| set.name == candidate).unwrap().replicas = 0;
+    world.seen.replica_sets.retain(|set| set.name != "shop-1");
+    world.seen.pods.clear();
+    let effect = decide(&world.seen).effect;
+    assert!(
+        matches!(&effect, Some(Effect::Scale { set, replicas: 4 }) if set.name == candidate),
+        "nobody serves, so all of it is wanted at once: {effect:?}"
+    );
+}
+
+#[test]
 fn no_step_gets_its_weight_while_stable_could_not_take_it_back() {
     let mut world = flying(20, |_| {});
     looked_at_with_half_of_stable(&mut world, 60);
