@@ -3,6 +3,14 @@
 //! Increases are taken from the samples themselves and not from `increase()`, which extrapolates to the edges of its
 //! window and yields fractions. Whether a series was there with 0 before it was first seen, and whether one that came
 //! back began anew, is told by other series of the same target: its beats, one for each successful scrape.
+//!
+//! What a target counted between two of its scrapes is known to have happened between them, and no closer. So a comparison
+//! waits for a target that misses a scrape or two, and takes all that happened meanwhile as one interval. One that is away
+//! for longer is not waited for: the intervals are judged by the others. What it brings when it is back belongs to all of
+//! that time and to none of those intervals, and neither its requests nor its errors are compared: beside what the other arm
+//! did in the last of them, an incident that both arms had would be the one's alone. Where nobody else of its arm was scraped
+//! either, nothing was judged without it, and it counts in the one interval that all of that time became. A limit, which
+//! holds one arm's shares against a number, counts it when it comes.
 use super::answer::Series;
 use crate::judge::real;
 use std::collections::HashMap;
@@ -16,9 +24,17 @@ type Target = (String, String);
 /// When each target was scraped, in milliseconds, oldest first: by each answer that tells of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Beats {
-    times: HashMap<Target, Vec<Vec<i64>>>,
+    times: HashMap<Target, Vec<Scraped>>,
     /// Between two scrapes.
     scrape: i64,
+}
+
+/// When a target was scraped, as one answer tells.
+#[derive(Clone, Debug)]
+struct Scraped {
+    times: Vec<i64>,
+    /// How long it usually takes from scrape to scrape.
+    usual: i64,
 }
 
 impl Beats {
@@ -29,7 +45,7 @@ impl Beats {
         scrape: i64,
         succeeded: impl Fn(f64) -> bool,
     ) -> Self {
-        let mut beats: HashMap<Target, Vec<Vec<i64>>> = HashMap::new();
+        let mut beats: HashMap<Target, Vec<Scraped>> = HashMap::new();
         for answer in answers {
             let mut told: HashMap<Target, Vec<i64>> = HashMap::new();
             for Series { labels, samples, histograms } in answer {
@@ -40,7 +56,8 @@ impl Beats {
             for (target, mut times) in told.into_iter().filter(|(_, times)| !times.is_empty()) {
                 times.sort_unstable();
                 times.dedup();
-                beats.entry(target).or_default().push(times);
+                let usual = usual(times.iter().copied()).map_or(scrape, |usual| usual.max(scrape));
+                beats.entry(target).or_default().push(Scraped { times, usual });
             }
         }
         Self { times: beats, scrape }
@@ -52,7 +69,7 @@ impl Beats {
     }
 
     fn all(&self) -> impl Iterator<Item = i64> {
-        self.times.values().flatten().flatten().copied()
+        self.times.values().flatten().flat_map(|answer| answer.times.iter().copied())
     }
 
     /// The last scrape of any target.
@@ -68,15 +85,15 @@ impl Beats {
     /// Up to when everything is known of each target, of those that were scraped at this moment or later: what a target
     /// had before its last scrape has been told, for it is scraped once at a time.
     pub fn known_until(&self, alive: i64) -> Option<i64> {
-        let last = self.times.values().filter_map(|answers| answers.iter().flatten().copied().max());
+        let last = |answers: &Vec<Scraped>| answers.iter().filter_map(|answer| answer.times.last().copied()).max();
+        let last = self.times.values().filter_map(last);
         last.filter(|last| *last >= alive).min()
     }
 
     /// The times between two scrapes of a target in which some have failed, and that since its last one until `end`, by when
-    /// it should have been scraped. One that is away for longer is not waited for, nor is what it then brings put back.
+    /// it should have been scraped. One that is away for longer is not waited for.
     fn gaps(&self, end: i64) -> impl Iterator<Item = (i64, i64)> {
-        self.times.values().flatten().flat_map(move |times| {
-            let usual = usual(times.iter().copied()).map_or(self.scrape, |usual| usual.max(self.scrape));
+        self.times.values().flatten().flat_map(move |Scraped { times, usual }| {
             let is_long = move |(from, to): &(i64, i64)| to - from > usual + usual / 2;
             let between = times.windows(2).map(|two| (two[0], two[1])).filter(is_long);
             let since = times.last().map(|last| (*last, end)).filter(|(from, to)| to > from);
@@ -85,7 +102,18 @@ impl Beats {
     }
 
     fn told(&self, target: &Target) -> impl Iterator<Item = &Vec<i64>> {
-        self.times.get(target).into_iter().flatten()
+        self.times.get(target).into_iter().flatten().map(|answer| &answer.times)
+    }
+
+    /// Since when a target had not been scraped that was scraped at this moment, if it was not waited for.
+    fn away(&self, target: &Target, at: i64) -> Option<i64> {
+        let before = |Scraped { times, usual }: &Scraped| {
+            let index = times.binary_search(&at).ok()?.checked_sub(1)?;
+            Some((*times.get(index)?, *usual))
+        };
+        // One answer may have what another lacks.
+        let (last, usual) = self.times.get(target)?.iter().filter_map(before).max()?;
+        (at - last > AWAY * usual).then_some(last)
     }
 
     /// Whether the target was scraped before this scraped sample of one of its series, which then was not there yet. An
@@ -114,6 +142,8 @@ impl Beats {
 pub(super) struct Increase {
     pub at: i64,
     pub by: u64,
+    /// Since when its target had not been scraped, if it was not waited for.
+    pub away: Option<i64>,
 }
 
 /// How far a value is below the one before.
@@ -170,6 +200,11 @@ impl<'a> Walk<'a> {
         Self { beats, target: target(labels), usual: usual(times), seen: None }
     }
 
+    /// Since when the target had not been scraped before this sample, if it was not waited for.
+    pub fn away(&self, at: i64) -> Option<i64> {
+        self.beats.away(&self.target, at)
+    }
+
     /// From where the next sample counts.
     pub fn next(&mut self, at: i64, fall: Fall) -> Origin {
         let Some(seen) = self.seen.replace(at) else {
@@ -216,7 +251,8 @@ fn usual(times: impl Iterator<Item = i64>) -> Option<i64> {
 pub(super) fn increases(series: &Series, beats: &Beats, start: i64) -> Result<Vec<Increase>, String> {
     let whole = |value: f64| whole(value).ok_or_else(|| odd(value));
     let gained = gains(series, beats, start, |value| whole(value).map(real))?;
-    gained.into_iter().map(|(at, by)| Ok(Increase { at, by: whole(by)? })).collect()
+    let target = target(&series.labels);
+    gained.into_iter().map(|(at, by)| Ok(Increase { at, by: whole(by)?, away: beats.away(&target, at) })).collect()
 }
 
 /// What a counter of fractions, like one of seconds, gained after `start`: as [`increases`], but not rounded.
@@ -301,7 +337,7 @@ impl Grid {
     ///
     /// What a target counted while its scrapes failed is read later than it happened, and belongs beside all that
     /// happened meanwhile: an incident of both arms would else be the canary's alone.
-    pub fn pairs(&self, canary: &Beats, stable: &Beats) -> Vec<bool> {
+    pub fn pairs(self, canary: &Beats, stable: &Beats) -> Pairs {
         let scraped = |beats: &Beats| {
             let mut marks = vec![false; self.closed];
             for at in beats.all() {
@@ -317,21 +353,45 @@ impl Grid {
             }
             marks
         };
-        scraped(canary).into_iter().zip(scraped(stable)).map(|(canary, stable)| canary && stable).collect()
+        let both = scraped(canary).into_iter().zip(scraped(stable)).map(|(canary, stable)| canary && stable);
+        Pairs { grid: self, are: both.collect() }
     }
 }
 
-/// Merges each interval that is no pair into the next one that is, and drops what is left over for a later look.
-pub(super) fn merge(sums: &[u64], pairs: &[bool]) -> Vec<u64> {
-    let mut merged = Vec::with_capacity(sums.len());
-    let mut carried = 0_u64;
-    for (sum, pair) in sums.iter().zip(pairs) {
-        carried = carried.saturating_add(*sum);
-        if *pair {
-            merged.push(std::mem::take(&mut carried));
+/// Which intervals of a grid are pairs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pairs {
+    grid: Grid,
+    are: Vec<bool>,
+}
+
+impl Pairs {
+    /// Sums by pair, each with those of the intervals before it that are none; what is left over is for a later look.
+    pub fn sums(&self, increases: &[Increase]) -> Vec<u64> {
+        let mine: Vec<_> = increases.iter().filter(|increase| !self.is_of_many(increase)).copied().collect();
+        let mut merged = Vec::with_capacity(self.are.len());
+        let mut carried = 0_u64;
+        for (sum, is_pair) in self.grid.sums(&mine).into_iter().zip(&self.are) {
+            carried = carried.saturating_add(sum);
+            if *is_pair {
+                merged.push(std::mem::take(&mut carried));
+            }
         }
+        merged
     }
-    merged
+
+    /// The sum of what belongs to no pair.
+    pub fn left_out(&self, increases: &[Increase]) -> u64 {
+        let of_many = increases.iter().filter(|increase| self.is_of_many(increase));
+        of_many.fold(0, |sum, increase| sum.saturating_add(increase.by))
+    }
+
+    /// Whether it was counted in a time of which a part is judged without it.
+    fn is_of_many(&self, increase: &Increase) -> bool {
+        let Some((away, last)) = increase.away.zip(self.grid.index(increase.at)) else { return false };
+        let first = self.grid.index(away).map_or(0, |index| index + 1);
+        self.are.get(first..last).is_some_and(|between| between.contains(&true))
+    }
 }
 
 /// Adds sums, interval by interval.
@@ -374,7 +434,7 @@ mod tests {
 
     fn gained(samples: &[(i64, f64)], beats: &Beats) -> Vec<(i64, u64)> {
         let increases = increases(&series(samples), beats, 1_000).unwrap();
-        increases.into_iter().map(|Increase { at, by }| (at, by)).collect()
+        increases.into_iter().map(|Increase { at, by, .. }| (at, by)).collect()
     }
 
     #[test]
@@ -455,7 +515,7 @@ mod tests {
     fn an_interval_takes_what_comes_after_its_beginning_and_by_its_end() {
         let grid = Grid::new(1_000, 2_000, 6_900);
         assert_eq!(grid.closed, 2);
-        let at = [1_000, 1_001, 3_000, 3_001, 5_000, 5_001].map(|at| Increase { at, by: 1 });
+        let at = [1_000, 1_001, 3_000, 3_001, 5_000, 5_001].map(|at| Increase { at, by: 1, away: None });
         assert_eq!(grid.sums(&at), [2, 2], "what is at the start or not settled yet is not in it");
     }
 
@@ -463,8 +523,9 @@ mod tests {
     fn an_interval_that_only_one_arm_has_is_carried_into_the_next() {
         let grid = Grid::new(0, 1_000, 5_000);
         let pairs = grid.pairs(&beats([500, 1_500, 2_500, 3_500, 4_500, 5_500]), &beats([500, 2_500, 3_500, 4_500]));
-        assert_eq!(pairs, [false, false, true, true, false], "what was read at 2.5 s is of two seconds");
-        assert_eq!(merge(&[1, 2, 3, 4, 5], &pairs), [6, 4]);
+        assert_eq!(pairs.are, [false, false, true, true, false], "what was read at 2.5 s is of two seconds");
+        let gained: Vec<_> = (1..=5).map(|at| Increase { at: 1_000 * at, by: at.unsigned_abs(), away: None }).collect();
+        assert_eq!(pairs.sums(&gained), [6, 4]);
     }
 
     #[test]
@@ -480,15 +541,39 @@ mod tests {
             ];
             Beats::of([&all[..]], 500, |_| true)
         };
-        assert_eq!(grid.pairs(&canary(0..0), &stable), [true; 8]);
-        let pairs = grid.pairs(&canary(5..7), &stable);
+        assert_eq!(grid.pairs(&canary(0..0), &stable).are, [true; 8]);
+        let pairs = grid.pairs(&canary(5..7), &stable).are;
         assert_eq!(pairs, [true, true, false, true, true, true, true, true], "from 2.2 s to 3.7 s");
-        let pairs = grid.pairs(&canary(14..18), &stable);
+        let pairs = grid.pairs(&canary(14..18), &stable).are;
         assert_eq!(pairs, [true, true, true, true, true, true, false, false], "it may come back soon");
-        assert_eq!(grid.pairs(&canary(5..18), &stable), [true; 8], "one that does not come back is not waited for");
+        assert_eq!(grid.pairs(&canary(5..18), &stable).are, [true; 8], "one that does not come back is not waited for");
         // However seldom it is really scraped.
         let seldom = beats((0..6).map(|at| 2_000 * at + 100));
-        assert_eq!(grid.pairs(&seldom, &seldom).iter().filter(|pair| **pair).count(), 4);
+        assert_eq!(grid.pairs(&seldom, &seldom).are.iter().filter(|pair| **pair).count(), 4);
+    }
+
+    #[test]
+    fn what_a_target_brings_that_was_not_waited_for_is_of_no_interval_unless_all_of_them_wait_for_it() {
+        let grid = Grid::new(0, 1_000, 8_000);
+        let all = || (0..18).map(|at| 500 * at);
+        let (other, stable) = (beats(all()), beats(all()));
+        let away = series(&all().filter(|at| !(2_500..5_500).contains(at)).map(|at| (at, 1.0)).collect::<Vec<_>>());
+        let away = Series { labels: [("instance".to_owned(), "10.0.0.2:80".to_owned())].into(), ..away };
+        let counter = |samples: &[(i64, f64)]| Series { samples: samples.to_vec(), ..away.clone() };
+        let alone = Beats::of([&[away.clone()][..]], 500, |_| true);
+        let mut both = alone.clone();
+        both.times.extend(other.times.clone());
+        let grown = counter(&[(1_500, 4.0), (2_000, 5.0), (5_500, 40.0), (6_000, 41.0)]);
+        let gained = increases(&grown, &both, 0).unwrap();
+        assert_eq!(gained.iter().map(|gained| gained.away).collect::<Vec<_>>(), [None, None, Some(2_000), None]);
+        let pairs = grid.pairs(&both, &stable);
+        assert_eq!((pairs.sums(&gained), pairs.left_out(&gained)), (vec![0, 5, 0, 0, 0, 1, 0, 0], 35));
+        // A status that was not there before is of the same time.
+        let new = increases(&counter(&[(5_500, 30.0), (6_000, 31.0)]), &both, 0).unwrap();
+        assert_eq!((pairs.sums(&new), pairs.left_out(&new)), (vec![0, 0, 0, 0, 0, 1, 0, 0], 30));
+        // Nobody was judged meanwhile.
+        let pairs = grid.pairs(&alone, &stable);
+        assert_eq!((pairs.sums(&gained), pairs.left_out(&gained)), (vec![0, 5, 36, 0, 0], 0));
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use super::{
     Arrived, Ask, Metric, Outcome, Past, Prometheus, Seen, Subject,
     answer::{self, Part, Series, Trouble},
     batch::Selection,
-    counters::{self, Beats, Grid, Increase},
+    counters::{self, Beats, Grid, Increase, Pairs},
     latency,
     presets::{Bad, Kind, Place, Preset},
     prometheus::Times,
@@ -437,15 +437,15 @@ impl Look<'_> {
             None => None,
             Some(stable) => {
                 let (stable_all, stable_bad) = self.gains(bad, stable)?;
-                let grid = self.grid();
-                let pairs = grid.pairs(&canary.beats, &stable.beats);
-                let sums = |gained: &[Increase]| counters::merge(&grid.sums(gained), &pairs);
-                let intervals = intervals([sums(&requests), sums(&wrong), sums(&stable_all), sums(&stable_bad)]);
+                let pairs = self.grid().pairs(&canary.beats, &stable.beats);
+                let gained = [&requests, &wrong, &stable_all, &stable_bad];
+                let intervals = intervals(gained.map(|gained| pairs.sums(gained)));
                 let rules = Rules { margins: self.subject.margins, bursts, block: self.block() };
                 let mut judged = compare::errors(&intervals, &rules);
                 judged.why.extend(
                     self.expected(&judged, |share| Some(traffic?.seconds_to_pass(share, rules.margins, rules.bursts))),
                 );
+                judged.why.extend(left_out(&pairs, [&requests, &stable_all]));
                 range = range::odds(&intervals, bursts, self.block(), 1);
                 stable_requests = stable_all;
                 Some(judged)
@@ -506,7 +506,10 @@ impl Look<'_> {
         if !wants_stable(self.metric) || until - from < (SCRAPES * self.times.scrape).max(PATIENCE_MS) {
             return None;
         }
-        let within = |gained: &[Increase]| counters::since(gained, from) - counters::since(gained, until);
+        let within = |gained: &[Increase]| {
+            let is_within = |gained: &Increase| gained.away.unwrap_or(gained.at) > from && gained.at <= until;
+            gained.iter().filter(|gained| is_within(gained)).fold(0_u64, |sum, gained| sum.saturating_add(gained.by))
+        };
         Some(Arrived { canary: within(canary), stable: within(stable) })
     }
 
@@ -631,6 +634,13 @@ pub(super) fn bursts(pods: &[Vec<Counts>]) -> Bursts {
         ([(one, before)], [(other, after)]) if one == other => vec![vec![*before, *after]],
         both => [both.0, both.1].map(|row| row.iter().map(|(_, counts)| *counts).collect()).to_vec(),
     }))
+}
+
+/// Words for requests that the comparison leaves out.
+pub(super) fn left_out(pairs: &Pairs, arms: [&Vec<Increase>; 2]) -> Option<String> {
+    let requests = arms.iter().fold(0_u64, |sum, gained| sum.saturating_add(pairs.left_out(gained)));
+    let requests = Some(requests).filter(|requests| *requests > 0).map(thousands)?;
+    Some(format!("; not compared: {requests} requests to targets that were not scraped meanwhile"))
 }
 
 /// "0.52 % of 812".

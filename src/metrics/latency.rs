@@ -146,16 +146,15 @@ pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Optio
     let seen = histogram(unit, canary, &with(watched, limit.map(|(edge, _)| edge)), start)?;
     if let (Some(stable), Some(Before { history, watched, certify, among })) = (stable, &before) {
         let other = histogram(unit, stable, watched, start)?;
-        let grid = look.grid();
-        let pairs = grid.pairs(&canary.beats, &stable.beats);
-        let sums = |gained: &[Increase]| counters::merge(&grid.sums(gained), &pairs);
-        let (all, other_all) = (sums(&seen.all), sums(&other.all));
+        let pairs = look.grid().pairs(&canary.beats, &stable.beats);
+        let (all, other_all) = (pairs.sums(&seen.all), pairs.sums(&other.all));
         let tests: Vec<_> = other
             .fast
             .iter()
             .filter_map(|(edge, other_fast)| {
                 let fast = seen.fast.iter().find(|(seconds, _)| is_on(*seconds, *edge))?;
-                let (slow, other_slow) = (slower(&all, &sums(&fast.1)), slower(&other_all, &sums(other_fast)));
+                let (slow, other_slow) =
+                    (slower(&all, &pairs.sums(&fast.1)), slower(&other_all, &pairs.sums(other_fast)));
                 let intervals = evidence::intervals([all.clone(), slow, other_all.clone(), other_slow]);
                 let bursts = look.subject.bursts.unwrap_or_else(|| bursts(look, history, *edge));
                 Some(Edge { seconds: *edge, certifies: *certify, bursts, intervals })
@@ -176,6 +175,7 @@ pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Optio
         if !certify && judged.verdict == Verdict::Continue {
             judged.why.push_str(NOTHING_CERTIFIES);
         }
+        judged.why.extend(evidence::left_out(&pairs, [&seen.all, &other.all]));
         let loudest = tests.iter().find(|edge| Some(edge.seconds) == judged.edge);
         let all_edges = u32::try_from(*among).unwrap_or(u32::MAX);
         range = loudest.and_then(|edge| range::odds(&edge.intervals, edge.bursts, look.block(), all_edges));
@@ -334,10 +334,10 @@ fn histogram(unit: Unit, arm: &Counted, edges: &[f64], start: i64) -> Result<His
     let own: Vec<_> = edges.iter().map(|edge| unit.edge(*edge)).collect();
     for series in &arm.series {
         if !series.histograms.is_empty() {
-            for Gain { at, all, until } in native::gains(series, &own, &arm.beats, start)? {
-                histogram.all.push(Increase { at, by: all });
+            for Gain { at, away, all, until } in native::gains(series, &own, &arm.beats, start)? {
+                histogram.all.push(Increase { at, by: all, away });
                 for ((_, fast), by) in histogram.fast.iter_mut().zip(until) {
-                    fast.extend((by > 0).then_some(Increase { at, by }));
+                    fast.extend((by > 0).then_some(Increase { at, by, away }));
                 }
             }
             continue;

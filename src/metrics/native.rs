@@ -148,6 +148,8 @@ fn is_inside(number: f64, lower: f64, upper: f64) -> bool {
 /// What a series of histograms gained: when, how much in all, and how much at most as great as each of some edges.
 pub(super) struct Gain {
     pub at: i64,
+    /// Since when its target had not been scraped, if it was not waited for.
+    pub away: Option<i64>,
     pub all: u64,
     pub until: Vec<u64>,
 }
@@ -182,7 +184,7 @@ pub(super) fn gains(series: &Series, edges: &[f64], beats: &Beats, start: i64) -
         let mut more = counts.iter().zip(&from).map(|(now, before)| now.saturating_sub(*before));
         let all = more.next().unwrap_or(0);
         if all > 0 {
-            gained.push(Gain { at: *at, all, until: more.collect() });
+            gained.push(Gain { at: *at, away: walk.away(*at), all, until: more.collect() });
         }
     }
     Ok(gained)
@@ -216,7 +218,7 @@ mod tests {
 
     fn gained(samples: &[(i64, Native)], edges: &[f64]) -> Vec<(i64, u64, Vec<u64>)> {
         let gains = gains(&series(samples), edges, &Beats::unknown(1_000), 1_000).unwrap();
-        gains.into_iter().map(|Gain { at, all, until }| (at, all, until)).collect()
+        gains.into_iter().map(|Gain { at, all, until, .. }| (at, all, until)).collect()
     }
 
     #[test]

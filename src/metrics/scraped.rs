@@ -2,7 +2,9 @@
 //!
 //! A page has no history, so its increases are taken when it comes, by the rules that samples of a Prometheus are read by:
 //! a value that falls, a series that was gone, and a container that was started again begin at 0. What is kept is one row
-//! of sums for each class of series, so that it does not grow with the pods; it is judged as a Prometheus' answer is.
+//! of sums for each class of series, so that it does not grow with the pods; it is judged as a Prometheus' answer is. Apart
+//! from the rows is kept what a pod had counted when it was read again after rounds that read others of its arm alone: it
+//! happened since the pod's own last page.
 use super::{
     Metric,
     answer::Series,
@@ -175,8 +177,20 @@ struct Sums {
     /// Those of each pod, by uid.
     pods: BTreeMap<String, Vec<i64>>,
     classes: BTreeMap<Labels, (f64, Vec<(i64, f64)>)>,
+    /// What pods had counted when they were read again.
+    late: Vec<Late>,
     /// The edges that every histogram of the arm has had.
     edges: Option<BTreeSet<String>>,
+}
+
+/// What a pod had counted in rounds that read others of its arm and not this one.
+#[derive(Debug)]
+struct Late {
+    uid: String,
+    /// When it had been read before.
+    from: i64,
+    at: i64,
+    gained: BTreeMap<Labels, f64>,
 }
 
 /// One metric of a round.
@@ -240,11 +254,20 @@ impl Scrapes {
             let edge = labels.iter().find(|(label, _)| label == "le").map(|(_, edge)| edge);
             edge.zip(sums.edges.as_ref()).is_none_or(|(edge, common)| common.contains(edge))
         };
-        let series = sums.classes.iter().filter(|(labels, _)| common(labels)).map(|(labels, (_, samples))| Series {
+        let series = |labels: &Labels, samples| Series {
             labels: labels.iter().cloned().collect(),
-            samples: samples.clone(),
+            samples,
             histograms: Vec::new(),
+        };
+        let rows = sums.classes.iter().map(|(labels, (_, samples))| (labels, series(labels, samples.clone())));
+        let late = sums.late.iter().flat_map(|late| {
+            late.gained.iter().map(|(labels, by)| {
+                let mut series = series(labels, vec![(late.from, 0.0), (late.at, *by)]);
+                series.labels.insert("instance".to_owned(), late.uid.clone());
+                (labels, series)
+            })
         });
+        let series = rows.chain(late).filter(|(labels, _)| common(labels)).map(|(_, series)| series);
         Counted { series: series.collect(), beats: Beats::of([&beats[..]], scrape, |_| true) }
     }
 
@@ -268,6 +291,7 @@ impl Scrapes {
                     times.retain(|at| *at >= cut);
                 }
                 sums.classes.values_mut().for_each(|(_, row)| row.retain(|(at, _)| *at >= cut));
+                sums.late.retain(|late| late.from >= cut);
             }
         }
     }
@@ -323,7 +347,8 @@ impl Sums {
     /// How many moments and numbers there are.
     fn len(&self) -> usize {
         let beats: usize = self.pods.values().map(Vec::len).sum();
-        self.beats.len() + beats + self.classes.values().map(|(_, row)| row.len()).sum::<usize>()
+        let late: usize = self.late.iter().map(|late| 2 * late.gained.len()).sum();
+        self.beats.len() + beats + late + self.classes.values().map(|(_, row)| row.len()).sum::<usize>()
     }
 
     /// Adds what a page has gained, and says whether a value has fallen.
@@ -342,8 +367,9 @@ impl Sums {
         }
         // Of a pod that was never read the first value is where it starts, unless all of it is of this evidence.
         let is_new = asked.start.zip(page.started).is_some_and(|(start, started)| started > start && started <= at);
+        let away = known.map(|known| known.at).filter(|at| self.beats.last().is_some_and(|last| last > at));
         let known = known.map(|known| (known, known.is_over(page)));
-        let mut fell = false;
+        let (mut fell, mut late) = (false, BTreeMap::new());
         for (labels, (class, value)) in found {
             let by = match known.map(|(known, is_over)| known.values.get(labels).filter(|_| !is_over)) {
                 Some(Some(last)) if value >= last => value - last,
@@ -356,8 +382,10 @@ impl Sums {
                 None if is_new => *value,
                 None => 0.0,
             };
-            self.classes.entry(class.clone()).or_default().0 += by;
+            let sum = &mut self.classes.entry(class.clone()).or_default().0;
+            *if away.is_some() { late.entry(class.clone()).or_default() } else { sum } += by;
         }
+        self.late.extend(away.map(|from| Late { uid: page.uid.clone(), from, at, gained: late }));
         if asked.wanted.class == Class::Edge {
             self.narrow(found.keys());
         }

@@ -113,6 +113,34 @@ fn a_canary_with_errors_fails_within_seconds_and_says_that_the_past_is_not_known
 }
 
 #[test]
+fn an_incident_of_both_arms_is_not_the_canarys_because_one_of_its_pods_was_not_read_meanwhile() {
+    let judged = |unread: std::ops::Range<i64>| {
+        let mut story = Story::of(vec![preset("app/error-rate")]);
+        story.pods.push(pod(Arm::Canary, "c2"));
+        for second in -2..60 {
+            story.round(second, |pod| {
+                if pod == "c2" && unread.contains(&second) {
+                    return Err("there was no complete answer within 2s".into());
+                }
+                let rate = if pod.starts_with('c') { 10 } else { 30 };
+                let bad = (second.clamp(20, 40) - 20) * rate * 3 / 10;
+                Ok(requests((second + 100) * rate - bad, bad))
+            });
+        }
+        let subject = Subject { bursts: Some(crate::judge::Bursts::Known(1.0)), ..subject_at(59) };
+        read_scraped(&story.metrics[0], &story.provider, &subject, &story.scrapes)
+    };
+    let known = judged(0..0);
+    assert!(known.evidence.unwrap() < 1.0 && !known.why.contains("not compared"), "{known:?}");
+    let soon = judged(30..32);
+    assert!(soon.evidence.unwrap() < 1.0 && soon.samples == known.samples, "{soon:?}");
+    let late = judged(19..45);
+    assert!(late.verdict != Verdict::Fail && late.evidence.unwrap() < 1.0, "{late:?}");
+    assert_eq!(late.samples + 27 * 10, known.samples);
+    assert!(late.why.contains("not compared: 270 requests to targets that were not scraped meanwhile"), "{}", late.why);
+}
+
+#[test]
 fn what_was_read_before_the_evidence_is_where_counters_start() {
     let mut story = Story::of(vec![preset("app/error-rate")]);
     story.since = None;

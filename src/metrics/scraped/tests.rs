@@ -120,7 +120,29 @@ fn a_pod_that_is_not_read_for_a_while_is_not_counted_twice() {
     pages.add(1_500, &[new(&pages, 4)]);
     pages.one(2_500, &counts(10));
     pages.add(3_500, &[new(&pages, 6)]);
-    assert_eq!(pages.sums(), sum(6.0));
+    assert_eq!(pages.sums(), [sum(4.0), sum(0.0), sum(2.0)].concat());
+}
+
+#[test]
+fn what_a_pod_counted_while_others_of_its_arm_were_read_is_of_the_time_since_its_last_page() {
+    let mut pages = Pages::of("app/error-rate");
+    pages.add(500, &[pages.page("a", &counts(10)), pages.page("b", &counts(10))]);
+    pages.one(1_500, &counts(11));
+    pages.one(2_500, &counts(12));
+    let both = [counts(13), counts(40) + &format!("{COUNTER}{{code=\"500\"}} 7\n")];
+    pages.add(3_500, &[pages.page("a", &both[0]), pages.page("b", &both[1])]);
+    assert_eq!(
+        pages.sums(),
+        [("200", 3.0), ("500", 0.0), ("200", 30.0), ("500", 7.0)].map(|(code, by)| (code.into(), by))
+    );
+    let counted = pages.counted();
+    assert_eq!(counted.series[2].samples, [(500, 0.0), (3_500, 30.0)]);
+    assert_eq!(counted.series[2].labels["instance"], "b");
+    // Where nobody was read meanwhile it is in the row.
+    let mut pages = Pages::of("app/error-rate");
+    pages.one(500, &counts(10));
+    pages.one(9_500, &counts(30));
+    assert_eq!(pages.sums(), sum(20.0));
 }
 
 #[test]

@@ -149,3 +149,72 @@ fn as_many_intervals_are_judged_as_the_metric_says_whatever_the_comparison_prove
     assert_eq!(told(Some(3)).verdict, Verdict::Pass);
     assert_eq!(told(Some(4)).verdict, Verdict::Continue);
 }
+
+/// Two pods of the canary with five requests a second each and three of stable with thirty, of which in the second twenty
+/// seconds of a minute three in ten go wrong on either side, when one of the canary's is not scraped in these seconds.
+fn incident(unscraped: std::ops::Range<i64>) -> Seen {
+    let pod = |name: &str, rate: i64, unscraped: std::ops::Range<i64>| {
+        let labels = |of: &str| {
+            format!(
+                r#"{{"__name__":"{of}","namespace":"demo","pod":"{name}","job":"pods","instance":"{name}:80","code":"CODE"}}"#
+            )
+        };
+        let counter = |code: &str, of: &dyn Fn(i64) -> i64| {
+            let times = (-1..=60).filter(|second| !unscraped.contains(second));
+            let samples = times.map(|second| (second * 1_000, (1_000 + of(second)).to_string())).collect::<Vec<_>>();
+            (labels("http_requests_total").replace("CODE", code), samples)
+        };
+        let bad = |second: i64| (second.clamp(20, 40) - 20) * rate * 3 / 10;
+        let up = |second: i64| (second * 1_000, "1".to_owned());
+        let ups = (-1..=60).filter(|second| !unscraped.contains(second)).map(up).collect::<Vec<_>>();
+        let counters = [counter("200", &|second| second * rate - bad(second)), counter("500", &bad)];
+        (counters, (labels("up"), ups))
+    };
+    let arm = |pods: Vec<([_; 2], _)>| {
+        let (counters, ups): (Vec<_>, Vec<_>) = pods.into_iter().unzip();
+        [body(&counters.concat()), body(&ups)]
+    };
+    let canary = arm(vec![pod("app-7c9f-aaaaa", 5, 0..0), pod("app-7c9f-bbbbb", 5, unscraped)]);
+    let stable = ["c", "d", "e"].map(|name| pod(&format!("app-6d5b-{}", name.repeat(5)), 30, 0..0));
+    let replies = [canary, arm(stable.into())].concat();
+    read(&preset("app/error-rate"), &provider(1), &subject_at(61), &replies)
+}
+
+#[test]
+fn an_incident_of_both_arms_is_not_the_canarys_because_one_of_its_pods_was_not_scraped_meanwhile() {
+    let known = incident(0..0);
+    assert!(known.evidence.unwrap() < 1.0 && !known.why.contains("not compared"), "{known:?}");
+    // What some scrapes have missed is taken with all that happened meanwhile.
+    let soon = incident(30..32);
+    assert!(soon.evidence.unwrap() < 1.0 && !soon.why.contains("not compared"), "{soon:?}");
+    assert_eq!(soon.samples, known.samples);
+    let late = incident(19..45);
+    assert!(late.verdict != Verdict::Fail && late.evidence.unwrap() < 1.0, "{late:?}");
+    assert_eq!(late.samples + 27 * 5, known.samples);
+    assert!(
+        late.why.ends_with("; not compared: 135 requests to targets that were not scraped meanwhile"),
+        "{}",
+        late.why
+    );
+}
+
+#[test]
+fn requests_from_before_a_share_was_changed_do_not_say_where_those_after_it_arrived() {
+    let pod = |name: &str, rate: i64, unscraped: std::ops::Range<i64>| {
+        let labels = format!(
+            r#"{{"__name__":"NAME","namespace":"demo","pod":"{name}","job":"pods","instance":"{name}:80","code":"200"}}"#
+        );
+        let times = || (-1..=60_i64).filter(|second| !unscraped.contains(second));
+        let counter = times().map(|second| (second * 1_000, (1_000 + second * rate).to_string())).collect::<Vec<_>>();
+        let up = times().map(|second| (second * 1_000, "1".to_owned())).collect::<Vec<_>>();
+        [(labels.replace("NAME", "http_requests_total"), counter), (labels.replace("NAME", "up"), up)]
+    };
+    let [canary, canary_up] = pod("app-7c9f-aaaaa", 10, 0..0);
+    let [one, one_up] = pod("app-6d5b-ccccc", 10, 0..0);
+    let [other, other_up] = pod("app-6d5b-ddddd", 1_000, 1..40);
+    let replies = [body(&[canary]), body(&[canary_up]), body(&[one, other]), body(&[one_up, other_up])];
+    let subject = Subject { shared_since: Some(at(30_000)), ..subject_at(61) };
+    let arrived = read(&preset("app/error-rate"), &provider(1), &subject, &replies).arrived.unwrap();
+    // From second 32 to 60, of the other one from second 41 on.
+    assert_eq!((arrived.canary, arrived.stable), (290, 290 + 20_000));
+}
