@@ -3,7 +3,7 @@
 //!
 //! Nothing here is a measurement: who is not let through is told that the provider is unreachable, and why, which is no
 //! verdict. With the first answer everything is as before.
-use crate::metrics::{How, Reply, Unreachable};
+use crate::metrics::{How, NoReply, Reply};
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -100,7 +100,7 @@ enum Circuit {
 
 impl Circuit {
     /// Whether one more request may go out, or why not.
-    fn enter(&mut self, now: Instant) -> Result<(), Unreachable> {
+    fn enter(&mut self, now: Instant) -> Result<(), NoReply> {
         let Self::Open { next, pause, why } = self else { return Ok(()) };
         if now >= *next {
             // This one finds out; should it never come back, another does.
@@ -108,7 +108,7 @@ impl Circuit {
             return Ok(());
         }
         let left = next.duration_since(now).as_millis().div_ceil(1_000);
-        Err(Unreachable(format!("{why}; the provider is asked again within {left} s")))
+        Err(NoReply::Unreachable(format!("{why}; the provider is asked again within {left} s")))
     }
 
     fn leave(&mut self, sent: Instant, reply: &Reply, now: Instant) {
@@ -137,8 +137,9 @@ impl Circuit {
 fn failure(reply: &Reply) -> Option<String> {
     match reply {
         Ok((status @ (429 | 502..=504), _)) => Some(format!("the provider answered HTTP {status}")),
-        Ok(_) => None,
-        Err(Unreachable(why)) => Some(why.clone()),
+        // Who answers at length is there.
+        Ok(_) | Err(NoReply::TooLong(_)) => None,
+        Err(NoReply::Unreachable(why)) => Some(why.clone()),
     }
 }
 
@@ -212,7 +213,8 @@ impl Line {
         }
         let reply = sent.await;
         locked(&line.circuit).leave(begun, &reply, Instant::now());
-        (if reply.is_ok() { Outcome::Answered } else { Outcome::Unreachable }, reply)
+        let is_there = !matches!(reply, Err(NoReply::Unreachable(_)));
+        (if is_there { Outcome::Answered } else { Outcome::Unreachable }, reply)
     }
 }
 
@@ -245,7 +247,11 @@ mod tests {
                 fake.most.fetch_max(now, Ordering::Relaxed);
                 sleep(Duration::from_millis(100)).await;
                 fake.now.fetch_sub(1, Ordering::Relaxed);
-                if *locked(&fake.down) { Err(Unreachable("refused".into())) } else { Ok((200, b"{}".to_vec())) }
+                if *locked(&fake.down) {
+                    Err(NoReply::Unreachable("refused".into()))
+                } else {
+                    Ok((200, b"{}".to_vec()))
+                }
             }
             .boxed()
         }
@@ -308,7 +314,7 @@ mod tests {
         let begun = Instant::now();
         let (outcome, reply) = ask(&line, &fake, "held back").await;
         assert_eq!((outcome, begun.elapsed()), (Outcome::HeldBack, Duration::ZERO));
-        let why = reply.unwrap_err().0;
+        let why = reply.unwrap_err().to_string();
         assert_eq!(why, "refused; the provider is asked again within 1 s");
         // A minute of a hundred questions a second.
         let before = fake.sent();
@@ -334,7 +340,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn those_that_wait_behind_a_provider_that_hangs_do_not_wait_for_it_one_by_one() {
         let line = Arc::new(Line::default());
-        let hangs = || sleep(Duration::from_secs(5)).map(|()| Err(Unreachable("timed out".into()))).boxed();
+        let hangs = || sleep(Duration::from_secs(5)).map(|()| Err(NoReply::Unreachable("timed out".into()))).boxed();
         let begun = Instant::now();
         let all = join_all((0..1_000).map(|at| line.ask(question(&at.to_string()), hangs))).await;
         assert_eq!(begun.elapsed(), Duration::from_secs(5), "1000 questions, 16 at once, of 5 s each");
@@ -359,6 +365,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn answers_that_are_too_long_keep_nobody_from_asking() {
+        let (line, fake) = (Arc::new(Line::default()), Fake::default());
+        let long = || std::future::ready(Err(NoReply::TooLong(1 << 24))).boxed();
+        for at in 0..2 * PATIENCE {
+            let (outcome, reply) = line.ask(question(&format!("long {at}")), long).await;
+            assert_eq!((outcome, reply), (Outcome::Answered, Err(NoReply::TooLong(1 << 24))));
+        }
+        assert_eq!(ask(&line, &fake, "up").await.0, Outcome::Answered);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_provider_that_says_it_is_overloaded_is_left_alone_until_it_answers() {
         for status in [429, 502, 503, 504] {
             let line = Arc::new(Line::default());
@@ -369,7 +386,7 @@ mod tests {
             }
             let (outcome, reply) = line.ask(question("held back"), busy).await;
             let why = format!("the provider answered HTTP {status}; the provider is asked again within 1 s");
-            assert_eq!((outcome, reply), (Outcome::HeldBack, Err(Unreachable(why))));
+            assert_eq!((outcome, reply), (Outcome::HeldBack, Err(NoReply::Unreachable(why))));
             advance(FIRST_PAUSE).await;
             let fake = Fake::default();
             for query in ["probe", "next"] {

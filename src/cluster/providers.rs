@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     api::{ProviderKind, ProviderRef, Rollout},
-    metrics::{self, Ask, Auth, How, ProviderSpec, Reach, Reply},
-    outbound::{Body, Credentials, Method, Peer, Request},
+    metrics::{self, Ask, Auth, How, NoReply, ProviderSpec, Reach, Reply},
+    outbound::{Body, Credentials, Failure, Method, Peer, Request},
     telemetry::QueryLabels,
 };
 use futures::{FutureExt, future::join_all};
@@ -39,14 +39,17 @@ pub(super) struct Access {
 impl Cluster {
     /// One question to a provider, which others may ask as well.
     pub(super) async fn query(&self, provider: &ProviderSpec, line: &Arc<Line>, ask: &Ask, access: &Access) -> Reply {
-        let reach = metrics::reach(provider).map_err(|complaint| metrics::Unreachable(complaint.to_string()))?;
+        let reach = metrics::reach(provider).map_err(|complaint| NoReply::Unreachable(complaint.to_string()))?;
         let request = request(&reach, ask, access, self.now());
         let outbound = self.outbound.clone();
         let send = move || {
             let send = async move {
                 let answer = outbound.send(request).await;
                 let answer = answer.map(|answer| (answer.status, answer.body));
-                answer.map_err(|failure| metrics::Unreachable(failure.to_string()))
+                answer.map_err(|failure| match failure {
+                    Failure::TooLarge { cap } => NoReply::TooLong(cap),
+                    failure => NoReply::Unreachable(failure.to_string()),
+                })
             };
             send.boxed()
         };

@@ -1,6 +1,6 @@
 //! Answers of Prometheus' query API, and why one cannot be used.
 use super::{
-    Outcome, Reply, Seen,
+    NoReply, Outcome, Reply, Seen,
     native::{Bucket, Native},
 };
 use serde::{Deserialize, Deserializer, de};
@@ -62,6 +62,10 @@ pub(super) fn series_of(part: Option<&Part>) -> Result<Vec<Series>, Trouble> {
         None => series(None),
     }
 }
+
+/// What to do about an answer that is too long, for it holds every sample of every series since evidence began.
+const ASK_LESS: &str = "leave labels out where it is scraped that tell paths or clients apart, scrape more seldom, or measure by a \
+     query that yields one series, like sum(...)";
 
 /// The part of an answer around its data.
 #[derive(Deserialize)]
@@ -159,7 +163,8 @@ struct Refusal {
 pub(super) fn series(reply: Option<&Reply>) -> Result<Vec<Series>, Trouble> {
     let body = match reply {
         None => return Err(Trouble::Unreachable("the provider was not asked".into())),
-        Some(Err(unreachable)) => return Err(Trouble::Unreachable(short(&unreachable.0))),
+        Some(Err(NoReply::Unreachable(why))) => return Err(Trouble::Unreachable(short(why))),
+        Some(Err(too_long @ NoReply::TooLong(_))) => return Err(Trouble::Unusable(format!("{too_long}: {ASK_LESS}"))),
         Some(Ok((200, body))) => body,
         Some(Ok((status, body))) => {
             let words = serde_json::from_slice::<Refusal>(body).map_or_else(|_| String::new(), |refusal| refusal.error);
@@ -235,7 +240,7 @@ fn short(words: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Unreachable, *};
+    use super::*;
     use proptest::prelude::*;
 
     fn read(status: u16, body: &str) -> Result<Vec<Series>, Trouble> {
@@ -292,8 +297,17 @@ mod tests {
         for status in [500, 502, 503, 504, 429, 408] {
             assert!(matches!(read(status, ""), Err(Trouble::Unreachable(_))), "{status}");
         }
-        assert!(matches!(series(Some(&Err(Unreachable("timed out".into())))), Err(Trouble::Unreachable(_))));
+        let timed_out = Err(NoReply::Unreachable("timed out".into()));
+        assert!(matches!(series(Some(&timed_out)), Err(Trouble::Unreachable(_))));
         assert!(matches!(series(None), Err(Trouble::Unreachable(_))));
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_is_said_with_its_length_and_the_cure_and_is_an_answer() {
+        let Err(Trouble::Unusable(why)) = series(Some(&Err(NoReply::TooLong(64 << 20)))) else {
+            panic!("somebody answers")
+        };
+        assert!(why.starts_with("the answer is longer than 64 MiB: leave labels out") && why.len() < 300, "{why}");
     }
 
     #[test]

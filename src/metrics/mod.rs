@@ -152,13 +152,19 @@ impl Ask {
     }
 }
 
-/// What came back: the HTTP status and the body, which the caller has cut off or refused when it is too long.
-pub type Reply = Result<(u16, Vec<u8>), Unreachable>;
+/// What came back: the HTTP status and the body, which the caller has refused when it is too long.
+pub type Reply = Result<(u16, Vec<u8>), NoReply>;
 
-/// Nothing came back: no connection, no answer in time, an answer that broke off or was too long.
+/// Why there is no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unreachable(pub String);
+pub enum NoReply {
+    /// Nothing came back: no connection, no answer in time, an answer that broke off.
+    #[error("{0}")]
+    Unreachable(String),
+    /// An answer came that is longer than so many bytes, and was not read to its end.
+    #[error("the answer is longer than {} MiB", _0 >> 20)]
+    TooLong(usize),
+}
 
 /// Whom the numbers are about. The same subject, with the same `now`, goes into [`asks`] and [`read`].
 #[derive(Clone, Debug, PartialEq)]

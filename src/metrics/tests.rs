@@ -357,7 +357,7 @@ fn without_beats_nothing_is_believed() {
 #[test]
 fn any_reply_that_is_missing_makes_the_look_unreachable() {
     let metric = preset("traefik/error-rate");
-    let down = || Err(Unreachable("connection refused".into()));
+    let down = || Err(NoReply::Unreachable("connection refused".into()));
     let seen = read(&metric, &provider(1), &subject_at(20), &[requests("canary-1", 9, 1, 20), beats(20), down()]);
     assert_eq!(
         (seen.outcome, seen.verdict, seen.why.as_str()),

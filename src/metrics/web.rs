@@ -3,7 +3,7 @@
 //! It has no history. So each look is one number, and the looks at one release are handed back with the next one: when an
 //! operator restarts, they are counted anew.
 use super::{
-    Ask, Auth, Complaint, How, Look, Looks, Metric, Outcome, Reach, Reply, Seen, SigningKey, Source, Subject,
+    Ask, Auth, Complaint, How, Look, Looks, Metric, NoReply, Outcome, Reach, Reply, Seen, SigningKey, Source, Subject,
     answer::{Part, Trouble},
     held::{self, Held, Noun},
     reach,
@@ -389,7 +389,10 @@ fn described(found: &Value) -> String {
 fn json(reply: Option<&Reply>) -> Result<Value, Trouble> {
     let (status, body) = match reply {
         None => return Err(Trouble::Unreachable("the endpoint was not asked".into())),
-        Some(Err(unreachable)) => return Err(Trouble::Unreachable(unreachable.0.chars().take(200).collect())),
+        Some(Err(NoReply::Unreachable(why))) => return Err(Trouble::Unreachable(why.chars().take(200).collect())),
+        Some(Err(too_long @ NoReply::TooLong(_))) => {
+            return Err(Trouble::Unusable(format!("{too_long}: let web.path lead to a shorter one")));
+        }
         Some(Ok((status, body))) => (*status, body),
     };
     let hint = match status {

@@ -153,7 +153,7 @@ fn what_is_no_selection_of_samples_is_asked_as_it_is() {
 fn one_reply_that_is_none_is_none_for_all() {
     let each = each(&["app/error-rate", "app/latency"], 59);
     let batch = Batch::of(&each, &provider(1));
-    let seen = batch.read(&each, &provider(1), &[Err(super::super::Unreachable("refused".into()))]);
+    let seen = batch.read(&each, &provider(1), &[Err(super::super::NoReply::Unreachable("refused".into()))]);
     assert!(seen.iter().all(|seen| seen.outcome == super::super::Outcome::Unreachable && seen.why == "refused"));
     let seen = batch.read(&each, &provider(1), &[]);
     assert!(seen.iter().all(|seen| seen.outcome == super::super::Outcome::Unreachable), "{seen:?}");

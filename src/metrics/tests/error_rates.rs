@@ -85,7 +85,7 @@ fn bursts_that_the_replicas_of_a_gateway_share_are_bursts() {
     };
     assert!(times > 5.0, "ten at once: {times}");
     // Who was not reached is asked again, and what was answered is not.
-    assert_eq!(told(Err(Unreachable("too slow".into()))).past, None);
+    assert_eq!(told(Err(NoReply::Unreachable("too slow".into()))).past, None);
     assert_eq!(told(Ok((400, b"{}".to_vec()))).past, Some(Past::default()));
 }
 

@@ -131,7 +131,7 @@ fn while_there_is_no_canary_the_past_alone_is_asked_for_and_of_comparisons_of_er
     let told = |reply: &Reply| read_past(&metric, &provider(1), &rest(-7_200), reply);
     let traffic = told(&body(&[counter("200", 499), counter("503", 1)])).unwrap().traffic.unwrap();
     assert!((traffic.rate - 50.0).abs() < 0.5 && (traffic.bad - 0.002).abs() < 1e-4, "{traffic:?}");
-    assert_eq!(told(&Err(Unreachable("too slow".into()))), None);
+    assert_eq!(told(&Err(NoReply::Unreachable("too slow".into()))), None);
     assert_eq!(told(&Ok((400, b"{}".to_vec()))), Some(Past::default()));
 }
 

@@ -4,7 +4,7 @@ use super::{
     *,
 };
 use crate::{
-    metrics::{ProviderSpec, Unreachable},
+    metrics::ProviderSpec,
     vocab::Verdict,
 };
 use proptest::prelude::*;
@@ -143,7 +143,7 @@ fn anything_else_is_unusable_and_said_without_being_shown() {
 
 #[test]
 fn an_endpoint_that_does_not_answer_is_no_failure() {
-    let silent: Reply = Err(Unreachable("no connection could be made".into()));
+    let silent: Reply = Err(NoReply::Unreachable("no connection could be made".into()));
     for reply in [silent, Ok((500, vec![])), Ok((503, vec![])), Ok((429, vec![])), Ok((408, vec![]))] {
         let seen = story(&metric(json!({})), &[(60, std::slice::from_ref(&reply))]);
         assert_eq!((seen.verdict, seen.outcome), (Verdict::Unknown, Outcome::Unreachable), "{reply:?}");
@@ -153,6 +153,13 @@ fn an_endpoint_that_does_not_answer_is_no_failure() {
         );
         assert_eq!((between.verdict, between.failures, between.samples), (Verdict::Pass, 1, 2), "{reply:?}");
     }
+}
+
+#[test]
+fn an_answer_that_is_too_long_is_said_and_is_no_failure() {
+    let seen = story(&metric(json!({})), &[(60, &[Err(NoReply::TooLong(1 << 20))])]);
+    assert_eq!((seen.verdict, seen.outcome), (Verdict::Unknown, Outcome::Unusable));
+    assert_eq!(seen.why, "of the canary: the answer is longer than 1 MiB: let web.path lead to a shorter one");
 }
 
 #[test]
