@@ -49,6 +49,23 @@ pub struct Outbound {
     clients: Mutex<VecDeque<(Trust, Client)>>,
 }
 
+/// The addresses of hosts, each an address, perhaps in brackets, or a name. One that cannot be resolved has none.
+pub async fn addresses_of(hosts: impl IntoIterator<Item = String>) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    for host in hosts {
+        match host.trim_matches(['[', ']']).parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => match tokio::net::lookup_host((host.as_str(), 0)).await {
+                Ok(found) => addresses.extend(found.map(|address| address.ip())),
+                Err(error) => {
+                    tracing::warn!(host, error = error.to_string(), "a host that is not to be dialled is unknown");
+                }
+            },
+        }
+    }
+    addresses
+}
+
 /// What sends requests: [`Outbound`], or a test's world.
 pub trait Transport: Send + Sync {
     /// Sends one request and reads the answer, once.

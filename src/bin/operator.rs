@@ -14,7 +14,7 @@ use futures::channel::mpsc;
 use kube::{Client, Config};
 use std::{
     io::Write,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -145,7 +145,12 @@ impl Run {
             namespace = self.namespace,
             "starting"
         );
-        let client = client().await?;
+        let config = config().await?;
+        // Whoever may write a URL must not reach the API server by way of the operator.
+        let in_cluster = std::env::var("KUBERNETES_SERVICE_HOST").ok();
+        let api_server = config.cluster_url.host().map(str::to_owned).into_iter().chain(in_cluster);
+        let deny = outbound::addresses_of(api_server).await;
+        let client = client(config)?;
         let health = Health::default();
         let pages = tokio::spawn(serve::serve(self.listen, health.clone()));
         let mut told = Told::listen()?;
@@ -156,7 +161,7 @@ impl Run {
             duration: self.lease_duration.std(),
             renew: self.renew_interval.std(),
         };
-        let (cluster, wakes) = self.cluster(client, &health.telemetry)?;
+        let (cluster, wakes) = self.cluster(client, deny, &health.telemetry)?;
         let care = Care {
             namespaces: self.watch_namespaces.clone(),
             side_by_side: self.concurrent_looks,
@@ -187,12 +192,13 @@ impl Run {
     fn cluster(
         &self,
         client: Client,
+        deny: Vec<IpAddr>,
         telemetry: &Telemetry,
     ) -> anyhow::Result<(Cluster, mpsc::UnboundedReceiver<bellwether::cluster::Key>)> {
         let outbound = Outbound::new(outbound::Settings {
             cluster_domain: self.cluster_domain.clone(),
             allow: self.allow.clone(),
-            ..outbound::Settings::default()
+            deny,
         })?;
         let settings = Settings {
             namespace: self.namespace.clone(),
@@ -244,10 +250,14 @@ impl Told {
     }
 }
 
-async fn client() -> anyhow::Result<Client> {
+async fn config() -> anyhow::Result<Config> {
     let mut config = Config::infer().await.context("cannot find out how to reach the API server")?;
     // A call that hangs must end before the Lease does its work for us; watches say how long they are silent themselves.
     config.connect_timeout = Some(std::time::Duration::from_secs(5));
+    Ok(config)
+}
+
+fn client(config: Config) -> anyhow::Result<Client> {
     Client::try_from(config).context("cannot make a client for the API server")
 }
 
@@ -267,5 +277,5 @@ fn write_definitions(out: Option<&Path>) -> anyhow::Result<()> {
 
 async fn eject(namespaces: &[String], selector: &Shard, timeout: Duration) -> anyhow::Result<()> {
     let selector = selector.selector();
-    cli::eject_from(client().await?, namespaces, selector.as_deref(), timeout, &mut std::io::stdout()).await
+    cli::eject_from(client(config().await?)?, namespaces, selector.as_deref(), timeout, &mut std::io::stdout()).await
 }

@@ -54,8 +54,8 @@ pub enum Refused {
     Obscured,
     /// The host is, or resolves only to, addresses that are never dialled.
     #[error(
-        "the host leads to an address that is never dialled (loopback, link-local, metadata, multicast): name another \
-         host, or let the administrator allow this host and port"
+        "the host leads to an address that is never dialled (loopback, link-local, metadata, multicast, the API server): name \
+         another host, or let the administrator allow this host and port"
     )]
     Address,
 }

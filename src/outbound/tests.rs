@@ -120,6 +120,21 @@ async fn a_form_that_is_got_is_in_the_query() {
 }
 
 #[tokio::test]
+async fn hosts_that_are_not_to_be_dialled_are_known_by_address_and_by_name_and_refused_however_they_are_written() {
+    let hosts = ["10.96.0.1", "[fd00::1]", "fd00::2", "localhost", "not a host"];
+    let deny = addresses_of(hosts.map(str::to_owned)).await;
+    for known in ["10.96.0.1", "fd00::1", "fd00::2", "127.0.0.1"] {
+        assert!(deny.contains(&known.parse().unwrap()), "{known}: {deny:?}");
+    }
+    let outbound = Outbound::new(Settings { deny, ..Settings::default() }).unwrap();
+    for host in ["10.96.0.1", "[::ffff:10.96.0.1]", "[64:ff9b::a60:1]", "[fd00::1]", "[fd00::2]"] {
+        let refused = outbound.send(get(format!("https://{host}/version"))).await.unwrap_err();
+        assert!(matches!(refused, Failure::Refused(Refused::Address)), "{host}: {refused:?}");
+        assert!(refused.to_string().contains("the API server"), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_is_an_answer_and_is_not_followed() {
     let (elsewhere, visited) = server("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let answer = format!("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:{elsewhere}/\r\ncontent-length: 0\r\n\r\n");
