@@ -335,6 +335,9 @@ pub struct Flight {
     /// Since when the canary Service points at this candidate and has settled; evidence begins here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence_since: Option<MicroTime>,
+    /// What `evidenceSince` was before a provider's history made it later: Jobs, which have no provider, go by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled_since: Option<MicroTime>,
     /// Since when there has been nothing usable to judge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dark_since: Option<MicroTime>,

@@ -148,6 +148,13 @@ fn subject_of(rollout: &Rollout) -> Option<(String, Timestamp)> {
     Some((flight.revision.clone(), flight.evidence_since.as_ref()?.0))
 }
 
+/// The same for Jobs, which begin when the candidate has settled, wherever a provider's history begins.
+fn of_jobs(rollout: &Rollout, subject: &Subject) -> Subject {
+    let flight = rollout.status.as_ref().and_then(|status| status.flight.as_ref());
+    let settled = flight.and_then(|flight| Some(flight.settled_since.as_ref()?.0));
+    Subject { evidence_since: settled.unwrap_or(subject.evidence_since), ..subject.clone() }
+}
+
 /// Whom the numbers are about.
 fn subject(rollout: &Rollout, evidence_since: Timestamp, now: Timestamp, around: &Around) -> Option<Subject> {
     let canary = rollout.status.as_ref()?.canary.as_ref()?;
@@ -249,8 +256,9 @@ impl Cluster {
         mut known: HashMap<String, Known>,
     ) -> (Measured, Duration) {
         let Some(subject) = subject(rollout, of.1, self.now(), around) else { return (Measured::NotYet, PACE) };
-        let (providers, jobs) =
-            futures::join!(self.providers(rollout), self.read_jobs(rollout, &subject, &around.selectors));
+        let of_jobs = of_jobs(rollout, &subject);
+        let jobs = self.read_jobs(rollout, &of_jobs, &around.selectors);
+        let (providers, jobs) = futures::join!(self.providers(rollout), jobs);
         // Where nobody can be asked, that is what there is to say.
         if jobs.is_empty() && providers.values().all(Result::is_err) {
             let why = providers.into_values().find_map(Result::err);
@@ -446,6 +454,26 @@ mod tests {
             let signature = signature::sign(b"signing key", &told, br#"{"of":"shop-2"}"#);
             assert_eq!(header(&asked, "x-bellwether-signature"), signature);
         }
+    }
+
+    #[test]
+    fn where_a_providers_history_begins_is_nothing_to_jobs() {
+        let since = |at: &str| at.parse::<Timestamp>().unwrap();
+        let [settled, later] = ["2026-11-21T00:01:00Z", "2026-11-21T00:09:00Z"];
+        let begun = |flight: Value| {
+            let mut rollout = rollout(&quality());
+            let mut status = serde_json::to_value(&rollout.status).unwrap();
+            status["flight"] = json!({"revision": "2", "candidate": "shop-2", "startedAt": settled, "steps": []});
+            status["flight"].as_object_mut().unwrap().extend(flight.as_object().unwrap().clone());
+            rollout.status = Some(serde_json::from_value(status).unwrap());
+            let (_, evidence) = subject_of(&rollout).unwrap();
+            let subject = subject(&rollout, evidence, since(later), &Around::default()).unwrap();
+            (subject.evidence_since, of_jobs(&rollout, &subject).evidence_since)
+        };
+        assert_eq!(begun(json!({"evidenceSince": "2026-11-21T00:01:00.000000Z"})), (since(settled), since(settled)));
+        let restarted =
+            json!({"evidenceSince": "2026-11-21T00:09:00.000000Z", "settledSince": "2026-11-21T00:01:00.000000Z"});
+        assert_eq!(begun(restarted), (since(later), since(settled)));
     }
 
     #[tokio::test]

@@ -96,6 +96,7 @@ impl Turn<'_> {
             promotion: Some(Promotion::begun(now, &promoted.candidate)),
             returns: true,
             evidence_since: None,
+            settled_since: None,
             dark_since: None,
             paused: false,
             settling: None,

@@ -181,6 +181,7 @@ impl<'a> Turn<'a> {
             promotion: None,
             returns,
             evidence_since: None,
+            settled_since: None,
             dark_since: None,
             paused: false,
             settling: None,
@@ -512,7 +513,8 @@ impl<'a> Turn<'a> {
         if trial.hash() != Some(&candidate.hash) {
             self.weighs(Weight::ZERO, Phase::Progressing)?;
             self.settled("weight 0 before the canary Service moves", settle, Phase::Progressing)?;
-            self.flight()?.evidence_since = None;
+            let flight = self.flight()?;
+            (flight.evidence_since, flight.settled_since) = (None, None);
             self.selects(trial, Some(&candidate.hash))?;
         }
         if self.flight()?.evidence_since.is_none() {

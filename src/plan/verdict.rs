@@ -78,7 +78,9 @@ impl Turn<'_> {
         let history = metrics.iter().filter_map(|(_, seen)| seen.history_from).max();
         let since = self.flight()?.evidence_since.as_ref().map(|since| since.0);
         if let Some(history) = history.filter(|history| since.is_some_and(|since| *history > since)) {
-            self.flight()?.evidence_since = Some(MicroTime(history));
+            let flight = self.flight()?;
+            let before = flight.evidence_since.replace(MicroTime(history));
+            flight.settled_since = flight.settled_since.take().or(before);
             let message = "the provider's history begins later than the evidence, which begins anew there; the time observed stays";
             self.note(Reason::EvidenceRestarted, message, None);
             return Err(Stop::Again);

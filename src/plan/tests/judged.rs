@@ -352,3 +352,27 @@ fn too_little_traffic_for_the_steps_is_said_and_stays_said_until_the_release_is_
     world.look();
     assert_eq!(underpowered(&world), None);
 }
+
+#[test]
+fn a_history_that_begins_later_moves_the_evidence_and_not_when_the_candidate_settled() {
+    let mut world = adopted(rollout(judged));
+    world.push("v2");
+    world.measured(Verdict::Continue);
+    world.until(100, |world| world.split.weight.percent() == 20);
+    let times = |world: &World| {
+        let flight = world.status().flight.unwrap();
+        [flight.evidence_since, flight.settled_since].map(|at| at.map(|at| at.0))
+    };
+    let [begun, None] = times(&world) else { panic!("{:?}", times(&world)) };
+    for seconds in [10, 20] {
+        let history = begun.unwrap() + SignedDuration::from_secs(seconds);
+        let seen = Seen { history_from: Some(history), ..seen_nothing() };
+        world.seen.measured = Measured::Read { at: world.seen.now, metrics: vec![("errors".to_owned(), seen)] };
+        world.until(10, |world| times(world) == [Some(history), begun]);
+    }
+    // Of another candidate all begins anew.
+    world.measured(Verdict::Continue);
+    world.push("v3");
+    world.until(100, |world| times(world)[0].is_none());
+    assert_eq!(times(&world), [None, None]);
+}
