@@ -391,8 +391,12 @@ impl Look<'_> {
         }
     }
 
-    /// Whether the provider has no history from when the evidence began.
+    /// Whether the provider has no history from when the evidence began. Of a proxy that tells of its scrapes by what it counts
+    /// for the two arms nobody can say whether there was a history without them or a time without requests.
     fn lost(&self, arms: [Option<&Counted>; 2]) -> Option<Seen> {
+        if matches!(self.preset.place, Place::Proxy { beat: None, .. }) {
+            return None;
+        }
         let oldest = arms
             .into_iter()
             .flatten()

@@ -32,6 +32,14 @@ fn a_proxy_without_a_beat_tells_of_its_scrapes_by_what_it_counts_for_both_arms()
     assert_eq!(seen.stable.as_deref(), Some("0 % of 5,400"));
     let nobody = read(&metric, &provider(1), &look, &[body(&[]), body(&[])]);
     assert_eq!((nobody.outcome, nobody.no_requests), (Outcome::Empty, true), "{}", nobody.why);
+    // A first request that comes a while after evidence began is no history that was lost.
+    let [canary, stable] = ["canary", "stable"].map(|arm| {
+        let since = growing(1, 9, 60).split_off(31);
+        body(&[(labels(arm, "200"), since)])
+    });
+    let first = read(&metric, &provider(1), &look, &[canary, stable]);
+    assert_eq!((first.history_from, first.outcome), (None, Outcome::Measured), "{}", first.why);
+    assert_eq!((first.usable, first.canary.as_deref()), (true, Some("0 % of 270")));
 }
 
 #[test]
