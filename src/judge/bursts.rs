@@ -73,15 +73,16 @@ impl Bursts {
         }
     }
 
-    /// Why errors are counted by their share of blocks of time, if they are.
-    pub fn why(self) -> Option<String> {
+    /// Why what goes wrong is counted by its share of blocks of time, if it is: `what` that is, and how much of stable's `past`
+    /// was looked at.
+    pub fn why(self, what: &str, past: &str) -> Option<String> {
         match self {
             Self::Known(phi) if phi > ONE_BY_ONE => {
-                Some(format!("errors come in bursts of {phi:.1} here, so blocks of 10 s are compared"))
+                Some(format!("{what} come in bursts of {phi:.1} here, so blocks of 10 s are compared"))
             }
             Self::Known(_) => None,
             Self::Unknown(errors) => Some(format!(
-                "blocks of 10 s are compared, for stable's last hour had {} errors and it takes {ENOUGH} to say that \
+                "blocks of 10 s are compared, for stable's last {past} had {} {what} and it takes {ENOUGH} to say that \
                  they do not come in bursts",
                 thousands(errors)
             )),

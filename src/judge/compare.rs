@@ -347,7 +347,7 @@ impl Errors {
             }
             Verdict::Continue => format!("{}; nothing is proven yet", fell()),
         };
-        let why = noted(why, verdict, self.rules.bursts);
+        let why = noted(why, verdict, self.rules.bursts.why("errors", "hour"));
         let ln_now = self.ln_now();
         let (canary, stable) = (tally.canary, tally.stable);
         Judgement { verdict, ln_m: *ln_m, ln_now, ln_pass, canary, stable, edge: None, why }
@@ -409,13 +409,14 @@ pub fn latency_among(edges: &[Edge], all: usize, margins: Margins, block: usize)
     } else {
         (Verdict::Continue, format!("{slow}; nothing is proven yet"))
     };
+    let why = noted(why, verdict, edge.bursts.why("requests that slow", "10 minutes"));
     let (canary, stable) = (tally.canary, tally.stable);
     Judgement { verdict, ln_m, ln_now, ln_pass, canary, stable, edge: Some(edge.seconds), why }
 }
 
 /// A reason, with what has to be known about bursts where nothing is proven.
-fn noted(why: String, verdict: Verdict, bursts: Bursts) -> String {
-    match bursts.why().filter(|_| verdict == Verdict::Continue) {
+fn noted(why: String, verdict: Verdict, bursts: Option<String>) -> String {
+    match bursts.filter(|_| verdict == Verdict::Continue) {
         Some(note) => format!("{why}; {note}"),
         None => why,
     }

@@ -334,3 +334,20 @@ proptest! {
         prop_assert!(judged.ln_m.is_finite() && judged.ln_pass.is_finite(), "{judged:?}");
     }
 }
+
+#[test]
+fn a_comparison_of_latency_says_why_it_compares_blocks_where_nothing_is_proven() {
+    let told = |bursts| {
+        let edge = Edge { bursts, ..edge(0.1, true, (50, 5, 450, 45), 2) };
+        super::latency(&[edge], Sensitivity::Normal.margins(), 1).why
+    };
+    let said = "10 of 100 requests slower than 100 ms fell on 10 % of the traffic; nothing is proven yet";
+    assert_eq!(told(Bursts::Known(1.0)), said);
+    assert_eq!(
+        told(Bursts::Known(5.0)),
+        format!("{said}; requests that slow come in bursts of 5.0 here, so blocks of 10 s are compared")
+    );
+    let few =
+        "stable's last 10 minutes had 12 requests that slow and it takes 200 to say that they do not come in bursts";
+    assert_eq!(told(Bursts::Unknown(12)), format!("{said}; blocks of 10 s are compared, for {few}"));
+}
