@@ -83,7 +83,7 @@ impl Transport for Outbound {
 pub struct Request {
     /// How it is asked.
     pub method: Method,
-    /// Where to, absolute, checked by [`Settings::check_url`].
+    /// Where to, absolute; checked before it is sent.
     pub url: String,
     /// Headers besides those of the body and the credentials.
     pub headers: Vec<(String, String)>,
@@ -222,20 +222,11 @@ impl Outbound {
         Ok(outbound)
     }
 
-    /// Whether a request to this URL may be tried at all: [`Settings::check_url`] of this client's settings.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`], with the cure.
-    pub fn check_url(&self, url: &str) -> Result<(), Refused> {
-        self.settings.check_url(url)
-    }
-
     /// Sends one request and reads the answer, once; trying again is for the caller.
     ///
     /// # Errors
     ///
-    /// [`Failure`], whose text is safe to show and whose [`Failure::category`] is safe to count.
+    /// [`Failure`], whose text is safe to show.
     pub async fn send(&self, request: Request) -> Result<Answer, Failure> {
         let timeout = request.timeout;
         tokio::time::timeout(timeout.std(), self.exchange(request)).await.unwrap_or(Err(Failure::Timeout(timeout)))
@@ -272,23 +263,6 @@ impl Outbound {
 }
 
 impl Failure {
-    /// One stable word, for Event reasons and metric labels.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Refused(_) => "Refused",
-            Self::SystemTrust(_) => "SystemTrust",
-            Self::CaBundle(_) => "CaBundle",
-            Self::Header { .. } => "Header",
-            Self::Credentials(_) => "Credentials",
-            Self::Resolve(_) => "Resolve",
-            Self::Connect(_) => "Connect",
-            Self::Tls(_) => "Tls",
-            Self::Timeout(_) => "Timeout",
-            Self::TooLarge { .. } => "TooLarge",
-            Self::Exchange(_) => "Exchange",
-        }
-    }
-
     /// What the library's error means. The URL is taken out of it: people write tokens into queries.
     fn of(error: reqwest::Error) -> Self {
         let error = error.without_url();

@@ -1,7 +1,8 @@
 //! Presets: counters of both arms, read as raw samples, judged request by request.
 //!
-//! A look asks for the samples since a little before the evidence began and computes everything anew. Intervals are two
-//! scrapes long and at least two seconds, and are judged once every sample in them must have arrived.
+//! A look asks for the samples since a little before the evidence began and computes everything anew. Intervals are one
+//! scrape long at a proxy and two at pods, and at least two seconds, and are judged once every sample in them must have
+//! arrived.
 use super::{
     Arrived, Ask, Metric, Outcome, Past, Prometheus, Seen, Subject,
     answer::{self, Part, Series, Trouble},
@@ -76,7 +77,7 @@ pub(super) struct Judged {
     pub stable: Option<String>,
     /// All requests of the canary since the evidence began.
     pub requests: Vec<Increase>,
-    /// All requests of stable since then, if they were asked for.
+    /// All requests of stable since then, if the two were compared.
     pub stable_requests: Vec<Increase>,
     /// Those of them that were judged.
     pub samples: u64,

@@ -333,14 +333,11 @@ impl Metric {
     }
 
     fn check_scores(&self, scores: &ScoresOf) -> Result<(), Complaint> {
-        let misplaced = [
+        misplaced([
             ("limit", self.limit.is_some(), "preset or a query"),
             ("compare", self.compare.is_some(), "preset"),
             ("shared", !self.shared.is_empty(), "query"),
-        ];
-        if let Some((field, _, with)) = misplaced.into_iter().find(|(_, is_there, _)| *is_there) {
-            return Err(Complaint::Misplaced { field, with });
-        }
+        ])?;
         scores.check()
     }
 
@@ -350,11 +347,7 @@ impl Metric {
             let known = presets::like(&name).join(", ");
             return Err(Complaint::Preset { name, known });
         };
-        for (field, is_there) in [("arm", self.arm.is_some()), ("shared", !self.shared.is_empty())] {
-            if is_there {
-                return Err(Complaint::Misplaced { field, with: "query" });
-            }
-        }
+        misplaced([("arm", self.arm.is_some(), "query"), ("shared", !self.shared.is_empty(), "query")])?;
         if preset.is_ratio() {
             return self.check_rules();
         }
@@ -390,37 +383,25 @@ impl Metric {
     }
 
     fn check_web(&self, web: &WebOf) -> Result<(), Complaint> {
-        for (field, is_there) in [("arm", self.arm.is_some()), ("shared", !self.shared.is_empty())] {
-            if is_there {
-                return Err(Complaint::Misplaced { field, with: "query" });
-            }
-        }
+        misplaced([("arm", self.arm.is_some(), "query"), ("shared", !self.shared.is_empty(), "query")])?;
         self.check_rules()?;
         web.check()
     }
 
     fn check_job(&self, job: &JobOf) -> Result<(), Complaint> {
-        let misplaced = [
+        misplaced([
             ("arm", self.arm.is_some(), "query"),
             ("shared", !self.shared.is_empty(), "query"),
             ("provider", self.provider.is_some(), "metric that a provider is asked for"),
             ("consecutiveErrorLimit", self.consecutive_error_limit.is_some(), "metric that a provider is asked for"),
-        ];
-        if let Some((field, _, with)) = misplaced.into_iter().find(|(_, is_there, _)| *is_there) {
-            return Err(Complaint::Misplaced { field, with });
-        }
+        ])?;
         match job.result {
             JobResult::Score => self.check_rules()?,
-            JobResult::ExitCode => {
-                let misplaced = [
-                    ("limit", self.limit.is_some(), "job with result: Score"),
-                    ("when", self.when.is_some(), "job with result: Score"),
-                    ("compare", self.compare.is_some(), "preset"),
-                ];
-                if let Some((field, _, with)) = misplaced.into_iter().find(|(_, is_there, _)| *is_there) {
-                    return Err(Complaint::Misplaced { field, with });
-                }
-            }
+            JobResult::ExitCode => misplaced([
+                ("limit", self.limit.is_some(), "job with result: Score"),
+                ("when", self.when.is_some(), "job with result: Score"),
+                ("compare", self.compare.is_some(), "preset"),
+            ])?,
         }
         job.check()
     }
@@ -444,6 +425,12 @@ impl Metric {
             _ => Ok(()),
         }
     }
+}
+
+/// Refuses the first field that is there and goes with something else.
+fn misplaced<const N: usize>(fields: [(&'static str, bool, &'static str); N]) -> Result<(), Complaint> {
+    let there = fields.into_iter().find(|(_, is_there, _)| *is_there);
+    there.map_or(Ok(()), |(field, _, with)| Err(Complaint::Misplaced { field, with }))
 }
 
 fn ten_seconds() -> Duration {

@@ -73,15 +73,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Whether a request to this URL may be tried at all, as far as the text tells: nothing is resolved.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`], with the cure.
-    pub fn check_url(&self, text: &str) -> Result<(), Refused> {
-        self.target(text).map(drop)
-    }
-
     /// Reads the URL of a pod, which has an address and no name, and applies every rule but that of plain http.
     pub(super) fn pod(&self, text: &str) -> Result<Target, Refused> {
         let (url, host, is_exempt) = self.read(text)?;
@@ -266,7 +257,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn check(url: &str) -> Result<(), Refused> {
-        Settings::default().check_url(url)
+        Settings::default().target(url).map(drop)
     }
 
     #[test]
@@ -443,8 +434,11 @@ mod tests {
     #[test]
     fn another_cluster_domain_makes_other_services() {
         let settings = Settings { cluster_domain: "k8s.corp".to_owned(), ..Settings::default() };
-        assert_eq!(settings.check_url("http://prometheus.monitoring.svc.k8s.corp"), Ok(()));
-        assert_eq!(settings.check_url("http://prometheus.monitoring.svc.cluster.local"), Err(Refused::PlainHttp));
+        assert_eq!(settings.target("http://prometheus.monitoring.svc.k8s.corp").map(drop), Ok(()));
+        assert_eq!(
+            settings.target("http://prometheus.monitoring.svc.cluster.local").map(drop),
+            Err(Refused::PlainHttp)
+        );
     }
 
     #[test]
@@ -458,13 +452,13 @@ mod tests {
             "http://127.0.0.1:8080",
             "http://[::ffff:7f00:1]:8080",
         ] {
-            assert_eq!(settings.check_url(url), Ok(()), "{url}");
+            assert_eq!(settings.target(url).map(drop), Ok(()), "{url}");
         }
-        assert_eq!(settings.check_url("http://metrics.corp/"), Err(Refused::PlainHttp));
-        assert_eq!(settings.check_url("http://metrics.corp:9091/"), Err(Refused::PlainHttp));
-        assert_eq!(settings.check_url("https://127.0.0.1:8443"), Err(Refused::Address));
-        assert_eq!(settings.check_url("http://0x7f.1:8080"), Err(Refused::Obscured));
-        assert_eq!(settings.check_url("http://user@127.0.0.1:8080"), Err(Refused::Credentials));
+        assert_eq!(settings.target("http://metrics.corp/").map(drop), Err(Refused::PlainHttp));
+        assert_eq!(settings.target("http://metrics.corp:9091/").map(drop), Err(Refused::PlainHttp));
+        assert_eq!(settings.target("https://127.0.0.1:8443").map(drop), Err(Refused::Address));
+        assert_eq!(settings.target("http://0x7f.1:8080").map(drop), Err(Refused::Obscured));
+        assert_eq!(settings.target("http://user@127.0.0.1:8080").map(drop), Err(Refused::Credentials));
     }
 
     #[test]

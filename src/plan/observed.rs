@@ -358,8 +358,6 @@ pub enum Measured {
     NotYet,
     /// The provider cannot be asked.
     NoProvider(String),
-    /// The spec says something about metrics that cannot be carried out.
-    Invalid(String),
     /// Numbers.
     Read {
         /// When.

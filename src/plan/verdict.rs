@@ -91,7 +91,6 @@ impl Turn<'_> {
     /// Everything that is to be measured can be: what cannot is complained of, and until it is mended nothing goes on.
     pub fn intelligible(&self) -> Holds {
         let why = match &self.seen.measured {
-            Measured::Invalid(why) => Some(why.as_str()),
             Measured::Read { metrics, .. } => metrics.iter().find_map(|(_, seen)| seen.invalid.as_deref()),
             Measured::NotYet | Measured::NoProvider(_) => None,
         };
@@ -128,7 +127,6 @@ impl Turn<'_> {
         let dark = |reason, message: String| Some(Dark { reason, object: object.clone(), message, is_overdue: false });
         match &self.seen.measured {
             Measured::NotYet => dark(Reason::NoEvidence, "nothing has been measured yet".to_owned()),
-            Measured::Invalid(message) => dark(Reason::InvalidSpec, message.clone()),
             Measured::NoProvider(message) => dark(Reason::ProviderMissing, message.clone()),
             Measured::Read { at, .. } if self.ago(*at) > STALE => {
                 dark(Reason::NoEvidence, "the provider has not answered lately".to_owned())
