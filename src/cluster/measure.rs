@@ -15,7 +15,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    time::Instant,
+};
 
 /// Calls for a look at a Rollout.
 pub type Wake = Arc<dyn Fn(Key) + Send + Sync>;
@@ -24,6 +27,20 @@ pub type Wake = Arc<dyn Fn(Key) + Send + Sync>;
 const PACE: Duration = Duration::from_secs(2);
 /// The longest that a measurement may take; requests have their own, shorter limits.
 const LONGEST: Duration = Duration::from_mins(1);
+
+/// What is read of more bytes than this may take some milliseconds, and with a judge behind it some hundreds.
+const MUCH: usize = 64 * 1_024;
+
+/// Does what may take long, where there is so much to read, without holding up whatever else waits for this thread. On a
+/// runtime of one thread, as in tests of virtual time, there is no other to go on, and it is done like everything else.
+pub(super) fn aside<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    if bytes > MUCH && matches!(flavor, Ok(RuntimeFlavor::MultiThread)) {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
+    }
+}
 
 /// What is asked beside the looks; nothing if it takes too long. One that panics ends likewise, else it would be under way for
 /// ever.
@@ -326,13 +343,14 @@ impl Cluster {
             let read = |(metric, subject): &(Metric, Subject)| {
                 metrics::read_scraped(metric, &provider.spec, subject, &scrapes)
             };
-            each.iter().map(read).collect()
+            aside(scrapes.bytes(), || each.iter().map(read).collect())
         } else {
             let batch = Batch::of(&each, &provider.spec);
             let line = self.asks.line(&provider.identity);
             let asks = batch.asks().iter().map(|ask| self.query(&provider.spec, &line, ask, access));
             let replies = join_all(asks).await;
-            batch.read(&each, &provider.spec, &replies)
+            let bytes = replies.iter().flatten().map(|(_, body)| body.len()).sum();
+            aside(bytes, || batch.read(&each, &provider.spec, &replies))
         };
         let own = BuildHasherDefault::<DefaultHasher>::default().hash_one(key_of(rollout));
         let pause = metrics::pause(&provider.spec, &each, own).std();
@@ -454,6 +472,29 @@ mod tests {
             let signature = signature::sign(b"signing key", &told, br#"{"of":"shop-2"}"#);
             assert_eq!(header(&asked, "x-bellwether-signature"), signature);
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn what_takes_long_to_read_holds_up_nothing_else_of_its_thread() {
+        let others = Arc::new(AtomicUsize::new(0));
+        let seen = others.clone();
+        let read = tokio::spawn(async move {
+            let other = seen.clone();
+            tokio::spawn(async move { other.store(1, Relaxed) });
+            aside(MUCH + 1, || {
+                let begun = std::time::Instant::now();
+                while seen.load(Relaxed) == 0 && begun.elapsed() < Duration::from_secs(20) {
+                    std::thread::yield_now();
+                }
+                seen.load(Relaxed)
+            })
+        });
+        assert_eq!(read.await.unwrap(), 1, "it goes on meanwhile");
+    }
+
+    #[tokio::test]
+    async fn where_there_is_one_thread_all_is_done_in_its_turn() {
+        assert_eq!(aside(usize::MAX, || 7), 7);
     }
 
     #[test]

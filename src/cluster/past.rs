@@ -166,7 +166,9 @@ impl Cluster {
             for metric in mine {
                 let Some(ask) = metrics::ask_past(metric, &provider.spec, &subject) else { continue };
                 let reply = self.query(&provider.spec, &line, &ask, &access).await;
-                told.push((metric.name.clone(), metrics::read_past(metric, &provider.spec, &subject, &reply)?));
+                let bytes = reply.as_ref().map_or(0, |(_, body)| body.len());
+                let past = measure::aside(bytes, || metrics::read_past(metric, &provider.spec, &subject, &reply));
+                told.push((metric.name.clone(), past?));
             }
         }
         Some(told)

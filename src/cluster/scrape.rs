@@ -1,9 +1,12 @@
 //! Reads the pages of metrics of a release's pods, and remembers what stood on them as long as the operator lives.
-use super::{Cluster, Key};
+//!
+//! Most pages are short and are read side by side. One that turns out to be long is read again, out of a budget that the
+//! long pages of all releases share, so that no number of pods is the end of the operator's memory.
+use super::{Cluster, Key, measure::aside};
 use crate::{
     api::{Flight, Rollout},
     metrics::{Metric, OnTrial, Page, Pods, Scheme, Scrapes, Target},
-    outbound::{Body, Method, Peer, Request},
+    outbound::{Answer, Body, Failure, Method, Peer, Request},
     plan::{Pod, ReplicaSet},
     telemetry::QueryLabels,
     vocab::Arm,
@@ -11,18 +14,26 @@ use crate::{
 use futures::future::join_all;
 use jiff::Timestamp;
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::{sync::Semaphore, time::Instant};
 
 /// So many pages are read at once, of all releases together.
 const AT_ONCE: usize = 128;
+/// A page is long from so many bytes on.
+const LONG: usize = 256 * 1_024;
+/// So many bytes may the long pages have that are read at once, of all releases together. It is more than any one may have.
+const BUDGET: usize = 64 * 1_024 * 1_024;
+/// In what the budget is counted, in bytes.
+const UNIT: usize = 1_024;
 
 /// What was read of each release.
 pub(super) struct Scraping {
     releases: Mutex<HashMap<Key, Release>>,
     turns: Semaphore,
+    /// What is left of the budget of long pages.
+    room: Semaphore,
 }
 
 /// What is known of a Rollout whose provider reads pods.
@@ -30,13 +41,15 @@ pub(super) struct Scraping {
 struct Release {
     revision: String,
     scrapes: Arc<Mutex<Scrapes>>,
+    /// Where long pages are.
+    long: Arc<Mutex<BTreeSet<String>>>,
     /// When pages were last read before there was evidence.
     ahead: Option<Instant>,
 }
 
 impl Default for Scraping {
     fn default() -> Self {
-        Self { releases: Mutex::default(), turns: Semaphore::new(AT_ONCE) }
+        Self { releases: Mutex::default(), turns: Semaphore::new(AT_ONCE), room: Semaphore::new(BUDGET / UNIT) }
     }
 }
 
@@ -63,14 +76,14 @@ impl Scraping {
         self.with(|releases| releases.get_mut(key).map(|release| *release = Release::default()));
     }
 
-    /// What was read of a revision.
-    fn of(&self, key: &Key, revision: &str) -> Arc<Mutex<Scrapes>> {
+    /// What was read of a revision, and where its long pages are.
+    fn of(&self, key: &Key, revision: &str) -> (Arc<Mutex<Scrapes>>, Arc<Mutex<BTreeSet<String>>>) {
         self.with(|releases| {
             let release = releases.entry(key.clone()).or_default();
             if release.revision != revision {
                 *release = Release { revision: revision.to_owned(), ..Release::default() };
             }
-            release.scrapes.clone()
+            (release.scrapes.clone(), release.long.clone())
         })
     }
 
@@ -123,19 +136,39 @@ impl Cluster {
         pods: &[OnTrial],
     ) -> Arc<Mutex<Scrapes>> {
         let at = self.now();
+        let (scrapes, long) = self.scraping.of(key, revision);
+        let long = &*long;
         let pages = provider.targets(pods).into_iter().map(|target| async move {
             match target {
-                Ok(target) => self.page(provider, metrics, &target).await,
+                Ok(target) => self.page(provider, metrics, &target, long).await,
                 Err((arm, why)) => Page::unread(arm, why),
             }
         });
         let pages = join_all(pages).await;
-        let scrapes = self.scraping.of(key, revision);
         scrapes.lock().unwrap_or_else(PoisonError::into_inner).remember(at, metrics, since, &pages, pods);
         scrapes
     }
 
-    async fn page(&self, provider: &Pods, metrics: &[Metric], target: &Target) -> Page {
+    async fn page(&self, provider: &Pods, metrics: &[Metric], target: &Target, long: &Mutex<BTreeSet<String>>) -> Page {
+        let cap = provider.page_reach().cap;
+        let known = || long.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_long = known().contains(&target.url);
+        if !is_long {
+            // It is never closed.
+            let _turn = self.scraping.turns.acquire().await;
+            match self.read_page(provider, target, cap.min(LONG)).await {
+                Err(Failure::TooLarge { .. }) if cap > LONG => _ = known().insert(target.url.clone()),
+                answer => return read(target, metrics, answer),
+            }
+        }
+        let room = u32::try_from(cap.div_ceil(UNIT).min(BUDGET / UNIT)).unwrap_or(u32::MAX);
+        let waited = tokio::time::timeout(provider.page_reach().timeout.std(), self.scraping.room.acquire_many(room));
+        let Ok(_room) = waited.await else { return target.page(metrics, Err(no_room())) };
+        read(target, metrics, self.read_page(provider, target, cap).await)
+    }
+
+    /// Asks for a page of no more than so many bytes.
+    async fn read_page(&self, provider: &Pods, target: &Target, cap: usize) -> Result<Answer, Failure> {
         let reach = provider.page_reach();
         let request = Request {
             method: Method::Get,
@@ -150,14 +183,116 @@ impl Cluster {
                 Peer::Pod
             },
             timeout: reach.timeout,
-            body_cap: reach.cap,
+            body_cap: cap,
         };
-        // It is never closed.
-        let _turn = self.scraping.turns.acquire().await;
         let answer = self.outbound.send(request).await;
-        let answer = answer.map(|answer| (answer.status, answer.body)).map_err(|failure| failure.to_string());
-        let outcome = if answer.is_ok() { "answered" } else { "unreachable" };
+        let is_there = matches!(answer, Ok(_) | Err(Failure::TooLarge { .. }));
+        let outcome = if is_there { "answered" } else { "unreachable" };
         self.telemetry.queries.get_or_create(&QueryLabels { outcome }).inc();
-        target.page(metrics, answer)
+        answer
+    }
+}
+
+/// What an answer says.
+fn read(target: &Target, metrics: &[Metric], answer: Result<Answer, Failure>) -> Page {
+    let answer = answer.map(|answer| (answer.status, answer.body)).map_err(|failure| failure.to_string());
+    aside(answer.as_ref().map_or(0, |(_, body)| body.len()), || target.page(metrics, answer))
+}
+
+fn no_room() -> String {
+    format!(
+        "the long pages of all pods have no more than {} MiB at once, and others had them: let the pods tell less on their \
+         pages, or lower the provider's pods.pageCap, pods.canaryPods and pods.stablePods",
+        BUDGET >> 20
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Clock, tests::cluster_at},
+        *,
+    };
+    use crate::{metrics::Whereabouts, outbound::Transport};
+    use futures::{FutureExt, future::BoxFuture};
+    use serde_json::{Value, json};
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+        time::Duration,
+    };
+
+    /// Pods whose pages have so many bytes and take so long.
+    #[derive(Clone, Default)]
+    struct Pages {
+        bytes: usize,
+        takes: Duration,
+        asked: Arc<AtomicUsize>,
+        held: Arc<AtomicUsize>,
+        most: Arc<AtomicUsize>,
+    }
+
+    impl Transport for Pages {
+        fn send(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>> {
+            async move {
+                self.asked.fetch_add(1, Relaxed);
+                let held = self.held.fetch_add(request.body_cap, Relaxed) + request.body_cap;
+                self.most.fetch_max(held, Relaxed);
+                tokio::time::sleep(self.takes).await;
+                self.held.fetch_sub(request.body_cap, Relaxed);
+                if self.bytes >= request.body_cap {
+                    return Err(Failure::TooLarge { cap: request.body_cap });
+                }
+                let line = "http_requests_total{code=\"200\"} 1\n";
+                let body = line.to_owned() + &format!("# {}\n", "x".repeat(997)).repeat(self.bytes / 1_000);
+                Ok(Answer { status: 200, body: body.into_bytes() })
+            }
+            .boxed()
+        }
+    }
+
+    /// Three rounds of so many pods, and what is said of the canary then.
+    async fn rounds(pages: &Pages, pods: u8) -> String {
+        let nobody = |_: &str, _: &Value| (404, json!({}));
+        let (cluster, _) = cluster_at(Clock::default(), pages.clone(), nobody);
+        let provider: Pods = serde_json::from_value(json!({"port": 80, "canaryPods": 100})).unwrap();
+        let metric: Metric = serde_json::from_value(json!({"name": "errors", "preset": "app/error-rate"})).unwrap();
+        let pod = |number: u8| OnTrial {
+            arm: Arm::Canary,
+            name: format!("c{number}"),
+            started: None,
+            at: Whereabouts {
+                uid: number.to_string(),
+                address: Some([10, 0, 0, number].into()),
+                running: true,
+                ..Whereabouts::default()
+            },
+        };
+        let (pods, key) = ((0..pods).map(pod).collect::<Vec<_>>(), Key::new("shop"));
+        for _ in 0..2 {
+            cluster.scrape((&key, "1"), &provider, std::slice::from_ref(&metric), None, &pods).await;
+        }
+        let scrapes = cluster.scrape((&key, "1"), &provider, &[metric], None, &pods).await;
+        scrapes.lock().unwrap().trouble(Arm::Canary).unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_pages_have_no_more_than_their_budget_together_and_short_ones_are_not_held_up() {
+        let takes = Duration::from_millis(20);
+        let short = Pages { bytes: 20_000, takes, ..Pages::default() };
+        assert_eq!((rounds(&short, 100).await.as_str(), short.asked.load(Relaxed)), ("", 300));
+        assert!(short.most.load(Relaxed) <= 100 * LONG);
+        let long = Pages { bytes: 300_000, takes, ..Pages::default() };
+        assert_eq!(
+            (rounds(&long, 100).await.as_str(), long.asked.load(Relaxed)),
+            ("", 400),
+            "the first round asks twice"
+        );
+        assert!(long.most.load(Relaxed) <= BUDGET + AT_ONCE * LONG, "{}", long.most.load(Relaxed));
+        let slow = Pages { bytes: 300_000, takes: Duration::from_millis(1_900), ..Pages::default() };
+        let why = rounds(&slow, 100).await;
+        assert!(why.contains("have no more than 64 MiB at once") && why.contains("pods.pageCap"), "{why}");
+        let endless = Pages { bytes: 5_000_000, takes, ..Pages::default() };
+        let why = rounds(&endless, 1).await;
+        assert!(why.ends_with("cannot be read: the answer is longer than 4194304 bytes"), "{why}");
     }
 }

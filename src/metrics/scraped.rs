@@ -272,18 +272,29 @@ impl Scrapes {
     }
 
     /// Why the last pages of an arm were not read, where one was not.
-    pub(super) fn trouble(&self, arm: Arm) -> Option<&str> {
+    pub(crate) fn trouble(&self, arm: Arm) -> Option<&str> {
         self.troubles.get(word(arm)).map(String::as_str)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Sums> {
+        self.counters.values().flat_map(|counter| [&counter.stable, &counter.canary])
+    }
+
+    fn len(&self) -> usize {
+        self.all().map(Sums::len).sum()
+    }
+
+    /// How much there is to read, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.len() * size_of::<(i64, f64)>()
     }
 
     /// Forgets the older half when there is too much.
     fn shrink(&mut self) {
-        let all = || self.counters.values().flat_map(|counter| [&counter.stable, &counter.canary]);
-        let samples: usize = all().map(Sums::len).sum();
-        if samples <= MOST_SAMPLES {
+        if self.len() <= MOST_SAMPLES {
             return;
         }
-        let longest = all().map(|sums| &sums.beats).max_by_key(|beats| beats.len());
+        let longest = self.all().map(|sums| &sums.beats).max_by_key(|beats| beats.len());
         let Some(cut) = longest.and_then(|beats| beats.get(beats.len() / 2)).copied() else { return };
         for counter in self.counters.values_mut() {
             for sums in [&mut counter.stable, &mut counter.canary] {
