@@ -23,6 +23,16 @@ impl Traffic {
         self.seconds(share, times, margins.tolerated, margins.alpha / margins.ways(), bursts)
     }
 
+    /// Seconds until a canary with this share of the requests and so many times stable's errors has probably failed by the
+    /// ceiling. Infinite for one that is below it, and where there is none.
+    pub fn seconds_to_exceed(self, share: f64, times: f64, margins: Margins, bursts: Bursts) -> f64 {
+        let Some(ceiling) = margins.ceiling else { return f64::INFINITY };
+        let is = (self.bad * times).min(0.99);
+        let divergence = is * (is / ceiling).ln() + (1.0 - is) * ((1.0 - is) / (1.0 - ceiling)).ln();
+        let requests = if is > ceiling { self.rate * share.clamp(0.0, 1.0) } else { 0.0 };
+        proven(requests * divergence, margins.alpha / margins.ways(), bursts)
+    }
+
     /// Seconds until a canary that is as good as stable has probably passed.
     pub fn seconds_to_pass(self, share: f64, margins: Margins, bursts: Bursts) -> f64 {
         self.seconds(share, 1.0, margins.excluded, margins.beta, bursts)
@@ -36,10 +46,15 @@ impl Traffic {
         let (is, would) = (on_canary(times), on_canary(hypothesis));
         let divergence = is * (is / would).ln() + (1.0 - is) * ((1.0 - is) / (1.0 - would)).ln();
         let errors = self.rate * self.bad * (stable + canary * times);
-        let longer = if bursts.one_by_one() { 1.0 / bursts.tempering() } else { BLOCKS };
-        let seconds = longer * (1.5 - error.ln()) / (errors * divergence);
-        if seconds.is_finite() && seconds > 0.0 { seconds } else { f64::INFINITY }
+        proven(errors * divergence, error, bursts)
     }
+}
+
+/// Seconds until evidence that grows so fast is enough.
+fn proven(a_second: f64, error: f64, bursts: Bursts) -> f64 {
+    let longer = if bursts.one_by_one() { 1.0 / bursts.tempering() } else { BLOCKS };
+    let seconds = longer * (1.5 - error.ln()) / a_second;
+    if seconds.is_finite() && seconds > 0.0 { seconds } else { f64::INFINITY }
 }
 
 #[cfg(test)]
@@ -74,6 +89,26 @@ mod tests {
         let none = Traffic { rate: 0.0, bad: 0.005 };
         let margins = Sensitivity::Normal.margins();
         assert!(none.seconds_to_fail(0.1, 10.0, margins, Bursts::Unseen).is_infinite());
+    }
+
+    #[test]
+    fn a_ceiling_is_exceeded_about_when_the_judge_says_so() {
+        use super::super::compare::{Errors, Rules};
+        let margins = super::super::Margins { ceiling: Some(0.02), ..Sensitivity::Normal.margins() };
+        let bursts = Bursts::Known(1.0);
+        let expected = BUSY.seconds_to_exceed(0.1, 10.0, margins, bursts);
+        // Five requests a second on the canary, of which one in twenty goes wrong: evenly, second by second.
+        let mut errors = Errors::new(&Rules { margins, bursts, block: 1 });
+        let seconds = (1_u64..10_000).find(|second| {
+            errors.add(&super::super::tests::interval((5, u64::from(second % 4 == 0), 0, 0)));
+            errors.fails()
+        });
+        #[expect(clippy::cast_precision_loss, reason = "small")]
+        let seconds = seconds.unwrap() as f64;
+        assert!((expected - seconds).abs() < 0.25 * seconds, "{expected} and {seconds}");
+        assert!(BUSY.seconds_to_exceed(0.1, 4.0, margins, bursts).is_infinite(), "it is not above it");
+        assert!(BUSY.seconds_to_exceed(0.1, 10.0, Sensitivity::Normal.margins(), bursts).is_infinite());
+        assert!(BUSY.seconds_to_exceed(0.0, 10.0, margins, bursts).is_infinite());
     }
 
     #[test]

@@ -43,7 +43,7 @@ const BURST_MS: i64 = 10_000;
 /// The canary must have had a request within this time, in milliseconds, or within the metric's interval.
 const RECENT_MS: i64 = 30_000;
 /// A window with fewer requests of the canary is not held against a limit: one bad request would be 5 % and more.
-const FEWEST: u64 = 20;
+pub(super) const FEWEST: u64 = 20;
 /// For so many scrapes it is looked where requests arrive before anything is said of it.
 const SCRAPES: i64 = 4;
 /// And for so long, in milliseconds, for a data plane that is busy takes a share late.

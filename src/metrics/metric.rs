@@ -6,8 +6,10 @@ use super::{
     promql::Query,
     when::{Condition, Conditions},
 };
-use crate::duration::Duration;
-use crate::judge::threshold::Counting;
+use crate::{
+    duration::Duration,
+    judge::{self, Traffic, threshold::Counting},
+};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -226,6 +228,17 @@ impl Metric {
     pub fn has_past(&self) -> bool {
         let preset = self.preset.as_deref().and_then(presets::find);
         preset.is_some_and(|preset| evidence::has_past(preset, self))
+    }
+
+    /// Seconds until its limit of errors has failed a canary with this share of the requests and so many times stable's
+    /// errors, as long as intervals of its length have requests enough to be held against it; nothing where it does not.
+    pub fn seconds_to_break(&self, traffic: Traffic, share: f64, times: f64) -> Option<f64> {
+        let max = self.limit.as_ref()?.max().ok()??.value;
+        let length = self.interval.as_secs_f64();
+        let is_judged = traffic.rate * share * length >= judge::real(evidence::FEWEST);
+        let row = Some(self.consecutive_failures).filter(|row| *row > 0).unwrap_or(u32::MAX);
+        let intervals = self.failure_limit.saturating_add(1).min(row);
+        (is_judged && traffic.bad * times > max).then(|| length * f64::from(intervals))
     }
 
     /// How much its comparison counts.

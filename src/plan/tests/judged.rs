@@ -360,8 +360,8 @@ fn a_history_that_begins_later_moves_the_evidence_and_not_when_the_candidate_set
     world.measured(Verdict::Continue);
     world.until(100, |world| world.split.weight.percent() == 20);
     let times = |world: &World| {
-        let flight = world.status().flight.unwrap();
-        [flight.evidence_since, flight.settled_since].map(|at| at.map(|at| at.0))
+        let flight = world.status().flight;
+        flight.map_or([None, None], |flight| [flight.evidence_since, flight.settled_since].map(|at| at.map(|at| at.0)))
     };
     let [begun, None] = times(&world) else { panic!("{:?}", times(&world)) };
     for seconds in [10, 20] {
@@ -374,5 +374,67 @@ fn a_history_that_begins_later_moves_the_evidence_and_not_when_the_candidate_set
     world.measured(Verdict::Continue);
     world.push("v3");
     world.until(100, |world| times(world)[0].is_none());
-    assert_eq!(times(&world), [None, None]);
+    world.until(100, |world| times(world)[0].is_some());
+    assert_eq!(times(&world)[1], None);
+}
+
+/// What is said at rest of five requests a second of which one in two hundred goes wrong.
+fn underpowered_with(change: impl FnOnce(&mut Value)) -> Option<String> {
+    let mut world = adopted(rollout(|value| {
+        judged(value);
+        change(value);
+    }));
+    world.seen.pasts = Some(vec![("errors".to_owned(), past_of(5.0))]);
+    world.look();
+    underpowered(&world)
+}
+
+#[test]
+fn what_would_help_against_too_little_traffic_is_said_in_numbers_that_do_help() {
+    let message = underpowered_with(|_| {}).unwrap();
+    let number = |before: &str, after: &str| {
+        let (_, rest) = message.split_once(before).unwrap_or_else(|| panic!("no {before} in {message}"));
+        rest.split_once(after).unwrap().0.parse::<f64>().unwrap()
+    };
+    let rate = number("up to about ", " a second");
+    let seconds = 60.0 * number("observe them for about ", " min");
+    let with_rate = |rate: f64| {
+        let mut world = adopted(rollout(judged));
+        world.seen.pasts = Some(vec![("errors".to_owned(), past_of(rate))]);
+        world.look();
+        underpowered(&world)
+    };
+    assert!(with_rate(0.9 * rate).is_some() && with_rate(1.1 * rate).is_none(), "{message}");
+    let observed = |times: f64| {
+        underpowered_with(|value| {
+            for step in value["spec"]["steps"].as_array_mut().unwrap() {
+                if let Some(text) = step["observe"].as_str() {
+                    let observe = text.parse::<crate::duration::Duration>().unwrap().as_secs_f64() * times;
+                    step["observe"] = json!(format!("{observe:.0}s"));
+                }
+            }
+        })
+    };
+    assert!(observed(0.8 * seconds / 25.0).is_some() && observed(1.2 * seconds / 25.0).is_none(), "{message}");
+}
+
+#[test]
+fn a_limit_or_a_ceiling_that_finds_a_bad_release_is_traffic_enough() {
+    let limited = |max: &str, interval: &str| {
+        underpowered_with(|value| {
+            let metric = &mut value["spec"]["analysis"]["metrics"][0];
+            (metric["limit"], metric["interval"]) = (json!({"max": max}), json!(interval));
+        })
+    };
+    // 5 % in intervals of which each has 20 requests of the canary at half of 5 a second.
+    assert_eq!(limited("2%", "20s"), None);
+    assert!(limited("6%", "20s").is_some(), "a tenfold error rate keeps it");
+    assert!(limited("2%", "5s").is_some(), "no interval has requests enough");
+    let ceiling =
+        |ceiling: f64| underpowered_with(|value| value["spec"]["analysis"]["margins"] = json!({"ceiling": ceiling}));
+    let least = |message: Option<String>| message.unwrap();
+    assert_ne!(least(ceiling(0.002)), least(ceiling(0.2)), "one that is exceeded finds it sooner");
+    let wide =
+        underpowered_with(|value| value["spec"]["analysis"]["margins"] = json!({"tolerated": 8, "excluded": 20}));
+    assert!(wide.is_some_and(|message| message.contains("an error rate 16 times stable's takes about")));
 }
