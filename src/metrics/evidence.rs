@@ -436,6 +436,7 @@ impl Look<'_> {
     ) -> Result<Judged, String> {
         let bursts = self.subject.bursts.or(past.map(|past| past.bursts)).unwrap_or_default();
         let traffic = past.and_then(|past| past.traffic);
+        let uncounted = bad.uncounted(canary.series.iter().chain(stable.iter().flat_map(|stable| &stable.series)));
         let (requests, wrong) = self.gains(bad, canary)?;
         let (mut stable_requests, mut range) = (Vec::new(), None);
         let compared = match stable.filter(|stable| !stable.series.is_empty()) {
@@ -451,6 +452,7 @@ impl Look<'_> {
                     self.expected(&judged, |share| Some(traffic?.seconds_to_pass(share, rules.margins, rules.bursts))),
                 );
                 judged.why.extend(left_out(&pairs, [&requests, &stable_all]));
+                judged.why.extend(uncounted.clone());
                 range = range::odds(&intervals, bursts, self.block(), 1);
                 stable_requests = stable_all;
                 Some(judged)
@@ -465,6 +467,8 @@ impl Look<'_> {
         let limit = self.metric.limit.as_ref().and_then(|limit| limit.max().ok().flatten());
         let limited =
             limit.map(|max| self.limited(&counts, max.value, &format!("errors above {}", percent(max.value))));
+        let limited = limited
+            .map(|(kept, why)| (kept, why + uncounted.filter(|_| compared.is_none()).as_deref().unwrap_or_default()));
         let (total, shown) = compared.as_ref().map_or((total, None), |judged| (judged.canary, share(judged.stable)));
         Ok(Judged {
             canary: share(total).unwrap_or_else(|| "no request judged yet".into()),

@@ -292,6 +292,14 @@ impl Bad {
         }
     }
 
+    /// Words for failures that neither arm counts, where a series of their own counts them: one that has never failed may not
+    /// have it, and one that calls it otherwise never will.
+    pub(super) fn uncounted<'a>(self, mut all: impl Iterator<Item = &'a Series>) -> Option<String> {
+        let (Self::Beside(other) | Self::Among(other)) = self else { return None };
+        let is_there = all.any(|series| series.labels.get("__name__").is_some_and(|name| name == other));
+        (!is_there).then(|| format!("; nobody counts {other}, which is taken for no failure"))
+    }
+
     /// What is missing of series that should say which requests went wrong.
     pub(super) fn missing(self, labels: &std::collections::HashMap<String, String>) -> Option<String> {
         match self {

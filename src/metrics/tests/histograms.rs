@@ -161,6 +161,18 @@ fn a_ratio_is_held_against_its_limit_and_its_conditions_and_not_compared() {
     assert_eq!(tokens(&when, (120, 2), (500, 8)).verdict, Verdict::Pass);
     let idle = tokens(&limit, (0, 0), (500, 8));
     assert_eq!((idle.verdict, idle.no_requests, idle.usable), (Verdict::Unknown, true, false), "{idle:?}");
+    // Without tokens there is still a quotient.
+    let limited = Metric {
+        limit: Some(Limit { max: Some("50".into()), ..Limit::default() }),
+        ..preset("vllm/mean-tokens-per-second")
+    };
+    let seconds = pod("app-7c9f-x2k9p", r#","__name__":"vllm:request_decode_time_seconds_sum""#, growing(9, 2, 60));
+    let up = body(&[pod("app-7c9f-x2k9p", "", growing(1, 0, 60))]);
+    let blind = read(&limited, &provider(1), &subject_at(60), &[body(&[seconds]), up]);
+    let said =
+        "all 6 intervals were at most 50; nobody counts vllm:request_generation_tokens_sum, which is taken for 0";
+    assert_eq!((blind.canary.as_deref(), blind.why.as_str()), (Some("0"), said), "{blind:?}");
+    assert!(!good.why.contains("nobody counts"), "{}", good.why);
     for rule in [serde_json::json!({}), serde_json::json!({"compare": "Stable", "limit": {"max": "1"}})] {
         let mut metric = rule;
         (metric["name"], metric["preset"]) = ("m".into(), "litellm/mean-cost-per-1000-tokens".into());

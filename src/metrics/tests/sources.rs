@@ -59,6 +59,21 @@ fn failures_that_a_series_of_their_own_counts_are_added_to_the_rest() {
     let seen = read(&metric, &provider(1), &subject_at(30), &[arm(8, 2), up(), arm(90, 0), up()]);
     assert_eq!(seen.verdict, Verdict::Fail, "{seen:?}");
     assert!(seen.canary.as_deref().is_some_and(|shown| shown.starts_with("20 % of ")), "{seen:?}");
+    assert!(!seen.why.contains("nobody counts"), "{}", seen.why);
+    // One that has never failed may have no such series; that neither has it is worth a word.
+    let good = |each: u32| body(&[series("nv_inference_request_success", each)]);
+    let one = read(&metric, &provider(1), &subject_at(30), &[good(10), up(), arm(90, 1), up()]);
+    assert!(!one.why.contains("nobody counts"), "{}", one.why);
+    let said = "; nobody counts nv_inference_request_failure, which is taken for no failure";
+    let none = read(&metric, &provider(1), &subject_at(30), &[good(10), up(), good(90), up()]);
+    assert!(
+        none.canary.as_deref().is_some_and(|shown| shown.starts_with("0 % of ")) && none.why.ends_with(said),
+        "{none:?}"
+    );
+    let max = Some(Limit { max: Some("1%".into()), ..Limit::default() });
+    let alone = Metric { limit: max, compare: Some(Compare::None), ..metric };
+    let none = read(&alone, &provider(1), &subject_at(30), &[good(10), up()]);
+    assert!(none.verdict == Verdict::Pass && none.why.ends_with(said), "{none:?}");
 }
 
 #[test]
