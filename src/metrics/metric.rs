@@ -87,7 +87,8 @@ pub struct Metric {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100), extend("format" = "int32"))]
     pub weight: Option<u32>,
-    /// So many intervals outside the limit are forgiven: with 0, the default, the first one fails the canary.
+    /// So many intervals outside the limit are forgiven: with 0, the default, the first one fails the canary. Of a query the
+    /// newest 1000 intervals are counted, of a web endpoint the newest 1000 looks, and of a Job the newest 1000 runs.
     #[serde(default)]
     #[schemars(range(max = 1000), extend("format" = "int32"))]
     pub failure_limit: u32,
