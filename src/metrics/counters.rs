@@ -4,6 +4,11 @@
 //! window and yields fractions. Whether a series was there with 0 before it was first seen, and whether one that came
 //! back began anew, is told by other series of the same target: its beats, one for each successful scrape.
 //!
+//! Each series is looked at for itself. When a process was started again, a series that within one scrape has passed what it
+//! had before seems to have gone on, and too little is counted of it: less than it had before, and never too much. That
+//! another series of the target fell in the same scrape is no proof, for libraries and proxies drop and remake single series;
+//! were it taken for one, all that a series has ever counted would be of this one scrape.
+//!
 //! What a target counted between two of its scrapes is known to have happened between them, and no closer. So a comparison
 //! waits for a target that misses a scrape or two, and takes all that happened meanwhile as one interval. One that is away
 //! for longer is not waited for: the intervals are judged by the others. What it brings when it is back belongs to all of
