@@ -220,7 +220,8 @@ const PRESETS: &str = "
 ## Presets
 
 Histograms may be classic or native ones. Proxies that do not tell the two Services apart in what they count have no preset,
-such as Envoy Gateway, which counts by rule of a route, and APISIX and Kong: take what the pods themselves count.
+such as Envoy Gateway, which counts by rule of a route, NGINX Gateway Fabric with the open-source NGINX, which counts for a
+whole gateway, and APISIX and Kong: take what the pods themselves count.
 
 | preset | counts | told apart by |
 |---|---|---|
