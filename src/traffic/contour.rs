@@ -24,7 +24,9 @@ use serde_json::Value;
 ///
 /// Where the route is ours to write (`ownership: Operator`), a step's `match` becomes a route with further conditions beside
 /// each managed one, and `mirror` a mirroring service of the managed routes. Contour tells requests apart by header, cookie,
-/// query and path, not by method, and mirrors to one service only.
+/// query and path, not by method, and mirrors to one service only. It asks the route first that has the most conditions: where
+/// another one would lose requests to such a route, the match is refused, with what to write. `HTTPProxies` that are included
+/// beside this one are not looked at.
 ///
 /// A change counts as accepted when the condition `Valid` is True for the present generation. Envoy follows within
 /// moments; 3 s are given besides.

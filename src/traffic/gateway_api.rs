@@ -30,6 +30,11 @@ use serde_json::Value;
 /// Where the route is ours to write (`ownership: Operator`), a step's `match` becomes a rule before each managed one, with
 /// that rule's filters and time-outs and the canary alone behind it, and `mirror` a filter of the managed rules.
 ///
+/// A gateway asks the rule first that says the most about a request, so such a rule says more than its own. Where it would take
+/// requests from another rule of the route, the match is refused, with what to write. Other routes of the same host are not
+/// looked at: one of the same path that says more than the managed rule, and not more than rule and match together, would lose
+/// requests that fit both.
+///
 /// `sessionPersistence` of a rule keeps a client with the Service that answered it first, where the implementation has it.
 ///
 /// A change counts as accepted when every `parentRef` of the spec is answered in `status.parents` with Accepted and

@@ -16,6 +16,7 @@ mod istio;
 mod kuma;
 mod linkerd;
 mod nginx;
+mod precedence;
 mod reference;
 mod skipper;
 mod split;

@@ -4,6 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 
+/// Why a step's match by path fits no rule that rewrites paths: what is rewritten follows from what is matched.
+pub(super) const REWRITTEN: &str =
+    "a managed route rewrites the path that it matches, so a step's match there can be none by path";
+
 /// How requests are split between the two Services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Split {

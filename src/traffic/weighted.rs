@@ -366,8 +366,16 @@ impl Managed {
 }
 
 /// Why a step's match can be in none of these.
-pub fn unmatched(what: &str, at: usize, of: &str) -> String {
+pub(super) fn unmatched(what: &str, at: usize, of: &str) -> String {
     format!("no managed {what} takes requests that match[{at}] of the step describes; compare their {of}")
+}
+
+/// Why a step's match may not be written that would come before a rule that comes before the managed one.
+pub(super) fn robs(at: usize, rule: &str, cure: &str) -> String {
+    format!(
+        "match[{at}] of the step would take requests from {rule}, for what says the most about a request is asked first, \
+         wherever it stands; {cure}"
+    )
 }
 
 /// Whether no weight is written for a backend, or 0.
@@ -405,7 +413,7 @@ pub(super) fn describe(route: &Value) -> String {
 }
 
 /// A rule's own name, or its place below the spec, as in `rules[0]`.
-fn rule_name(rule: &Value, path: &str) -> String {
+pub(super) fn rule_name(rule: &Value, path: &str) -> String {
     if let Some(name) = rule["name"].as_str() {
         return format!("rule {name}");
     }

@@ -3,16 +3,13 @@ use super::SHAPE;
 use crate::{
     traffic::{
         Unsteerable,
-        split::{Apart, Comparison, Cookie, NamedValue, PathComparison, PathMatch, RequestMatch},
-        weighted::{describe, list, unmatched},
+        precedence::{self, Asked, Compared, Narrowed, Path, Robbed, Ties},
+        split::{Apart, Comparison, Cookie, NamedValue, PathComparison, PathMatch, REWRITTEN, RequestMatch},
+        weighted::{describe, list, robs, unmatched},
     },
     vocab::Pair,
 };
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
-
-/// The members of a condition that are about the path; a route may have one of them.
-const PATHS: [&str; 3] = ["prefix", "exact", "regex"];
 
 /// The route, its weights in place, with what reaches the canary beside them.
 pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Value, Unsteerable> {
@@ -28,20 +25,30 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
     if !managed.iter().any(|rule| rule.path.starts_with("/spec/routes/")) {
         return Err(impossible("a tcpproxy can neither tell requests apart nor copy them"));
     }
+    let routes = list(&route["spec"]["routes"]);
+    let narrowed = routes.iter().enumerate().filter(|(position, _)| at(*position).is_some());
+    let narrowed = narrowed.flat_map(|(position, rule)| all_narrowed(position, rule, &apart.matches)).collect();
+    let asked: Vec<_> = routes.iter().map(|rule| vec![asked(list(&rule["conditions"]))]).collect();
+    // Of conditions that are as many Contour takes the one first whose names are, whatever the place.
+    let kept = precedence::kept(&asked, narrowed, Ties::Untold).map_err(|Robbed { rule, wanted }| {
+        let cure = format!(
+            "write a route with the services of routes[{rule}] for requests that fit both, or let the step's match say less"
+        );
+        impossible(&robs(wanted, &format!("routes[{rule}]"), &cure))
+    })?;
+    if let Some(at) = (0..apart.matches.len()).find(|at| !kept.iter().any(|it| it.wanted == *at)) {
+        return Err(impossible(&unmatched("route", at, "conditions, and which route is asked first")));
+    }
     let mut rules = Vec::new();
-    let mut fitting = BTreeSet::new();
-    for (position, rule) in list(&route["spec"]["routes"]).iter().enumerate() {
+    for (position, rule) in routes.iter().enumerate() {
         let mut rule = rule.clone();
         if let Some(place) = at(position) {
-            for (at, wanted) in apart.matches.iter().enumerate() {
-                let Some(special) = to_canary(&rule, place.canary.position, wanted) else { continue };
-                if wanted.path.is_some() && !rule["pathRewritePolicy"].is_null() {
-                    return Err(impossible(
-                        "a managed route rewrites the path that it matches, so a step's match there can be none by path",
-                    ));
+            for own in kept.iter().filter(|it| it.rule == position) {
+                let by_path = apart.matches.get(own.wanted).is_some_and(|wanted| wanted.path.is_some());
+                if by_path && !rule["pathRewritePolicy"].is_null() {
+                    return Err(impossible(REWRITTEN));
                 }
-                fitting.insert(at);
-                rules.push(special);
+                rules.extend(to_canary(&rule, place.canary.position, own.written.clone()));
             }
             if let Some(mirror) = apart.mirror {
                 let services = rule["services"].as_array_mut().into_iter().flatten();
@@ -58,25 +65,55 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
         }
         rules.push(rule);
     }
-    if let Some(at) = (0..apart.matches.len()).find(|at| !fitting.contains(at)) {
-        return Err(impossible(&unmatched("route", at, "conditions")));
-    }
     route["spec"]["routes"] = Value::Array(rules);
     Ok(route)
 }
 
-/// The route that takes what matches, with everything that the managed one does to its requests; none where the two can
-/// never match together. Contour prefers the one with more conditions, wherever it stands.
-fn to_canary(rule: &Value, canary: usize, wanted: &RequestMatch) -> Option<Value> {
-    let mut conditions = list(&rule["conditions"]).to_vec();
-    if let Some(path) = &wanted.path {
-        let own = conditions.iter().position(|condition| PATHS.iter().any(|how| !condition[how].is_null()));
-        let narrow = condition(path);
-        if !own.is_none_or(|own| within(&conditions[own], path)) {
-            return None;
-        }
-        match own {
-            Some(own) => conditions[own] = narrow,
+/// The conditions of a managed route with each of the step's matches, where the two can match together.
+fn all_narrowed(position: usize, rule: &Value, all: &[RequestMatch]) -> Vec<Narrowed> {
+    let own = list(&rule["conditions"]);
+    let one = |(wanted_at, wanted): (usize, &RequestMatch)| {
+        let both = narrowed(own, wanted)?;
+        let asked = (asked(own), asked(&both));
+        Some(Narrowed { rule: position, wanted: wanted_at, own: asked.0, asked: asked.1, written: Value::Array(both) })
+    };
+    all.iter().enumerate().filter_map(one).collect()
+}
+
+/// What a route's conditions ask.
+fn asked(conditions: &[Value]) -> Asked {
+    let of =
+        |part: &str| -> Vec<&Value> { conditions.iter().map(|it| &it[part]).filter(|it| it.is_object()).collect() };
+    let compared = |condition: &Value, name: String| {
+        let mut rest = condition.as_object().cloned().unwrap_or_default();
+        rest.remove("name");
+        let exact = condition["exact"].as_str().filter(|_| rest.len() == 1).map(str::to_owned);
+        Compared { name, exact, written: Value::Object(rest).to_string() }
+    };
+    let name = |condition: &Value| condition["name"].as_str().unwrap_or_default().to_owned();
+    Asked {
+        path: conditions.iter().find_map(path).unwrap_or_else(|| Path::Prefix("/".to_owned())),
+        method: None,
+        headers: of("header").into_iter().map(|it| compared(it, name(it).to_ascii_lowercase())).collect(),
+        query: of("queryParameter").into_iter().map(|it| compared(it, name(it))).collect(),
+    }
+}
+
+/// What a condition says of the path, if it says something. A prefix of Contour's ends with an element of the path.
+fn path(condition: &Value) -> Option<Path> {
+    let text = |how: &str| condition[how].as_str().map(str::to_owned);
+    let prefix = text("prefix").map(Path::Prefix);
+    prefix.or_else(|| text("exact").map(Path::Exact)).or_else(|| text("regex").map(Path::Expression))
+}
+
+/// The conditions with those of the step's match; none where the two can never match together.
+fn narrowed(own: &[Value], wanted: &RequestMatch) -> Option<Vec<Value>> {
+    let mut conditions = own.to_vec();
+    if let Some(wanted) = &wanted.path {
+        let narrow = condition(wanted);
+        match conditions.iter_mut().find(|condition| path(condition).is_some()) {
+            Some(own) if path(own)?.has(&path(&narrow)?) => *own = narrow,
+            Some(_) => return None,
             None => conditions.push(narrow),
         }
     }
@@ -91,12 +128,17 @@ fn to_canary(rule: &Value, canary: usize, wanted: &RequestMatch) -> Option<Value
             conditions.push(condition);
         }
     }
+    Some(conditions)
+}
+
+/// The route that takes what matches, with everything that the managed one does to its requests.
+fn to_canary(rule: &Value, canary: usize, conditions: Value) -> Option<Value> {
     let mut service = list(&rule["services"]).get(canary)?.clone();
     service["weight"] = json!(100);
     let mut taken = rule.clone();
     let mirrors = list(&rule["services"]).iter().filter(|service| service["mirror"] == true).cloned();
     taken["services"] = Value::Array(std::iter::once(service).chain(mirrors).collect());
-    taken["conditions"] = Value::Array(conditions);
+    taken["conditions"] = conditions;
     Some(taken)
 }
 
@@ -105,16 +147,6 @@ fn condition(path: &PathMatch) -> Value {
         PathComparison::Exact => json!({"exact": path.value}),
         PathComparison::PathPrefix => json!({"prefix": path.value}),
     }
-}
-
-/// Whether every request at this path is one of the condition's. A prefix of Contour's ends with an element of the path.
-fn within(own: &Value, path: &PathMatch) -> bool {
-    if let Some(prefix) = own["prefix"].as_str() {
-        let rest = path.value.strip_prefix(prefix.trim_end_matches('/'));
-        return rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    }
-    // Nobody can tell here what an expression takes.
-    path.how == PathComparison::Exact && own["exact"] == path.value.as_str()
 }
 
 /// Whether both ask for exact values of the same header or parameter, and these differ, or one asks for its absence.
@@ -180,6 +212,57 @@ mod tests {
         );
         assert_eq!(rules[1]["conditions"], json!([{"prefix": "/shop/cart"}]));
         assert_eq!(rules[2]["services"][1]["weight"], 5);
+    }
+
+    /// A managed route of everything, and behind it one of others with these conditions.
+    fn beside(others: &str, wanted: &str) -> Result<Value, Unsteerable> {
+        let routes: Vec<_> = others
+            .split(" | ")
+            .map(|conditions| format!("{{conditions: [{conditions}], services: [{{name: legacy, port: 80}}]}}"))
+            .collect();
+        let managed = "{conditions: [{prefix: /}], services: [{name: stable, port: 80}, {name: canary, port: 80}]}";
+        whole(&format!("{{routes: [{managed}, {}]}}", routes.join(", ")), &format!("{{match: [{wanted}]}}"))
+    }
+
+    const BETA: &str = "{headers: [{name: x-beta, value: '1'}]}";
+
+    #[test]
+    fn a_match_that_could_take_requests_from_a_route_beside_the_managed_one_is_refused() {
+        for (others, wanted) in [
+            ("{header: {name: x-team, exact: a}}", BETA),
+            ("{queryParameter: {name: v, exact: a}}", BETA),
+            ("{header: {name: x-beta, contains: '1'}}", BETA),
+            ("{header: {name: x-beta, exact: '2', ignoreCase: true}}", BETA),
+            ("{prefix: /shop}, {header: {name: x-team, exact: a}}", "{path: {value: /shop/cart}}"),
+            ("{regex: '/s.*'}", "{path: {value: /shop}}"),
+        ] {
+            let error = beside(others, wanted).unwrap_err();
+            assert_eq!(error.category(), "CannotMatch", "{others} {wanted}");
+            let said = error.to_string();
+            assert!(said.contains("match[0] of the step would take requests from routes[1]"), "{said}");
+            assert!(said.contains("a route with the services of routes[1] for requests that fit both"), "{said}");
+        }
+        let said = beside("{prefix: /shop}", "{path: {value: /shop/cart}}").unwrap_err().to_string();
+        assert!(said.contains("no managed route takes requests that match[0] of the step describes"), "{said}");
+    }
+
+    #[test]
+    fn routes_that_stay_before_the_canarys_or_never_meet_it_are_no_obstacle() {
+        for (others, wanted) in [
+            ("{prefix: /shop}", BETA),
+            ("{exact: /shop}, {header: {name: x-team, exact: a}}", "{path: {value: /cart}}"),
+            ("{header: {name: X-Beta, exact: '2'}}", BETA),
+            ("{header: {name: x-a, exact: a}}, {header: {name: x-b, exact: b}}", BETA),
+            ("{regex: '/s.*'}", BETA),
+            ("{header: {name: x-team, exact: a}}", "{query: [{name: v, value: a}]}"),
+            // The cure that is told.
+            (
+                "{header: {name: x-team, exact: a}} | {header: {name: x-team, exact: a}}, {header: {name: x-beta, exact: '1'}}",
+                BETA,
+            ),
+        ] {
+            assert_eq!(beside(others, wanted).map(drop), Ok(()), "{others} {wanted}");
+        }
     }
 
     #[test]

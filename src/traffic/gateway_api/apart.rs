@@ -4,8 +4,9 @@ use super::SHAPE;
 use crate::{
     traffic::{
         Unsteerable,
+        precedence::{self, Asked, Compared, Narrowed, Path, Robbed, Ties},
         split::{Apart, Comparison, Cookie, Mirror, NamedValue, PathComparison, RequestMatch},
-        weighted::{Managed, describe, list, unmatched},
+        weighted::{Managed, describe, list, robs, rule_name, unmatched},
     },
     vocab::Pair,
 };
@@ -36,60 +37,77 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
         return Err(impossible("a GRPCRoute can tell requests apart by headers and cookies only"));
     }
     let places = SHAPE.managed(&route, pair)?;
-    let mut rules = list(&route["spec"]["rules"]).to_vec();
-    let mut taken = Vec::new();
-    for place in &places {
-        let Some(rule) = rules.get(place.position) else { continue };
-        let own = to_canary(rule, place, &apart.matches);
-        let narrows_path = apart.matches.iter().any(|wanted| wanted.path.is_some());
-        // It is one prefix that is replaced: of a longer one less would be left, and of several none may.
-        if let Some(own) = own.as_ref().filter(|_| replaces_prefix(rule))
-            && (narrows_path || list(&own["matches"]).len() > 1)
-        {
-            return Err(impossible(
-                "a managed rule replaces its path's prefix, so a step's match there can be one alone, and none by path",
-            ));
+    let rules = list(&route["spec"]["rules"]);
+    let asked: Vec<Vec<Asked>> =
+        rules.iter().map(|rule| matches(rule).iter().map(|own| asked(own, grpc)).collect()).collect();
+    let narrowed = places.iter().filter_map(|place| Some((place.position, rules.get(place.position)?)));
+    let narrowed = narrowed.flat_map(|(at, rule)| all_narrowed(at, rule, &apart.matches, grpc)).collect();
+    let kept = precedence::kept(&asked, narrowed, Ties::ByPlace).map_err(|Robbed { rule, wanted }| {
+        let name = rules.get(rule).map(|it| rule_name(it, &format!("/spec/rules/{rule}"))).unwrap_or_default();
+        let cure = format!(
+            "write into {name} a match for requests that fit both, and list it before the managed rule, or let the step's match say less"
+        );
+        impossible(&robs(wanted, &name, &cure))
+    })?;
+    if let Some(at) = (0..apart.matches.len()).find(|at| !kept.iter().any(|it| it.wanted == *at)) {
+        return Err(impossible(&unmatched(
+            "rule",
+            at,
+            "paths, methods, headers and queries, and which rule is asked first",
+        )));
+    }
+    let mut all = Vec::new();
+    for (position, rule) in rules.iter().enumerate() {
+        let mut rule = rule.clone();
+        if let Some(place) = places.iter().find(|place| place.position == position) {
+            let own: Vec<_> = kept.iter().filter(|it| it.rule == position).collect();
+            let by_path = |it: &&Narrowed| apart.matches.get(it.wanted).is_some_and(|wanted| wanted.path.is_some());
+            // It is one prefix that is replaced: of a longer one less would be left, and of several none may.
+            if replaces_prefix(&rule) && (own.len() > 1 || own.iter().any(by_path)) {
+                return Err(impossible(
+                    "a managed rule replaces its path's prefix, so a step's match there can be one alone, and none by path",
+                ));
+            }
+            // What is more special stands first, for gateways that take the first rule that fits.
+            all.extend(to_canary(&rule, place, own.iter().map(|it| it.written.clone()).collect()));
+            if let Some(mirror) = apart.mirror {
+                mirrored(&mut rule, place, pair, mirror);
+            }
         }
-        taken.extend(own);
+        all.push(rule);
     }
-    let fits = |wanted: &RequestMatch| {
-        let wanted = std::slice::from_ref(wanted);
-        let mut all = places.iter().filter_map(|place| to_canary(rules.get(place.position)?, place, wanted));
-        all.next().is_some()
-    };
-    if let Some(at) = apart.matches.iter().position(|wanted| !fits(wanted)) {
-        return Err(impossible(&unmatched("rule", at, "paths, methods, headers and queries")));
-    }
-    let counts = |rules: &[Value]| rules.iter().map(|rule| list(&rule["matches"]).len()).collect::<Vec<_>>();
-    let (new, old) = (counts(&taken), counts(&rules));
     // A rule without a match has one that takes everything.
-    let all = new.iter().chain(&old).map(|count| (*count).max(1)).sum::<usize>();
-    if new.iter().any(|count| *count > MATCHES) || all > ALL_MATCHES || rules.len() + taken.len() > RULES {
+    let counts: Vec<_> = all.iter().map(|rule| matches(rule).len()).collect();
+    if counts.iter().any(|count| *count > MATCHES) || counts.iter().sum::<usize>() > ALL_MATCHES || all.len() > RULES {
         return Err(impossible(
             "with the step's match it would have more than 16 rules, one of more than 64 matches, or more than 128 of them in all",
         ));
     }
-    if let Some(mirror) = apart.mirror {
-        for place in &places {
-            if let Some(rule) = rules.get_mut(place.position) {
-                mirrored(rule, place, pair, mirror);
-            }
-        }
-    }
-    // What is more special stands first, for gateways that take the first rule that fits.
-    taken.append(&mut rules);
-    route["spec"]["rules"] = Value::Array(taken);
+    route["spec"]["rules"] = Value::Array(all);
     Ok(route)
 }
 
-/// The rule that takes what matches, with everything that the managed rule does to its requests; none where the two can
-/// never match together.
-fn to_canary(rule: &Value, place: &Managed, wanted: &[RequestMatch]) -> Option<Value> {
-    let any = [json!({})];
-    let own = Some(list(&rule["matches"])).filter(|own| !own.is_empty()).unwrap_or(&any);
-    let both: Vec<Value> =
-        own.iter().flat_map(|own| wanted.iter().filter_map(|wanted| narrowed(own, wanted))).collect();
-    if both.is_empty() {
+/// The matches of a rule, of which one without any has the one that takes everything.
+fn matches(rule: &Value) -> Vec<Value> {
+    let own = list(&rule["matches"]);
+    if own.is_empty() { vec![json!({})] } else { own.to_vec() }
+}
+
+/// Each match of a managed rule with each of the step's, where the two can match together.
+fn all_narrowed(rule_at: usize, rule: &Value, all: &[RequestMatch], grpc: bool) -> Vec<Narrowed> {
+    let each = |own: Value| {
+        let one = |(at, wanted): (usize, &RequestMatch)| {
+            let written = narrowed(&own, wanted)?;
+            Some(Narrowed { rule: rule_at, wanted: at, own: asked(&own, grpc), asked: asked(&written, grpc), written })
+        };
+        all.iter().enumerate().filter_map(one).collect::<Vec<_>>()
+    };
+    matches(rule).into_iter().flat_map(each).collect()
+}
+
+/// The rule that takes what matches, with everything that the managed rule does to its requests; none where nothing does.
+fn to_canary(rule: &Value, place: &Managed, matches: Vec<Value>) -> Option<Value> {
+    if matches.is_empty() {
         return None;
     }
     let mut canary = list(&rule["backendRefs"]).get(place.canary.position)?.clone();
@@ -97,9 +115,47 @@ fn to_canary(rule: &Value, place: &Managed, wanted: &[RequestMatch]) -> Option<V
     let mut taken = rule.clone();
     // A name must be one rule's own.
     taken.as_object_mut()?.remove("name");
-    taken["matches"] = Value::Array(both);
+    taken["matches"] = Value::Array(matches);
     taken["backendRefs"] = json!([canary]);
     Some(taken)
+}
+
+/// What a match asks, with the defaults of the API.
+fn asked(own: &Value, grpc: bool) -> Asked {
+    let text = |of: &Value, field: &str, default: &str| of[field].as_str().unwrap_or(default).to_owned();
+    let compared = |entry: &Value, name: String| {
+        let (how, value) = (text(entry, "type", "Exact"), text(entry, "value", ""));
+        Compared { name, written: format!("{how} {value}"), exact: (how == "Exact").then_some(value) }
+    };
+    let names = |field: &str| list(&own[field]).iter().map(|entry| (entry, text(entry, "name", "")));
+    let (path, method) =
+        if grpc { (called(&own["method"]), None) } else { (path(&own["path"]), own["method"].as_str()) };
+    Asked {
+        path,
+        method: method.map(str::to_owned),
+        headers: names("headers").map(|(entry, name)| compared(entry, name.to_ascii_lowercase())).collect(),
+        query: names("queryParams").map(|(entry, name)| compared(entry, name)).collect(),
+    }
+}
+
+fn path(own: &Value) -> Path {
+    let value = own["value"].as_str().unwrap_or("/").to_owned();
+    match own["type"].as_str().unwrap_or("PathPrefix") {
+        "PathPrefix" => Path::Prefix(value),
+        "Exact" => Path::Exact(value),
+        _ => Path::Expression(own.to_string()),
+    }
+}
+
+/// What is called over gRPC, as the path that it is on the wire.
+fn called(method: &Value) -> Path {
+    match (method["service"].as_str(), method["method"].as_str()) {
+        _ if method["type"].as_str().unwrap_or("Exact") != "Exact" => Path::Expression(method.to_string()),
+        (None, None) => Path::Prefix("/".to_owned()),
+        (None, Some(_)) => Path::Expression(method.to_string()),
+        (Some(service), None) => Path::Prefix(format!("/{service}")),
+        (Some(service), Some(method)) => Path::Prefix(format!("/{service}/{method}")),
+    }
 }
 
 /// A match of the rule, narrowed by one of the step's.
@@ -111,34 +167,17 @@ fn narrowed(own: &Value, wanted: &RequestMatch) -> Option<Value> {
         }
         both.insert("method".to_owned(), json!(method));
     }
-    if let Some(path) = &wanted.path {
-        let exact = path.how == PathComparison::Exact;
-        if !within(both.get("path").unwrap_or(&Value::Null), &path.value, exact) {
+    if let Some(wanted) = &wanted.path {
+        let narrow = json!({"type": if wanted.how == PathComparison::Exact { "Exact" } else { "PathPrefix" }, "value": wanted.value});
+        if !path(&own["path"]).has(&path(&narrow)) {
             return None;
         }
-        both.insert(
-            "path".to_owned(),
-            json!({"type": if exact { "Exact" } else { "PathPrefix" }, "value": path.value}),
-        );
+        both.insert("path".to_owned(), narrow);
     }
     let cookies = wanted.cookies.iter().map(cookie);
     extend(&mut both, "headers", wanted.headers.iter().map(named).chain(cookies))?;
     extend(&mut both, "queryParams", wanted.query.iter().map(named))?;
     Some(Value::Object(both))
-}
-
-/// Whether every request at this path is one of the rule's.
-fn within(own: &Value, path: &str, exact: bool) -> bool {
-    let value = own["value"].as_str().unwrap_or("/");
-    match own["type"].as_str().unwrap_or("PathPrefix") {
-        "PathPrefix" => {
-            let prefix = value.trim_end_matches('/');
-            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        }
-        "Exact" => exact && path == value,
-        // Nobody can tell here what an expression takes.
-        _ => false,
-    }
 }
 
 /// Adds entries to a list whose names must differ; none where the rule asks for another value of the same name.
@@ -276,6 +315,95 @@ mod tests {
         assert!(whole("HTTPRoute", &spec, "{match: [{headers: [{name: x-beta, value: '1'}]}]}").is_err());
     }
 
+    /// A managed rule of everything, and beside it one of others with these matches, before it or behind.
+    fn beside(kind: &str, [before, behind]: [&str; 2], wanted: &str) -> Result<Value, Unsteerable> {
+        let others = |matches: &str, name: &str| match matches {
+            "" => String::new(),
+            matches => format!("{{name: {name}, matches: [{matches}], backendRefs: [{{name: legacy, port: 80}}]}}, "),
+        };
+        let managed = "{name: main, backendRefs: [{name: stable, port: 80}, {name: canary, port: 80}]}, ";
+        let spec = format!("{{rules: [{}{managed}{}]}}", others(before, "before"), others(behind, "behind"));
+        whole(kind, &spec, &format!("{{match: [{wanted}]}}"))
+    }
+
+    const BETA: &str = "{headers: [{name: x-beta, value: '1'}]}";
+
+    #[test]
+    fn a_match_that_would_take_requests_from_a_rule_beside_the_managed_one_is_refused() {
+        let by_team = "{headers: [{name: x-team, value: a}]}";
+        let two = "{headers: [{name: x-beta, value: '1'}, {name: x-user, value: b}]}";
+        for (kind, before, behind, wanted) in [
+            ("HTTPRoute", "", by_team, BETA),
+            ("HTTPRoute", by_team, "", two),
+            ("HTTPRoute", "{queryParams: [{name: v, value: a}]}", "", BETA),
+            ("HTTPRoute", by_team, "", "{method: POST}"),
+            ("HTTPRoute", "{path: {value: /shop}, method: GET}", "", "{path: {value: /shop/cart}}"),
+            (
+                "HTTPRoute",
+                "{path: {value: /shop, type: Exact}, headers: [{name: x-team, value: a}]}",
+                "",
+                "{path: {value: /shop, type: Exact}, method: GET}",
+            ),
+            ("HTTPRoute", "{path: {value: '/s.*', type: RegularExpression}}", "", "{path: {value: /shop}}"),
+            ("HTTPRoute", "{headers: [{name: x-beta, value: '[12]', type: RegularExpression}]}", "", two),
+            ("GRPCRoute", "", by_team, BETA),
+        ] {
+            let error = beside(kind, [before, behind], wanted).unwrap_err();
+            assert_eq!(error.category(), "CannotMatch", "{before}{behind} {wanted}");
+            let (said, name) = (error.to_string(), if before.is_empty() { "behind" } else { "before" });
+            assert!(said.contains(&format!("match[0] of the step would take requests from rule {name}")), "{said}");
+            assert!(said.contains(&format!("write into rule {name} a match for requests that fit both")), "{said}");
+        }
+    }
+
+    #[test]
+    fn rules_that_stay_before_the_canarys_or_never_meet_it_are_no_obstacle() {
+        let by_team = "{headers: [{name: x-team, value: a}]}";
+        for (kind, before, behind, wanted) in [
+            ("HTTPRoute", by_team, "", BETA),
+            ("HTTPRoute", "", "{path: {value: /shop}}", BETA),
+            ("HTTPRoute", "", "{method: GET}", BETA),
+            ("HTTPRoute", "", "{headers: [{name: X-Beta, value: '2'}]}", BETA),
+            ("HTTPRoute", "", "{headers: [{name: x-a, value: a}, {name: x-b, value: b}]}", BETA),
+            ("HTTPRoute", "", "{path: {value: '/s.*', type: RegularExpression}}", BETA),
+            ("HTTPRoute", "{path: {value: /shop}}", "", "{path: {value: /cart}}"),
+            ("HTTPRoute", "{method: GET, path: {value: /shop}}", "", "{method: POST, path: {value: /shop}}"),
+            // The cure that is told.
+            (
+                "HTTPRoute",
+                "",
+                "{headers: [{name: x-team, value: a}]}, {headers: [{name: x-beta, value: '1'}, {name: x-team, value: a}]}",
+                BETA,
+            ),
+            ("GRPCRoute", "", "{method: {service: shop.Cart}}", BETA),
+            ("GRPCRoute", "", "{method: {service: 'shop.*', type: RegularExpression}}", BETA),
+        ] {
+            let route =
+                beside(kind, [before, behind], wanted).unwrap_or_else(|why| panic!("{before}{behind} {wanted}: {why}"));
+            let rules = list(&route["spec"]["rules"]);
+            let canary = rules
+                .iter()
+                .position(|rule| list(&rule["backendRefs"]).len() == 1 && rule["backendRefs"][0]["name"] == "canary");
+            let main = rules.iter().position(|rule| rule["name"] == "main");
+            assert_eq!(canary.map(|at| at + 1), main, "it stands right before the rule that it was made of");
+        }
+    }
+
+    #[test]
+    fn what_another_rule_takes_anyway_is_not_written() {
+        let said =
+            beside("HTTPRoute", ["", "{path: {value: /shop}}"], "{path: {value: /shop/cart}}").unwrap_err().to_string();
+        assert!(said.contains("no managed rule takes requests that match[0] of the step describes"), "{said}");
+        let both = "backendRefs: [{name: stable, port: 80}, {name: canary, port: 80}]";
+        let spec = format!(
+            "{{rules: [{{name: all, timeouts: {{request: 1s}}, {both}}}, {{name: shop, matches: [{{path: {{value: /shop}}}}], {both}}}]}}"
+        );
+        let route = whole("HTTPRoute", &spec, "{match: [{path: {value: /shop/cart}}]}").unwrap();
+        let rules = list(&route["spec"]["rules"]);
+        assert_eq!((rules.len(), &rules[0]["name"], &rules[2]["name"]), (3, &json!("all"), &json!("shop")));
+        assert_eq!((rules[1].get("timeouts"), &rules[1]["backendRefs"][0]["name"]), (None, &json!("canary")));
+    }
+
     #[test]
     fn two_values_of_one_header_are_refused_with_the_cause_and_the_cure() {
         let two = "{match: [{cookies: [{name: beta, value: a}, {name: team, value: b}]}]}";
@@ -343,12 +471,12 @@ mod tests {
         let words = whole("HTTPRoute", SPEC, wanted).unwrap_err().to_string();
         assert!(words.contains("takes requests that match[1] of the step describes"), "{words}");
         let headers: Vec<_> = (0..4).map(|at| format!("{{headers: [{{name: x-{at}, value: '1'}}]}}")).collect();
-        let own: Vec<_> = (0..14).map(|at| format!("{{path: {{value: /{at}}}}}")).collect();
-        let rule = format!(
-            "{{matches: [{}], backendRefs: [{{name: stable, port: 80}}, {{name: canary, port: 80}}]}}",
-            own.join(", ")
-        );
-        let spec = format!("{{rules: [{rule}, {rule}]}}");
+        let rule = |name: &str| {
+            let own: Vec<_> = (0..14).map(|at| format!("{{path: {{value: /{name}{at}}}}}")).collect();
+            let own = own.join(", ");
+            format!("{{matches: [{own}], backendRefs: [{{name: stable, port: 80}}, {{name: canary, port: 80}}]}}")
+        };
+        let spec = format!("{{rules: [{}, {}]}}", rule("a"), rule("b"));
         let words = whole("HTTPRoute", &spec, &format!("{{match: [{}]}}", headers.join(", "))).unwrap_err().to_string();
         assert!(words.contains("more than 128 of them in all"), "{words}");
     }

@@ -3,7 +3,7 @@ use super::SHAPE;
 use crate::{
     traffic::{
         Unsteerable,
-        split::{Apart, Comparison, Cookie, NamedValue, PathComparison, PathMatch, RequestMatch},
+        split::{Apart, Comparison, Cookie, NamedValue, PathComparison, PathMatch, REWRITTEN, RequestMatch},
         weighted::{describe, list, unmatched},
     },
     vocab::Pair,
@@ -27,18 +27,20 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
     for (position, rule) in list(&route["spec"]["http"]).iter().enumerate() {
         let mut rule = rule.clone();
         if let Some(place) = at(position) {
-            // The first route that fits is taken, so ours stands right before the one that it is taken from.
-            let to_canary = |wanted: &[RequestMatch]| to_canary(&rule, place.canary.position, wanted);
-            let fits = |(_, wanted): &(usize, &RequestMatch)| to_canary(std::slice::from_ref(wanted)).is_some();
-            for (at, wanted) in apart.matches.iter().enumerate().filter(fits) {
+            let mut matches = Vec::new();
+            for (at, wanted) in apart.matches.iter().enumerate() {
+                let own = all_narrowed(&rule, wanted);
+                if own.is_empty() {
+                    continue;
+                }
                 if wanted.path.is_some() && !rule["rewrite"]["uri"].is_null() {
-                    return Err(impossible(
-                        "a managed route rewrites the path that it matches, so a step's match there can be none by path",
-                    ));
+                    return Err(impossible(REWRITTEN));
                 }
                 fitting.insert(at);
+                matches.extend(own);
             }
-            rules.extend(to_canary(&apart.matches));
+            // The first route that fits is taken, so ours stands right before the one that it is taken from.
+            rules.extend(to_canary(&rule, place.canary.position, matches));
             if let Some(mirror) = apart.mirror {
                 if !rule["mirror"].is_null() {
                     return Err(impossible(
@@ -62,20 +64,22 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
     Ok(route)
 }
 
-/// The route that takes what matches, with everything that the managed one does to its requests; none where the two can
-/// never match together.
-fn to_canary(rule: &Value, canary: usize, wanted: &[RequestMatch]) -> Option<Value> {
+/// The matches of a managed route, narrowed by one of the step's, where the two can match together.
+fn all_narrowed(rule: &Value, wanted: &RequestMatch) -> Vec<Value> {
     let any = [json!({})];
     let own = Some(list(&rule["match"])).filter(|own| !own.is_empty()).unwrap_or(&any);
-    let pairs = own.iter().flat_map(|own| wanted.iter().map(move |wanted| (own, wanted)));
-    let both: Vec<Value> = pairs.flat_map(|(own, wanted)| narrowed(own, wanted)).collect();
-    if both.is_empty() {
+    own.iter().flat_map(|own| narrowed(own, wanted)).collect()
+}
+
+/// The route that takes what matches, with everything that the managed one does to its requests; none where nothing does.
+fn to_canary(rule: &Value, canary: usize, matches: Vec<Value>) -> Option<Value> {
+    if matches.is_empty() {
         return None;
     }
     let mut destination = list(&rule["route"]).get(canary)?.clone();
     destination["weight"] = json!(100);
     let mut taken = rule.clone();
-    taken["match"] = Value::Array(both);
+    taken["match"] = Value::Array(matches);
     taken["route"] = json!([destination]);
     Some(taken)
 }
