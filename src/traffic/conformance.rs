@@ -16,8 +16,8 @@ use std::{
 
 /// A router that the route brings along.
 static CUSTOM: LazyLock<Custom> = LazyLock::new(|| {
-    let settings = "{plural: splits, weights: [{path: /spec/backends/0/weight, value: stable * 10}, \
-        {path: /spec/backends/1/weight, value: canary * 10}]}";
+    let settings = "{plural: splits, weights: [{path: /spec/backends/service=checkout-stable/weight, value: stable * 10}, \
+        {path: /spec/backends/service=checkout-canary/weight, value: canary * 10}]}";
     serde_saphyr::from_str(settings).unwrap()
 });
 

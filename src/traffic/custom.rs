@@ -1,4 +1,5 @@
 //! Routes of any kind, whose settings say where the weights stand and how a share is written there.
+mod place;
 mod told;
 
 use super::{
@@ -21,10 +22,13 @@ use std::collections::BTreeSet;
 /// custom:
 ///   plural: trafficsplits
 ///   weights:
-///   - {path: /spec/backends/0/weight, value: stable}
-///   - {path: /spec/backends/1/weight, value: canary}
+///   - {path: /spec/backends/service=checkout-stable/weight, value: stable}
+///   - {path: /spec/backends/service=checkout-canary/weight, value: canary}
 ///   accepted: object.status.observedGeneration == object.metadata.generation
 /// ```
+///
+/// An entry of a list is found by what it says of itself, a member and its value, wherever it stands: a place by number may
+/// be somebody else's tomorrow, so it is refused unless the entries are bare numbers, which say nothing.
 ///
 /// Only what stands at these paths is written. What is read back is the one percent for which all of them yield what stands
 /// there; where there is none, the weights differ. Nothing is known of other ways to the canary in such an object. It is not
@@ -53,7 +57,9 @@ pub struct Custom {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CustomWeight {
-    /// Where it stands, as a JSON pointer below /spec or /metadata/annotations. All but its last member must exist.
+    /// Where it stands, as a JSON pointer below /spec or /metadata/annotations. All but its last member must exist. An entry
+    /// of a list is named by a member and its value, as in /spec/backends/service=shop-canary/weight; a member further below
+    /// is written with ~1 for each slash, as in destination~1host=shop-canary.
     #[schemars(length(min = 2, max = 256), regex(pattern = "^/"))]
     pub path: String,
     /// What stands there, in CEL over `canary` and `stable`, the two shares in percent, like `canary * 10`.
@@ -91,7 +97,7 @@ impl Custom {
             let ours = path.starts_with("/spec/")
                 || path.strip_prefix("/metadata/annotations/").is_some_and(|name| !name.starts_with("bellwether.dev"));
             if !ours || path.ends_with('/') {
-                let cure = "must lie below /spec or be an annotation below /metadata/annotations, like /spec/weights/0";
+                let cure = "must lie below /spec or be an annotation below /metadata/annotations, like /spec/backends/service=shop-canary/weight";
                 return Err((field("path"), cure.to_owned()));
             }
             if !paths.insert(path) {
@@ -127,11 +133,21 @@ impl Custom {
         relative.map_or(Ok(()), |at| Err((format!("services[{at}]"), "is no JSON pointer: begin with /".to_owned())))
     }
 
-    /// Each weight with what it should be, for every percent.
-    fn formulas(&self, route: &Value) -> Result<Vec<(&CustomWeight, Formula)>, Unsteerable> {
-        let each = self.weights.iter().map(|weight| match Formula::parse(&weight.value, &NAMES, Type::Number) {
-            Ok(formula) => Ok((weight, formula)),
-            Err(_) => Err(malformed(route, "custom.weights", "CEL that yields a number")),
+    /// Each weight with where it stands in this object, and what it should be, for every percent.
+    fn formulas(&self, route: &Value) -> Result<Vec<(&CustomWeight, String, Formula)>, Unsteerable> {
+        let mut taken = BTreeSet::new();
+        let each = self.weights.iter().map(|weight| {
+            let formula = Formula::parse(&weight.value, &NAMES, Type::Number)
+                .map_err(|_| malformed(route, "custom.weights", "CEL that yields a number"))?;
+            let place = place::find(route, &weight.path)?;
+            if !taken.insert(place.clone()) {
+                return Err(malformed(
+                    route,
+                    &weight.path,
+                    "a place of its own: another path of custom.weights leads there",
+                ));
+            }
+            Ok((weight, place, formula))
         });
         each.collect()
     }
@@ -158,8 +174,8 @@ impl Router for Custom {
     fn read(&self, route: &Value, _: &Pair) -> Result<RouteSeen, Unsteerable> {
         let mut common: Option<BTreeSet<Weight>> = None;
         let mut shares = Vec::new();
-        for (weight, formula) in self.formulas(route)? {
-            let is = number_at(route, weight)?;
+        for (weight, place, formula) in self.formulas(route)? {
+            let is = number_at(route, &place)?;
             let fits: BTreeSet<_> =
                 percents().filter(|percent| is.is_some() && computed(&formula, *percent) == is).collect();
             // What stands for no percent may stand for all requests.
@@ -190,12 +206,11 @@ impl Router for Custom {
 
     fn steer(&self, route: &Value, _: &Pair, canary: Weight) -> Result<Option<Value>, Unsteerable> {
         let mut steered = route.clone();
-        for (weight, formula) in self.formulas(route)? {
-            let CustomWeight { path, form, .. } = weight;
-            let is = number_at(route, weight)?;
+        for (CustomWeight { path, form, .. }, place, formula) in self.formulas(route)? {
+            let is = number_at(route, &place)?;
             let wanted = computed(&formula, canary)
                 .ok_or_else(|| malformed(route, path, "a number that custom.weights can compute"))?;
-            let stands = route.pointer(path);
+            let stands = route.pointer(&place);
             let form = form.unwrap_or(match stands {
                 Some(Value::String(_)) => Form::String,
                 _ => Form::Integer,
@@ -206,11 +221,11 @@ impl Router for Custom {
             let written = written(form, wanted).ok_or_else(|| {
                 malformed(route, path, "a place for a number with a fraction; say as: Float or as: String")
             })?;
-            let (parent, member) = path.rsplit_once('/').unwrap_or_default();
+            let (parent, member) = place.rsplit_once('/').unwrap_or_default();
             match steered.pointer_mut(parent) {
-                Some(Value::Object(members)) => drop(members.insert(unescaped(member), written)),
+                Some(Value::Object(members)) => drop(members.insert(place::unescaped(member), written)),
                 _ => {
-                    if let Some(place) = steered.pointer_mut(path) {
+                    if let Some(place) = steered.pointer_mut(&place) {
                         *place = written;
                     }
                 }
@@ -234,20 +249,9 @@ fn computed(formula: &Formula, canary: Weight) -> Option<f64> {
     (number.is_finite() && number.abs() < 9.0e15).then_some(number + 0.0)
 }
 
-/// The number that stands at a path; none where the last member is not there yet.
-fn number_at(route: &Value, weight: &CustomWeight) -> Result<Option<f64>, Unsteerable> {
-    let path = &weight.path;
-    let Some(stands) = route.pointer(path) else {
-        let (parent, _) = path.rsplit_once('/').unwrap_or_default();
-        return match route.pointer(parent) {
-            Some(Value::Object(_)) => Ok(None),
-            _ => Err(Unsteerable::Unready {
-                route: describe(route),
-                why: format!("there is nothing at {parent}, where custom.weights writes"),
-                lines: "write the object with all but the last member of each path".to_owned(),
-            }),
-        };
-    };
+/// The number that stands at a place; none where the last member is not there yet.
+fn number_at(route: &Value, place: &str) -> Result<Option<f64>, Unsteerable> {
+    let Some(stands) = route.pointer(place) else { return Ok(None) };
     let number = match stands {
         Value::String(text) => text.trim().parse().ok(),
         other => other.as_f64(),
@@ -255,7 +259,7 @@ fn number_at(route: &Value, weight: &CustomWeight) -> Result<Option<f64>, Unstee
     number
         .filter(|number: &f64| number.is_finite())
         .map(Some)
-        .ok_or_else(|| malformed(route, path, "a number, or a text of one"))
+        .ok_or_else(|| malformed(route, place, "a number, or a text of one"))
 }
 
 fn is_in(form: Form, stands: &Value) -> bool {
@@ -276,11 +280,6 @@ fn written(form: Form, number: f64) -> Option<Value> {
         (Form::String, Some(whole)) => Some(json!(whole.to_string())),
         (Form::String, None) => Some(json!(number.to_string())),
     }
-}
-
-/// A member's name without the escapes of a JSON pointer (RFC 6901, 4).
-fn unescaped(member: &str) -> String {
-    member.replace("~1", "/").replace("~0", "~")
 }
 
 fn malformed(route: &Value, field: &str, expected: &'static str) -> Unsteerable {

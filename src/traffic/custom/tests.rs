@@ -19,7 +19,7 @@ fn object() -> Value {
     })
 }
 
-const BOTH: &str = "weights: [{path: /spec/backends/0/weight, value: stable * 10}, {path: /spec/backends/1/weight, value: 10 * canary}, \
+const BOTH: &str = "weights: [{path: /spec/backends/service=stable/weight, value: stable * 10}, {path: /spec/backends/service=canary/weight, value: 10 * canary}, \
     {path: /spec/ratio, value: canary / 100, as: Float}, {path: /metadata/annotations/mesh.example.com~1share, value: canary}]";
 
 fn at(percent: u8) -> Weight {
@@ -68,7 +68,7 @@ fn a_last_member_is_made_and_nothing_else() {
         ("/spec/backends/2", "RouteNotPrepared"),
         ("/spec/backends/2/weight", "RouteNotPrepared"),
         ("/spec/empty", "RouteMalformed"),
-        ("/spec/backends/0/service", "RouteMalformed"),
+        ("/spec/backends/service=stable/service", "RouteMalformed"),
     ] {
         let custom = custom(&format!("weights: [{{path: {path}, value: canary}}]"));
         assert_eq!(custom.steer(&object(), &pair(), at(7)).unwrap_err().category(), category, "{path}");
@@ -77,8 +77,48 @@ fn a_last_member_is_made_and_nothing_else() {
 }
 
 #[test]
+fn an_entry_of_a_list_is_found_by_what_it_says_wherever_it_stands() {
+    let mut turned = object();
+    turned["spec"]["backends"].as_array_mut().unwrap().insert(0, json!({"service": "audit", "weight": 7}));
+    turned["spec"]["backends"].as_array_mut().unwrap().reverse();
+    let steered = custom(BOTH).steer(&turned, &pair(), at(5)).unwrap().unwrap();
+    let weights: Vec<_> = steered["spec"]["backends"].as_array().unwrap().iter().map(|it| &it["weight"]).collect();
+    assert_eq!(weights, [50, 950, 7]);
+    let nested = json!({"spec": {"to": [{"destination": {"host": "a/b"}, "id": 1}, {"destination": {"host": "canary"}, "id": 2}]}});
+    for (found, canary) in [("destination~1host=canary", 1), ("id=2", 1), ("destination~1host=a~1b", 0)] {
+        let custom = custom(&format!("weights: [{{path: /spec/to/{found}/weight, value: canary}}]"));
+        let steered = custom.steer(&nested, &pair(), at(5)).unwrap().unwrap();
+        assert_eq!(steered["spec"]["to"][canary]["weight"], 5, "{found}");
+    }
+    let bare = json!({"spec": {"shares": [95, 5]}});
+    let by_number = custom("weights: [{path: /spec/shares/1, value: canary}]");
+    assert_eq!(by_number.steer(&bare, &pair(), at(7)).unwrap().unwrap()["spec"]["shares"], json!([95, 7]));
+}
+
+#[test]
+fn an_entry_that_is_another_one_by_now_is_not_written() {
+    let both = |path: &str| custom(&format!("weights: [{{path: {path}, value: canary}}]"));
+    let mut renamed = object();
+    renamed["spec"]["backends"][1]["service"] = json!("somebody-else");
+    let mut doubled = object();
+    doubled["spec"]["backends"][0]["service"] = json!("canary");
+    for (object, path, words) in [
+        (&renamed, "/spec/backends/service=canary/weight", "no entry that says service=canary"),
+        (&doubled, "/spec/backends/service=canary/weight", "several entries that say service=canary"),
+        (&object(), "/spec/backends/1/weight", "at 1 whatever stands there today"),
+    ] {
+        let error = both(path).steer(object, &pair(), at(7)).unwrap_err();
+        assert_eq!((error.category(), both(path).read(object, &pair())), ("RouteNotPrepared", Err(error.clone())));
+        let said = error.to_string();
+        assert!(said.contains(words) && said.contains("as in /spec/backends/service=shop-canary/weight"), "{said}");
+    }
+    let twice = "weights: [{path: /spec/backends/service=canary/weight, value: canary}, {path: /spec/backends/weight=0/weight, value: stable}]";
+    assert!(custom(twice).steer(&object(), &pair(), at(7)).unwrap_err().to_string().contains("leads there"));
+}
+
+#[test]
 fn a_fraction_is_not_written_where_a_whole_number_stands() {
-    let custom = custom("weights: [{path: /spec/backends/1/weight, value: canary / 3}]");
+    let custom = custom("weights: [{path: /spec/backends/service=canary/weight, value: canary / 3}]");
     assert!(custom.steer(&object(), &pair(), at(7)).unwrap_err().to_string().contains("say as: Float"));
     assert!(custom.steer(&object(), &pair(), at(6)).unwrap().is_some());
 }
