@@ -1,38 +1,49 @@
 //! Whether the gateways of routes that are ours to write can do what the steps ask of them.
 //!
-//! A gateway may accept a route with a filter that it does not know, and answer its requests with errors from then on. What
-//! it can do its class lists, and what is not listed there is not asked for.
+//! A gateway may accept a route with a filter that it does not know, and answer its requests with errors from then on; or
+//! without a condition that it does not know, and send everybody's requests where those of a few should go. What it can do its
+//! class lists, and what is not listed there is not asked for.
+//!
+//! A mesh, which answers for routes whose parent is a Service, has no class, and nothing in the cluster lists what it can do.
+//! Of it it is assumed that it refuses what it cannot do in the route's status, which the weight waits for where it tells.
 use super::{Cluster, kinds};
 use crate::{
-    api::Rollout,
-    traffic::{Mirror, Ownership},
+    api::{Rollout, Step},
+    traffic::Ownership,
 };
 use serde_json::Value;
-
-/// The feature that copies of all requests need, as Gateway API names it.
-const MIRROR: &str = "HTTPRouteRequestMirror";
-/// The one that copies of a share of them need.
-const PERCENTAGE: &str = "HTTPRouteRequestPercentageMirror";
 
 impl Cluster {
     /// Why the steps cannot be carried out by a gateway of the spec's routes, if there is a reason.
     pub(super) async fn unable(&self, rollout: &Rollout, namespace: &str) -> Option<String> {
-        let asks = |feature: &'static str| {
-            let step = rollout.spec.steps.iter().find(|step| step.mirror.is_some_and(|it| needed(it) == feature))?;
-            Some((feature, step.name.as_str()))
-        };
-        let asked: Vec<_> = [MIRROR, PERCENTAGE].into_iter().filter_map(asks).collect();
         let ours = rollout.spec.routes().iter().filter(|route| route.ownership == Ownership::Operator);
-        for template in ours.filter_map(|route| route.template.as_ref()) {
+        for (route, template) in ours.filter_map(|route| Some((route, route.template.as_ref()?))) {
+            let steps = rollout.spec.steps.iter();
+            let mut asked: Vec<_> =
+                steps.flat_map(|step| needed(&route.kind, step).into_iter().map(|need| (need, &*step.name))).collect();
+            // Of steps that need the same the first is named.
+            asked.sort_by_key(|(need, _)| *need);
+            asked.dedup_by_key(|(need, _)| *need);
             let parents = template.spec.get("parentRefs").and_then(Value::as_array).into_iter().flatten();
-            for parent in parents.filter(|parent| parent["kind"].as_str().unwrap_or("Gateway") == "Gateway") {
-                let (place, name) =
-                    (parent["namespace"].as_str().unwrap_or(namespace), parent["name"].as_str().unwrap_or_default());
-                for (feature, step) in &asked {
+            for parent in parents {
+                let text = |field: &str, unset| parent[field].as_str().unwrap_or(unset);
+                let (kind, place, name) = (text("kind", "Gateway"), text("namespace", namespace), text("name", ""));
+                let is_gateway = match (text("group", GROUP), kind) {
+                    (GROUP, "Gateway") => true,
+                    ("" | "core", "Service") => continue,
+                    _ => false,
+                };
+                for (Need { field, feature, harm }, step) in &asked {
+                    if !is_gateway {
+                        return Some(format!(
+                            "spec.steps: step {step} says {field}, and nothing tells whether what serves {kind} {place}/{name} \
+                             has {feature}: it could {harm}; take {field} out of the steps, or name the Gateway itself"
+                        ));
+                    }
                     if !self.gateway_lists(place, name, feature).await {
                         return Some(format!(
-                            "spec.steps: step {step} says mirror, and the class of Gateway {place}/{name} does not list \
-                             {feature} in status.supportedFeatures: it could answer users with errors; take mirror out of \
+                            "spec.steps: step {step} says {field}, and the class of Gateway {place}/{name} does not list \
+                             {feature} in status.supportedFeatures: it could {harm}; take {field} out of \
                              the steps, or use a gateway that lists it"
                         ));
                     }
@@ -53,9 +64,39 @@ impl Cluster {
     }
 }
 
-/// The feature that these copies need.
-fn needed(mirror: Mirror) -> &'static str {
-    if mirror.percent < 100 { PERCENTAGE } else { MIRROR }
+const GROUP: &str = "gateway.networking.k8s.io";
+
+/// Something that a step needs of a route's gateway.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Need {
+    /// What of the step.
+    field: &'static str,
+    /// What it is called in the class, as the conformance tests of the Gateway API name it.
+    feature: &'static str,
+    /// What a gateway may do that has not got it.
+    harm: &'static str,
+}
+
+/// What a step needs of the gateways of a route of this kind.
+///
+/// Matches by header every gateway has. Copies of calls over gRPC have a feature of their own, and copies of a share of them
+/// none: there the one for HTTP says whether the filter's percentage is heeded.
+fn needed(kind: &str, step: &Step) -> Vec<Need> {
+    let mirror = |feature| Need { field: "mirror", feature, harm: "answer users with errors" };
+    let told_by = |field, feature| Need { field, feature, harm: "send the candidate requests that do not match" };
+    let a_share = step.mirror.is_some_and(|mirror| mirror.percent < 100);
+    let copies = match (kind, step.mirror.is_some()) {
+        (_, false) => vec![],
+        ("GRPCRoute", _) => vec!["GRPCRouteRequestMirror"],
+        _ if a_share => vec![],
+        _ => vec!["HTTPRouteRequestMirror"],
+    };
+    let share = a_share.then_some("HTTPRouteRequestPercentageMirror");
+    let by_method = step.matches.iter().any(|wanted| wanted.method.is_some());
+    let by_query = step.matches.iter().any(|wanted| !wanted.query.is_empty());
+    let methods = by_method.then(|| told_by("match.method", "HTTPRouteMethodMatching"));
+    let queries = by_query.then(|| told_by("match.query", "HTTPRouteQueryParamMatching"));
+    copies.into_iter().chain(share).map(mirror).chain(methods).chain(queries).collect()
 }
 
 #[cfg(test)]
@@ -79,19 +120,21 @@ mod tests {
         })
     }
 
-    fn rollout(percents: &[u8]) -> Rollout {
-        let steps: Vec<_> = percents
-            .iter()
-            .map(|percent| json!({"name": format!("at-{percent}"), "weight": 0, "mirror": {"percent": percent}, "observe": "1m"}))
-            .collect();
+    /// A Rollout whose one route has this kind and this parent, with these steps, each named by its place.
+    fn rollout(kind: &str, parent: &Value, steps: &Value) -> Rollout {
+        let mut steps = steps.clone();
+        for (at, step) in steps.as_array_mut().unwrap().iter_mut().enumerate() {
+            step["name"] = json!(format!("step-{at}"));
+            (step["weight"], step["observe"]) = (json!(0), json!("1m"));
+        }
         serde_json::from_value(json!({
             "apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "shop", "namespace": "n"},
             "spec": {
                 "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"},
                 "traffic": {
                     "services": {"stable": "stable", "canary": "canary"},
-                    "routes": [{"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": "r",
-                        "ownership": "Operator", "template": {"spec": {"parentRefs": [{"name": "web"}]}}}],
+                    "routes": [{"apiVersion": "gateway.networking.k8s.io/v1", "kind": kind, "name": "r",
+                        "ownership": "Operator", "template": {"spec": {"parentRefs": [parent]}}}],
                 },
                 "steps": steps, "analysis": {"mode": "None"},
             },
@@ -99,26 +142,63 @@ mod tests {
         .unwrap()
     }
 
+    async fn said(kind: &str, parent: &Value, steps: &Value, features: &[&str]) -> Option<String> {
+        cluster(features).0.unable(&rollout(kind, parent, steps), "n").await
+    }
+
+    const MIRROR: &str = "HTTPRouteRequestMirror";
+    const PERCENTAGE: &str = "HTTPRouteRequestPercentageMirror";
+    const GRPC: &str = "GRPCRouteRequestMirror";
+
     #[tokio::test]
-    async fn copies_of_a_share_need_a_feature_of_their_own() {
-        for (percents, features, missing) in [
-            (&[100][..], &[MIRROR][..], None),
-            (&[20][..], &[PERCENTAGE][..], None),
-            (&[20][..], &[MIRROR][..], Some((PERCENTAGE, "at-20"))),
-            (&[100, 20][..], &[MIRROR][..], Some((PERCENTAGE, "at-20"))),
-            (&[20, 100][..], &[PERCENTAGE][..], Some((MIRROR, "at-100"))),
-            (&[][..], &[][..], None),
+    async fn each_kind_of_copies_and_matches_needs_a_feature_of_its_own() {
+        let copies = |percent: u8| json!({"mirror": {"percent": percent}});
+        let matched = |wanted: Value| json!({"match": [{"headers": [{"name": "a", "value": "b"}]}, wanted]});
+        let (get, query) = (json!({"method": "GET"}), json!({"query": [{"name": "a", "value": "b"}]}));
+        for (kind, steps, features, missing) in [
+            ("HTTPRoute", json!([copies(100)]), &[MIRROR][..], None),
+            ("HTTPRoute", json!([copies(20)]), &[PERCENTAGE][..], None),
+            ("HTTPRoute", json!([copies(20)]), &[MIRROR, GRPC][..], Some((PERCENTAGE, 0))),
+            ("HTTPRoute", json!([copies(100), copies(20)]), &[MIRROR][..], Some((PERCENTAGE, 1))),
+            ("HTTPRoute", json!([copies(20), copies(100)]), &[PERCENTAGE][..], Some((MIRROR, 1))),
+            ("HTTPRoute", json!([]), &[][..], None),
+            ("GRPCRoute", json!([copies(100)]), &[MIRROR, PERCENTAGE][..], Some((GRPC, 0))),
+            ("GRPCRoute", json!([copies(100)]), &[GRPC][..], None),
+            ("GRPCRoute", json!([copies(20)]), &[GRPC][..], Some((PERCENTAGE, 0))),
+            ("GRPCRoute", json!([copies(20)]), &[GRPC, PERCENTAGE][..], None),
+            ("HTTPRoute", json!([matched(json!({"path": {"value": "/a"}}))]), &[][..], None),
+            ("HTTPRoute", json!([matched(get.clone())]), &["HTTPRouteMethodMatching"][..], None),
+            ("HTTPRoute", json!([{}, matched(get)]), &[MIRROR][..], Some(("HTTPRouteMethodMatching", 1))),
+            ("HTTPRoute", json!([matched(query)]), &[MIRROR][..], Some(("HTTPRouteQueryParamMatching", 0))),
         ] {
-            let (cluster, _) = cluster(features);
-            let said = cluster.unable(&rollout(percents), "n").await;
+            let said = said(kind, &json!({"name": "web"}), &steps, features).await;
             match missing {
-                None => assert_eq!(said, None, "{percents:?}"),
+                None => assert_eq!(said, None, "{kind} {steps}"),
                 Some((feature, step)) => {
                     let said = said.unwrap();
-                    assert!(said.contains(&format!("step {step} says mirror")), "{said}");
+                    assert!(said.contains(&format!("step step-{step} says m")), "{said}");
                     assert!(said.contains(&format!("Gateway n/web does not list {feature} in")), "{said}");
                 }
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_mesh_is_asked_for_nothing_and_what_is_neither_is_refused() {
+        let steps = json!([{"mirror": {"percent": 100}}]);
+        for group in ["", "core"] {
+            let mesh = json!({"group": group, "kind": "Service", "name": "web"});
+            assert_eq!(said("HTTPRoute", &mesh, &steps, &[]).await, None, "{group}");
+        }
+        for (parent, words) in [
+            (json!({"kind": "ListenerSet", "name": "web"}), "ListenerSet n/web has HTTPRouteRequestMirror"),
+            (json!({"group": "example.com", "kind": "Gateway", "name": "web", "namespace": "o"}), "Gateway o/web has"),
+            (json!({"kind": "Service", "name": "web"}), "Service n/web has"),
+        ] {
+            let said = said("HTTPRoute", &parent, &steps, &[MIRROR]).await.unwrap();
+            assert!(said.contains(words) && said.ends_with("or name the Gateway itself"), "{said}");
+        }
+        let set = json!({"kind": "ListenerSet", "name": "web"});
+        assert_eq!(said("HTTPRoute", &set, &json!([{}]), &[]).await, None, "nothing is asked of it");
     }
 }
