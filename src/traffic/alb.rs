@@ -41,6 +41,7 @@ pub(super) static ROUTER: Gathered = Gathered {
 };
 
 const ACTIONS: &str = "alb.ingress.kubernetes.io/actions.";
+    one_number_each: false,
 const FROM_ANNOTATION: &str = "use-annotation";
 
 fn lists(route: &Value) -> Result<Vec<Listed>, Unsteerable> {

@@ -4,7 +4,7 @@
 //! A kind says what lists there are and where each weight stands; from then on they are lists as all others are.
 use super::{
     Acceptance, Apart, Capability, Resource, RouteSeen, Router, Unsteerable, in_text,
-    weighted::{Shape, all_fit, describe, untold, weights_only},
+    weighted::{self, Shape, all_fit, describe, untold, weights_only},
 };
 use crate::{
     duration::Duration,
@@ -26,6 +26,8 @@ pub(super) struct Gathered {
     pub shape: Shape,
     /// Finds them.
     pub lists: fn(&Value) -> Result<Vec<Listed>, Unsteerable>,
+    /// Whether a Service has one number for all lists.
+    pub one_number_each: bool,
 }
 
 /// A list of backends.
@@ -92,6 +94,25 @@ impl Gathered {
         let metadata = json!({"name": route["metadata"]["name"], "namespace": route["metadata"]["namespace"]});
         Ok((json!({"kind": route["kind"], "metadata": metadata, "spec": {"lists": lists}}), places))
     }
+
+    /// The same, where ours can be weighed without a change of what others share with one of them.
+    fn fit(&self, route: &Value, pair: &Pair) -> Result<(Value, Vec<Vec<Place>>), Unsteerable> {
+        let (view, places) = self.view(route)?;
+        for list in weighted::list(&view["spec"]["lists"]).iter().filter(|_| self.one_number_each) {
+            let entries = weighted::list(&list[self.shape.backends]);
+            let has = |name: &str| entries.iter().any(|entry| entry["service"] == name);
+            if entries.len() > 1 && has(&pair.stable) && !has(&pair.canary) {
+                let Pair { stable, canary, .. } = pair;
+                let name = list["name"].as_str().unwrap_or_default();
+                return Err(Unsteerable::Unready {
+                    route: describe(route),
+                    why: format!("{name} names {stable} beside others, whose shares would change with its weight"),
+                    lines: format!("name {canary} there too, or {stable} alone"),
+                });
+            }
+        }
+        Ok((view, places))
+    }
 }
 
 impl Router for Gathered {
@@ -112,7 +133,7 @@ impl Router for Gathered {
     }
 
     fn read(&self, route: &Value, pair: &Pair) -> Result<RouteSeen, Unsteerable> {
-        let weight = self.shape.read(&self.view(route)?.0, pair)?;
+        let weight = self.shape.read(&self.fit(route, pair)?.0, pair)?;
         Ok(RouteSeen { weight, apart: Apart::default(), accepted: self.accepted(route) })
     }
 
@@ -129,7 +150,7 @@ impl Router for Gathered {
     }
 
     fn steer(&self, route: &Value, pair: &Pair, canary: Weight) -> Result<Option<Value>, Unsteerable> {
-        let (view, places) = self.view(route)?;
+        let (view, places) = self.fit(route, pair)?;
         let edits = self.shape.edits(&view, pair, canary)?;
         if edits.is_empty() {
             return Ok(None);

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 /// ```
 ///
 /// Both numbers must stand there, and only they are replaced in the text, which else keeps every sign. They count in every path
-/// of the Ingress. A path that names the canary without stable is refused.
+/// of the Ingress. A path that names the canary without stable is refused, and so is one that names stable beside others and
+/// without the canary, for it would share its requests out otherwise whenever the numbers change.
 ///
 /// Nothing tells when Skipper has taken a change; it looks every 3 s by default (`-source-poll-timeout`), so 5 s are given.
 pub(super) static WEIGHTS: Gathered = Gathered {
@@ -27,6 +28,7 @@ pub(super) static WEIGHTS: Gathered = Gathered {
     settle: SETTLE,
     shape: shape("weights", HEAVIEST, ingress_lines),
     lists: of_ingress,
+    one_number_each: true,
 };
 
 /// `RouteGroup`s: backends have names, and lists of names have weights.
@@ -48,6 +50,7 @@ pub(super) static GROUPS: Gathered = Gathered {
     settle: SETTLE,
     shape: shape("backends", HEAVIEST, group_lines),
     lists: of_group,
+    one_number_each: false,
 };
 
 const NAME: &str = "skipper";
@@ -84,10 +87,13 @@ fn of_ingress(route: &Value) -> Result<Vec<Listed>, Unsteerable> {
         }
     }
     let mut groups: Vec<_> = groups.into_iter().map(|(_, group)| group).collect();
-    // One map is for all paths: where others stand in one of them, the two keep in every path what they have together.
-    if groups.iter().any(|group| group.backends.len() > 2) {
-        let other = || Entry { service: None, port: Value::Null, weight: json!(0), place: Place::Nowhere };
-        groups.iter_mut().filter(|group| group.backends.len() == 2).for_each(|group| group.backends.push(other()));
+    // One map is for all paths: of Services that share one of them with others, all paths keep what they have together.
+    let shared = groups.iter().filter(|group| group.backends.len() > 2).flat_map(|group| &group.backends);
+    let shared: Vec<_> = shared.map(|entry| entry.service.clone()).collect();
+    for group in groups.iter_mut().filter(|group| group.backends.len() == 2) {
+        if group.backends.iter().any(|entry| shared.contains(&entry.service)) {
+            group.backends.push(Entry { service: None, port: Value::Null, weight: json!(0), place: Place::Nowhere });
+        }
     }
     Ok(groups)
 }
@@ -178,6 +184,46 @@ mod tests {
         let steered = WEIGHTS.steer(&route, &pair(), at(25)).unwrap().unwrap();
         assert_eq!(annotation(&steered, ANNOTATION), r#"{"stable":150,"canary":50,"other":50}"#);
         assert_eq!(WEIGHTS.steer(&steered, &pair(), at(25)), Ok(None));
+    }
+
+    #[test]
+    fn paths_of_others_alone_do_not_count() {
+        let paths = [("/", "stable"), ("/", "canary"), ("/x", "a"), ("/x", "b"), ("/x", "c"), ("/api", "stable")];
+        let route = ingress(r#"{"stable":7,"canary":0,"a":1,"b":1,"c":1}"#, &paths);
+        let steered = WEIGHTS.steer(&route, &pair(), at(5)).unwrap().unwrap();
+        assert_eq!(annotation(&steered, ANNOTATION), r#"{"stable":95,"canary":5,"a":1,"b":1,"c":1}"#);
+    }
+
+    #[test]
+    fn a_path_whose_shares_would_change_with_ours_is_refused() {
+        let paths = [("/", "stable"), ("/", "canary"), ("/x", "stable"), ("/x", "other")];
+        let route = ingress(r#"{"stable":100,"canary":0,"other":100}"#, &paths);
+        let refused = WEIGHTS.steer(&route, &pair(), at(50)).unwrap_err();
+        assert_eq!((refused.category(), WEIGHTS.read(&route, &pair())), ("RouteNotPrepared", Err(refused.clone())));
+        let said = refused.to_string();
+        assert!(said.contains("spec.rules[0].http.paths[2] names stable beside others"), "{said}");
+        assert!(said.ends_with("name canary there too, or stable alone"), "{said}");
+        let own = group(
+            "defaultBackends: [{backendName: s, weight: 90}, {backendName: c, weight: 10}], \
+             routes: [{path: /x, backends: [{backendName: s, weight: 1}, {backendName: gone, weight: 1}]}]",
+        );
+        assert!(GROUPS.steer(&own, &pair(), at(50)).is_ok(), "a RouteGroup has a number for each of its lists");
+    }
+
+    #[test]
+    fn lists_of_a_group_are_weighed_for_each_port() {
+        let spec = "backends: [{name: s, type: service, serviceName: stable, servicePort: 80}, \
+             {name: c, type: service, serviceName: canary, servicePort: 80}, \
+             {name: s2, type: service, serviceName: stable, servicePort: 90}, \
+             {name: c2, type: service, serviceName: canary, servicePort: 90}], \
+             defaultBackends: [{backendName: s, weight: 100}, {backendName: c, weight: 0}], \
+             routes: [{path: /x, backends: [{backendName: s2, weight: 100}, {backendName: c2, weight: 0}]}]";
+        let spec: Value = serde_saphyr::from_str(&format!("{{{spec}}}")).unwrap();
+        let route = json!({"kind": "RouteGroup", "metadata": {"name": "g"}, "spec": spec});
+        let both = Pair { also: vec![90], ..pair() };
+        let steered = GROUPS.steer(&route, &both, at(20)).unwrap().unwrap();
+        assert_eq!(steered["spec"]["defaultBackends"][1]["weight"], 20);
+        assert_eq!(steered["spec"]["routes"][0]["backends"][1]["weight"], 20);
     }
 
     #[test]
