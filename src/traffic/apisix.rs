@@ -18,6 +18,9 @@ use serde_json::Value;
 /// while it carries requests. `upstreams` of a rule, which name hosts outside the cluster, share its requests with the backends:
 /// beside them our two keep what they have together, as beside other backends. The controller writes whether it has taken a
 /// route, and not always of which generation, so that is not waited for; it pushes changes every second, and 5 s are given.
+///
+/// A rule of `spec.stream`, for TCP and UDP, has one backend and no weight, so it shares nothing out: it keeps stable, and one
+/// that names the canary is refused.
 pub(super) static ROUTER: Weighted = Weighted {
     name: "apisix",
     resources: &[Resource { group: "apisix.apache.org", version: "v2", kind: "ApisixRoute", plural: "apisixroutes" }],
@@ -29,7 +32,7 @@ pub(super) static ROUTER: Weighted = Weighted {
 };
 
 const SHAPE: Shape = Shape {
-    rules: &["/spec/http/*"],
+    rules: &["/spec/http/*", "/spec/stream/*"],
     backends: "backends",
     beside: &["upstreams"],
     port: "/servicePort",
@@ -37,9 +40,14 @@ const SHAPE: Shape = Shape {
     heaviest: 1_000_000,
     service: |_, backend| backend["serviceName"].as_str().map(str::to_owned),
     unfit,
-    elsewhere: |_, _| Vec::new(),
+    elsewhere: |_, rule| one_backend(rule).into_iter().collect(),
     lines,
 };
+
+/// What a rule of a stream sends all of its connections to.
+fn one_backend(rule: &Value) -> Option<(String, String)> {
+    Some(("backend".to_owned(), rule["backend"]["serviceName"].as_str()?.to_owned()))
+}
 
 fn unfit(backend: &Value) -> Option<(&'static str, &'static str)> {
     let cure =
@@ -50,7 +58,11 @@ fn unfit(backend: &Value) -> Option<(&'static str, &'static str)> {
 fn lines(pair: &Pair) -> String {
     let Pair { stable, canary, port, .. } = pair;
     let backend = |name: &str, weight: u8| format!("{{serviceName: {name}, servicePort: {port}, weight: {weight}}}");
-    format!("backends: [{}, {}]", backend(stable, 100), backend(canary, 0))
+    format!(
+        "backends: [{}, {}]; it must be one of spec.http, for those of spec.stream have no weights",
+        backend(stable, 100),
+        backend(canary, 0)
+    )
 }
 
 #[cfg(test)]
@@ -88,6 +100,25 @@ mod tests {
         assert_eq!(weights(&before, "backends"), [Some(900), Some(100)]);
         assert_eq!(weights(&after, "backends"), [Some(800), Some(200)]);
         assert_eq!(weights(&after, "upstreams"), [Some(50)]);
+    }
+
+    #[test]
+    fn a_stream_shares_nothing_out_and_may_not_lead_to_the_canary() {
+        let with = |service: &str| {
+            let mut route = recorded();
+            route["spec"]["stream"] = serde_json::json!([{"name": "tcp", "protocol": "TCP", "match": {"ingressPort": 9100},
+                "backend": {"serviceName": service, "servicePort": 8080}}]);
+            route
+        };
+        let past = ROUTER.read(&with("checkout-canary"), &pair()).unwrap_err();
+        assert_eq!(past.category(), "CanaryFiltered");
+        assert!(past.to_string().contains("the backend of rule tcp"), "{past}");
+        let stable = ROUTER.steer(&with("checkout-stable"), &pair(), Weight::new(20).unwrap()).unwrap().unwrap();
+        assert_eq!(stable["spec"]["stream"], with("checkout-stable")["spec"]["stream"]);
+        let mut alone = with("checkout-stable");
+        alone["spec"].as_object_mut().unwrap().remove("http");
+        let said = ROUTER.read(&alone, &pair()).unwrap_err().to_string();
+        assert!(said.ends_with("those of spec.stream have no weights"), "{said}");
     }
 
     #[test]
