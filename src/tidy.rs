@@ -264,9 +264,10 @@ fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
          given besides. `settle` of a route changes it.\n\n\
          Where sessions can stay, a client may be bound to the Service that answered it first, by a field or an annotation of \
          the route (`sessionPersistence`, `sticky`, `affinity`, `targetGroupStickinessConfig`) that is yours and stays as it \
-         stands. Of Services with several ports each rule is weighed with the port that it names.\n\n\
-         | kind | group and version | router | weights | match | mirror | each request chooses | sessions can stay | status tells | time |\n\
-         |---|---|---|---|---|---|---|---|---|---|\n",
+         stands. Of Services with several ports each rule is weighed with the port that it names; where one object has no rules \
+         for several ports, there is one object for each.\n\n\
+         | kind | group and version | router | weights | match | mirror | each request chooses | sessions can stay | status tells | several ports | time |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for router in traffic::ROUTERS {
         let can = |capability| if router.can(capability) { "yes" } else { "no" };
@@ -283,6 +284,7 @@ fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
                     can(traffic::Capability::Requests),
                     can(traffic::Capability::Sessions),
                     can(traffic::Capability::Status),
+                    can(traffic::Capability::Ports),
                     &router.settle().to_string(),
                 ],
             );

@@ -26,7 +26,10 @@ use serde_json::{Map, Value, json};
 ///
 /// `targetGroupStickinessConfig` of an action keeps a client with the target group that answered it first.
 ///
-/// Nothing in the cluster tells when the load balancer has taken a change: how its target groups are stands with AWS alone.
+/// Nothing in the cluster tells when the load balancer has taken a change: how its target groups are stands with AWS alone. A
+/// `TargetGroupBinding`, which the controller writes for each target group, says in its status which generation the controller
+/// has seen of it, and its spec has no weight: it changes with neither the weights nor the health of the targets, so it is not
+/// read.
 /// Pods are registered when the Services point at them, which is after they were made, so they have no readiness gate of the
 /// controller's; and one that is registered gets requests when it has passed its health checks, two of them 15 s apart unless
 /// the Ingress says otherwise. So 60 s are given, and whoever checks more slowly raises `routes[].settle`. Both Services should
@@ -34,14 +37,14 @@ use serde_json::{Map, Value, json};
 pub(super) static ROUTER: Gathered = Gathered {
     name: "alb",
     resources: &[INGRESS],
-    capabilities: &[Capability::Weight, Capability::Requests, Capability::Sessions],
+    capabilities: &[Capability::Weight, Capability::Requests, Capability::Sessions, Capability::Ports],
     settle: Duration::seconds(60),
     shape: shape("targetGroups", 999, lines),
     lists,
+    one_number_each: false,
 };
 
 const ACTIONS: &str = "alb.ingress.kubernetes.io/actions.";
-    one_number_each: false,
 const FROM_ANNOTATION: &str = "use-annotation";
 
 fn lists(route: &Value) -> Result<Vec<Listed>, Unsteerable> {
@@ -158,6 +161,20 @@ mod tests {
         let steered = ROUTER.steer(&route, &pair(), Weight::new(20).unwrap()).unwrap().unwrap();
         let text = annotation(&steered, "alb.ingress.kubernetes.io/actions.app").as_str().unwrap();
         assert_eq!(text, ACTION.replace("5 }", "20 }").replace(":95", ":80"));
+    }
+
+    #[test]
+    fn actions_are_weighed_for_each_port() {
+        let mut route = ingress(ACTION, &used());
+        let other = ACTION.replace("\"80\"", "\"90\"");
+        route["metadata"]["annotations"]["alb.ingress.kubernetes.io/actions.other"] = json!(other);
+        route["spec"]["defaultBackend"] = json!({"service": {"name": "other", "port": {"name": "use-annotation"}}});
+        let both = Pair { also: vec![90], ..pair() };
+        let steered = ROUTER.steer(&route, &both, Weight::new(20).unwrap()).unwrap().unwrap();
+        for name in ["app", "other"] {
+            let text = annotation(&steered, &format!("{ACTIONS}{name}")).as_str().unwrap();
+            assert!(text.contains("20 }"), "{text}");
+        }
     }
 
     #[test]

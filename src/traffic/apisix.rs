@@ -24,7 +24,7 @@ use serde_json::Value;
 pub(super) static ROUTER: Weighted = Weighted {
     name: "apisix",
     resources: &[Resource { group: "apisix.apache.org", version: "v2", kind: "ApisixRoute", plural: "apisixroutes" }],
-    capabilities: &[Capability::Weight, Capability::Requests],
+    capabilities: &[Capability::Weight, Capability::Requests, Capability::Ports],
     settle: Duration::seconds(5),
     shape: SHAPE,
     accepted: untold,

@@ -317,6 +317,46 @@ fn what_a_router_cannot_do_it_refuses() {
     }
 }
 
+/// The object with an entry of one of its lists doubled, for the port 9090 and other hosts.
+fn with_more_ports(object: &Value, is_rule: impl Fn(&str) -> bool) -> Vec<Value> {
+    let mut all = Vec::new();
+    paths("", object, &mut all);
+    let lists = all.iter().filter_map(|path| Some((path, object.pointer(path)?.as_array()?)));
+    let rules = lists.flat_map(|(path, entries)| entries.iter().map(move |entry| (path, entry.to_string())));
+    let rules = rules.filter(|(_, text)| is_rule(text));
+    let doubled = rules.map(|(path, text)| {
+        let mut doubled = object.clone();
+        let text = text.replace("8080", "9090").replace(".example.com", ".example.org");
+        doubled.pointer_mut(path).unwrap().as_array_mut().unwrap().push(serde_json::from_str(&text).unwrap());
+        doubled
+    });
+    doubled.collect()
+}
+
+#[test]
+fn an_object_has_rules_for_several_ports_where_that_is_said() {
+    let also = Pair { also: vec![9090], ..pair() };
+    for router in ROUTERS {
+        let resource = router.resources()[0];
+        // Theirs stand under names of their own; see their own tests.
+        if router.name() == "alb" || resource.kind == "RouteGroup" {
+            continue;
+        }
+        let is_rule = |text: &str| {
+            let stable = router.name() == "nginx" || text.contains(&pair().stable);
+            stable && text.contains(&pair().canary) && text.contains("8080")
+        };
+        let takes = |object: &Value| {
+            let seen = router.steer(object, &also, percent(20)).ok().flatten();
+            seen.is_some_and(|after| {
+                router.read(&after, &also).is_ok_and(|seen| seen.weight == Weights::At(percent(20)))
+            }) && router.read(object, &pair()).is_err_and(|why| why.category() == "WrongPort")
+        };
+        let doubled = steered(*router).into_iter().flat_map(|(_, object)| with_more_ports(&object, is_rule));
+        assert_eq!(doubled.into_iter().any(|it| takes(&it)), router.can(super::Capability::Ports), "{resource:?}");
+    }
+}
+
 /// Whatever stands in an object, nothing panics; what is steered is read again.
 fn try_all(router: &dyn Router, object: &Value) {
     let _ = (router.accepted(object), router.services(object), router.port(object), router.read(object, &pair()));

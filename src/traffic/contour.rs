@@ -39,6 +39,7 @@ pub(super) static ROUTER: Weighted = Weighted {
         Capability::Mirror,
         Capability::Status,
         Capability::Requests,
+        Capability::Ports,
     ],
     settle: Duration::seconds(3),
     shape: SHAPE,

@@ -55,6 +55,7 @@ pub(super) static ROUTER: Weighted = Weighted {
         Capability::Status,
         Capability::Requests,
         Capability::Sessions,
+        Capability::Ports,
     ],
     settle: Duration::seconds(3),
     shape: SHAPE,

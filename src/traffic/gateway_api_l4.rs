@@ -17,7 +17,7 @@ pub(super) static ROUTER: Weighted = Weighted {
         Resource { group: GROUP, version: "v1", kind: "TLSRoute", plural: "tlsroutes" },
         Resource { group: GROUP, version: "v1", kind: "TCPRoute", plural: "tcproutes" },
     ],
-    capabilities: &[Capability::Weight, Capability::Status],
+    capabilities: &[Capability::Weight, Capability::Status, Capability::Ports],
     settle: Duration::seconds(3),
     shape: SHAPE,
     accepted: parents::accepted,

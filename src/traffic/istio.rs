@@ -39,7 +39,7 @@ pub(super) static ROUTER: Weighted = Weighted {
         kind: "VirtualService",
         plural: "virtualservices",
     }],
-    capabilities: &[Capability::Weight, Capability::Match, Capability::Mirror, Capability::Requests],
+    capabilities: &[Capability::Weight, Capability::Match, Capability::Mirror, Capability::Requests, Capability::Ports],
     settle: Duration::seconds(10),
     shape: SHAPE,
     accepted: untold,

@@ -23,7 +23,7 @@ use serde_json::Value;
 pub(super) static HTTP: Weighted = Weighted {
     name: NAME,
     resources: &[Resource { group: GROUP, version: "v1alpha1", kind: "MeshHTTPRoute", plural: "meshhttproutes" }],
-    capabilities: &[Capability::Weight, Capability::Requests],
+    capabilities: &[Capability::Weight, Capability::Requests, Capability::Ports],
     settle: SETTLE,
     shape: SHAPE,
     accepted: untold,
@@ -34,7 +34,7 @@ pub(super) static HTTP: Weighted = Weighted {
 pub(super) static TCP: Weighted = Weighted {
     name: NAME,
     resources: &[Resource { group: GROUP, version: "v1alpha1", kind: "MeshTCPRoute", plural: "meshtcproutes" }],
-    capabilities: &[Capability::Weight],
+    capabilities: &[Capability::Weight, Capability::Ports],
     settle: SETTLE,
     shape: SHAPE,
     accepted: untold,

@@ -22,7 +22,7 @@ use crate::duration::Duration;
 pub(super) static ROUTER: Weighted = Weighted {
     name: "linkerd",
     resources: &[Resource { group: "policy.linkerd.io", version: "v1beta3", kind: "HTTPRoute", plural: "httproutes" }],
-    capabilities: &[Capability::Weight, Capability::Requests],
+    capabilities: &[Capability::Weight, Capability::Requests, Capability::Ports],
     settle: Duration::seconds(3),
     shape: SHAPE,
     accepted: untold,

@@ -164,6 +164,8 @@ pub enum Capability {
     Requests,
     /// Clients that stay with the Service that answered them first, by a field or an annotation that is the user's.
     Sessions,
+    /// Rules in one object for several ports of the two Services.
+    Ports,
 }
 
 /// What one look at a route found.

@@ -52,7 +52,7 @@ impl Router for Nginx {
     }
 
     fn capabilities(&self) -> &'static [Capability] {
-        &[Capability::Weight, Capability::Match, Capability::Requests, Capability::Sessions]
+        &[Capability::Weight, Capability::Match, Capability::Requests, Capability::Sessions, Capability::Ports]
     }
 
     fn settle(&self) -> Duration {

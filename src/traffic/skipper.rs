@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 pub(super) static WEIGHTS: Gathered = Gathered {
     name: NAME,
     resources: &[INGRESS],
-    capabilities: &[Capability::Weight, Capability::Requests],
+    capabilities: &[Capability::Weight, Capability::Requests, Capability::Ports],
     settle: SETTLE,
     shape: shape("weights", HEAVIEST, ingress_lines),
     lists: of_ingress,
@@ -46,7 +46,7 @@ pub(super) static WEIGHTS: Gathered = Gathered {
 pub(super) static GROUPS: Gathered = Gathered {
     name: NAME,
     resources: &[Resource { group: "zalando.org", version: "v1", kind: "RouteGroup", plural: "routegroups" }],
-    capabilities: &[Capability::Weight, Capability::Requests],
+    capabilities: &[Capability::Weight, Capability::Requests, Capability::Ports],
     settle: SETTLE,
     shape: shape("backends", HEAVIEST, group_lines),
     lists: of_group,

@@ -34,7 +34,7 @@ use serde_json::Value;
 pub(super) static ROUTE: Weighted = Weighted {
     name: NAME,
     resources: &[Resource { group: GROUP, version: "v1alpha1", kind: "IngressRoute", plural: "ingressroutes" }],
-    capabilities: &[Capability::Weight, Capability::Match, Capability::Requests],
+    capabilities: &[Capability::Weight, Capability::Match, Capability::Requests, Capability::Ports],
     settle: SETTLE,
     shape: ROUTES,
     accepted: untold,
@@ -47,7 +47,7 @@ pub(super) static ROUTE: Weighted = Weighted {
 pub(super) static TCP: Weighted = Weighted {
     name: NAME,
     resources: &[Resource { group: GROUP, version: "v1alpha1", kind: "IngressRouteTCP", plural: "ingressroutetcps" }],
-    capabilities: &[Capability::Weight],
+    capabilities: &[Capability::Weight, Capability::Ports],
     settle: SETTLE,
     shape: ROUTES,
     accepted: untold,
