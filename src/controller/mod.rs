@@ -21,7 +21,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Resource, ResourceExt,
-    api::DynamicObject,
+    api::{ApiResource, DynamicObject},
     core::PartialObjectMeta,
     runtime::{
         Controller, WatchStreamExt,
@@ -105,20 +105,10 @@ pub async fn run(
         .watches_stream_with(scope.dynamic(&cluster::actions(), false), by_spec, cluster::actions())
         .reconcile_on(wakes.map(|key| ObjectRef::<Root>::new(&key.name).within(&key.namespace.unwrap_or_default())))
         .graceful_shutdown_on(stop);
-    let mut unserved = Vec::new();
-    for known in crate::traffic::resources() {
-        let kind = cluster::resource_named(known);
-        if scope.is_served(&kind.api_version, &kind.kind).await {
-            controller = controller.watches_stream_with(scope.dynamic(&kind, true), by_label_of, kind);
-        } else {
-            unserved.push(known.kind);
-        }
-    }
-    if !unserved.is_empty() {
-        tracing::info!(
-            kinds = unserved.join(", "),
-            "not served here, so not watched; routes of a kind that is installed later are looked at by time, until a restart"
-        );
+    for versions in crate::traffic::kinds() {
+        let versions: Vec<_> = versions.into_iter().map(cluster::resource_named).collect();
+        let Some(kind) = versions.first().cloned() else { continue };
+        controller = controller.watches_stream_with(scope.routes(versions), by_label_of, kind);
     }
     let context = Arc::new(Context { cluster, backoff: Backoff::default(), longest_look });
     controller
@@ -175,6 +165,7 @@ pub fn key_of(root: &Root) -> Key {
     Key::new(&root.name_any()).within(&root.namespace().unwrap_or_default())
 }
 
+#[derive(Clone)]
 struct Scope {
     cluster: Cluster,
     namespaces: Vec<String>,
@@ -211,11 +202,7 @@ impl Scope {
         self.metadata::<K>(&watcher::Config::default().labels(ROLLOUT_LABEL)).touched_objects().boxed()
     }
 
-    fn dynamic(
-        &self,
-        kind: &kube::api::ApiResource,
-        labelled: bool,
-    ) -> BoxStream<'static, watcher::Result<DynamicObject>> {
+    fn dynamic(&self, kind: &ApiResource, labelled: bool) -> BoxStream<'static, watcher::Result<DynamicObject>> {
         let config =
             if labelled { watcher::Config::default().labels(ROLLOUT_LABEL) } else { watcher::Config::default() };
         let apis: Vec<Api<DynamicObject>> = if self.namespaces.is_empty() {
@@ -231,9 +218,11 @@ impl Scope {
         stream::select_all(streams).boxed()
     }
 
-    async fn is_served(&self, api_version: &str, kind: &str) -> bool {
-        let served = self.cluster.client().list_api_group_resources(api_version).await;
-        served.is_ok_and(|list| list.resources.iter().any(|resource| resource.kind == kind))
+    /// Routes of a kind that has these versions, from when one of them is served.
+    fn routes(&self, versions: Vec<ApiResource>) -> BoxStream<'static, watcher::Result<DynamicObject>> {
+        let scope = self.clone();
+        let watched = async move { scope.dynamic(&scope.cluster.served(&versions).await, true) };
+        stream::once(watched).flatten().boxed()
     }
 }
 

@@ -62,6 +62,21 @@ pub fn resources() -> impl Iterator<Item = &'static Resource> {
     all().enumerate().filter(move |(at, kind)| all().take(*at).all(|known| known != *kind)).map(|(_, kind)| kind)
 }
 
+/// The kinds that some router steers, each with all its versions, the newest first.
+pub fn kinds() -> Vec<Vec<&'static Resource>> {
+    let mut kinds: Vec<Vec<&Resource>> = Vec::new();
+    for resource in resources() {
+        match kinds
+            .iter_mut()
+            .find(|known| known.iter().all(|it| it.group == resource.group && it.kind == resource.kind))
+        {
+            Some(known) => known.push(resource),
+            None => kinds.push(vec![resource]),
+        }
+    }
+    kinds
+}
+
 /// The routers that steer objects of this `apiVersion` and `kind`; of most kinds there is one.
 pub fn routers_for(api_version: &str, kind: &str) -> impl Iterator<Item = &'static dyn Router> {
     let steers = move |resource: &Resource| resource.kind == kind && resource.api_version() == api_version;
