@@ -8,14 +8,18 @@ use crate::duration::Duration;
 
 /// Weighted backends of a Gateway API `TLSRoute` or `TCPRoute`.
 ///
-/// They are written, read and accepted as those of an `HTTPRoute` are. What is shared out is connections and not requests:
+/// They are written, read and accepted as those of an `HTTPRoute` are, in the version that the Rollout names; a cluster serves
+/// one or several of those that its Gateway API has come through. What is shared out is connections and not requests:
 /// one that is open stays where it is until somebody closes it, whatever the weight is meanwhile. Nothing in a connection can
 /// be told apart, so there is neither `match` nor `mirror`.
 pub(super) static ROUTER: Weighted = Weighted {
     name: "gateway-api-l4",
     resources: &[
-        Resource { group: GROUP, version: "v1", kind: "TLSRoute", plural: "tlsroutes" },
-        Resource { group: GROUP, version: "v1", kind: "TCPRoute", plural: "tcproutes" },
+        Resource { version: "v1", ..TLS },
+        Resource { version: "v1alpha3", ..TLS },
+        Resource { version: "v1alpha2", ..TLS },
+        Resource { version: "v1", ..TCP },
+        Resource { version: "v1alpha2", ..TCP },
     ],
     capabilities: &[Capability::Weight, Capability::Status, Capability::Ports],
     settle: Duration::seconds(3),
@@ -23,6 +27,9 @@ pub(super) static ROUTER: Weighted = Weighted {
     accepted: parents::accepted,
     apart: weights_only,
 };
+
+const TLS: Resource = Resource { group: GROUP, version: "v1", kind: "TLSRoute", plural: "tlsroutes" };
+const TCP: Resource = Resource { group: GROUP, version: "v1", kind: "TCPRoute", plural: "tcproutes" };
 
 #[cfg(test)]
 mod tests {

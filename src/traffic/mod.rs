@@ -310,7 +310,17 @@ mod tests {
         assert_eq!(name("gateway.networking.k8s.io/v1", "HTTPRoute"), Some("gateway-api"));
         assert_eq!(name("gateway.networking.k8s.io/v1", "GRPCRoute"), Some("gateway-api"));
         for (api_version, kind) in [
+            ("gateway.networking.k8s.io/v1", "TLSRoute"),
+            ("gateway.networking.k8s.io/v1alpha3", "TLSRoute"),
+            ("gateway.networking.k8s.io/v1alpha2", "TLSRoute"),
+            ("gateway.networking.k8s.io/v1", "TCPRoute"),
+            ("gateway.networking.k8s.io/v1alpha2", "TCPRoute"),
+        ] {
+            assert_eq!(name(api_version, kind), Some("gateway-api-l4"), "{api_version} {kind}");
+        }
+        for (api_version, kind) in [
             ("gateway.networking.k8s.io/v1beta1", "HTTPRoute"),
+            ("gateway.networking.k8s.io/v1alpha3", "TCPRoute"),
             ("gateway.networking.k8s.io/v1", "Gateway"),
             ("v1", "Service"),
             ("", ""),

@@ -299,6 +299,15 @@ async fn tell_all(server: &Server) -> (Vec<String>, Vec<String>) {
     let (mut schemas, mut failures) = (Vec::new(), Vec::new());
     for router in ROUTERS {
         for resource in router.resources() {
+            let its = |(_, object): &&(String, Value)| {
+                object["apiVersion"] == resource.api_version() && object["kind"] == resource.kind
+            };
+            let all = steered(*router);
+            let mut recorded = all.iter().filter(its).peekable();
+            // Of a kind that has several versions one is recorded.
+            if recorded.peek().is_none() {
+                continue;
+            }
             let what = format!("{} {}", router.name(), resource.kind);
             match server.schema(resource).await {
                 Ok(schema) => schemas.push(format!("{what}: {schema}")),
@@ -307,8 +316,8 @@ async fn tell_all(server: &Server) -> (Vec<String>, Vec<String>) {
                     continue;
                 }
             }
-            for (file, recorded) in steered(*router).iter().filter(|(_, object)| object["kind"] == resource.kind) {
-                let failed = server.tell(*router, &fresh(recorded, &server.namespace)).await;
+            for (file, object) in recorded {
+                let failed = server.tell(*router, &fresh(object, &server.namespace)).await;
                 failures.extend(failed.into_iter().map(|why| format!("{what}, {file}: {why}")));
             }
         }
