@@ -2,7 +2,9 @@
 //!
 //! A notifier is told and answers in data: it holds no client and asks no clock. Delivery is at least once, under one
 //! delivery id: [`outbox`] says when to try again.
+pub mod hook;
 pub mod outbox;
+mod words;
 
 use crate::{
     duration::Duration,
@@ -43,6 +45,9 @@ pub struct Alert {
     pub namespace: String,
     /// The Rollout's name.
     pub rollout: String,
+    /// The Rollout's uid, by which Rollouts of one name in several clusters are told apart.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
     /// The Deployment's name.
     pub workload: String,
     /// The revision it is about, if there is one on trial.
@@ -148,6 +153,20 @@ pub enum Unsayable {
     /// The Secret's entry is empty.
     #[error("the key in the Secret is empty: anybody could sign with it")]
     SigningKey,
+    /// The Secret's entry is no text.
+    #[error("the entry of the Secret is empty, or is no text")]
+    Entry,
+    /// A body that was written by the user is no JSON.
+    #[error("custom.body is no JSON at line {}, column {}; words in braces go into quotes", .0.line(), .0.column())]
+    Template(#[source] serde_json::Error),
+    /// A body that was written by the user asks for something that no alert has.
+    #[error("custom.body: there is no {{{word}}}; there are {known}")]
+    Word {
+        /// What it asks for.
+        word: String,
+        /// What there is.
+        known: &'static str,
+    },
     /// The alert has no JSON form.
     #[error("the alert cannot be written as JSON")]
     Body(#[source] serde_json::Error),
@@ -155,15 +174,15 @@ pub enum Unsayable {
 
 /// A notifier, told and answering in data: no client, no clock.
 pub trait Notifier {
-    /// The Secret's entry whose bytes [`Notifier::message`] asks for.
+    /// The Secret's entry whose bytes [`Notifier::message`] asks for: a key, or the URL itself.
     fn secret(&self) -> &SecretRef;
 
     /// The alert as a message. The same arguments make the same message, byte for byte.
     ///
     /// # Errors
     ///
-    /// [`Unsayable`], when trying again makes sense only with another Secret.
-    fn message(&self, alert: &Alert, key: &[u8], now: Timestamp) -> Result<Message, Unsayable>;
+    /// [`Unsayable`], when trying again makes sense only with another Secret or another receiver.
+    fn message(&self, alert: &Alert, secret: &[u8], now: Timestamp) -> Result<Message, Unsayable>;
 }
 
 macro_rules! notifiers {
@@ -194,6 +213,11 @@ macro_rules! notifiers {
 
 notifiers! {
     webhook => Webhook,
+    slack => Slack,
+    teams => Teams,
+    discord => Discord,
+    pagerduty => Pagerduty,
+    custom => Custom,
 }
 
 /// The id of one event for one receiver, made of what tells it from all others, in a fixed order: whoever computes it
@@ -229,6 +253,7 @@ pub(crate) mod tests {
             at: "2026-11-21T08:30:00Z".parse().unwrap(),
             namespace: "shop".into(),
             rollout: "checkout".into(),
+            uid: "9c1d".into(),
             workload: "checkout".into(),
             revision: Some("checkout-6f9".into()),
             stable_revision: Some("checkout-5d8".into()),
@@ -271,9 +296,12 @@ pub(crate) mod tests {
     #[test]
     fn the_schema_bounds_the_timeout_and_says_how_alerts_are_signed() {
         let schema = schema();
+        for name in ReceiverSpec::NAMES {
+            let timeout = &schema["properties"][name]["properties"]["timeout"];
+            assert_eq!(timeout["default"], "5s", "{name}");
+            assert!(timeout["x-kubernetes-validations"][0]["rule"].is_string(), "{name}: {timeout:#}");
+        }
         let webhook = &schema["properties"]["webhook"];
-        assert_eq!(webhook["properties"]["timeout"]["default"], "5s");
-        assert!(webhook["properties"]["timeout"]["x-kubernetes-validations"][0]["rule"].is_string(), "{webhook:#}");
         assert!(webhook["description"].as_str().unwrap().contains("HMAC-SHA256"), "{webhook:#}");
     }
 
@@ -296,13 +324,24 @@ pub(crate) mod tests {
 
     #[test]
     fn a_receiver_reads_back_beside_other_fields() {
-        let written = json!({"webhook": {
+        let secret = json!({"secretKeyRef": {"name": "hooks", "key": "url"}});
+        let hook = json!({"urlFrom": secret, "timeout": "10s"});
+        let webhook = json!({
             "url": "https://hooks.example.com/a",
             "secretRef": {"name": "hooks", "key": "hmac"},
             "timeout": "10s"
-        }});
-        let held: HeldSpec = serde_json::from_value(written.clone()).unwrap();
-        assert_eq!(serde_json::to_value(&held).unwrap(), written);
+        });
+        let all = json!({
+            "webhook": webhook, "slack": hook, "teams": hook, "discord": hook,
+            "pagerduty": {"routingKeyFrom": secret, "url": "https://events.eu.pagerduty.com/v2/enqueue", "timeout": "10s"},
+            "custom": {"urlFrom": secret, "timeout": "10s", "body": "{}"},
+        });
+        for name in ReceiverSpec::NAMES {
+            let written = json!({*name: all[name]});
+            let held: HeldSpec = serde_json::from_value(written.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&held).unwrap(), written);
+            assert!(!held.target.notifier().secret().key.is_empty());
+        }
         for wrong in [json!({}), json!({"pager": {}}), json!({"webhook": {"url": "https://hooks.example.com/a"}})] {
             assert!(serde_json::from_value::<HeldSpec>(wrong.clone()).is_err(), "{wrong}");
         }

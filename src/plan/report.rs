@@ -83,6 +83,7 @@ pub fn alert(
         event,
         namespace: rollout.namespace().unwrap_or_default(),
         rollout: rollout.name_any(),
+        uid: rollout.uid().unwrap_or_default(),
         workload: rollout.spec.workload_ref.name.clone(),
         revision,
         stable_revision: status.stable.as_ref().map(|stable| stable.revision.clone()),

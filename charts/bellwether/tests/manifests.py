@@ -207,7 +207,7 @@ def every_action_has_its_verb(sets):
 def every_secret_that_can_be_named_is_guarded(sets):
     def references(schema, path):
         for name, field in schema.get("properties", {}).items():
-            if name == "secretRef":
+            if name in ("secretRef", "secretKeyRef"):
                 yield path + name
             yield from references(field, path + name + ".")
 

@@ -405,16 +405,21 @@ def what_names_a_secret_takes_the_right_to_read_it(ns):
     kinds = ("metricproviders", "clustermetricproviders", "alertreceivers")
     ns.allow("jane", *(("bellwether.dev", kind, "create patch get", "") for kind in kinds))
     secret = {"secretRef": {"name": "token", "key": "token"}}
-    receiver = {"apiVersion": API, "kind": "AlertReceiver", "metadata": {"name": "app"}, "spec": {"webhook": {"url": URL, **secret}}}
+    kept = {"secretKeyRef": {"name": "token", "key": "token"}}
+    kinds_of_receivers = {
+        "webhook": {"url": URL, **secret}, "slack": {"urlFrom": kept}, "teams": {"urlFrom": kept}, "discord": {"urlFrom": kept},
+        "pagerduty": {"routingKeyFrom": kept}, "custom": {"urlFrom": kept, "body": "{}"}}
+    receivers = [{"apiVersion": API, "kind": "AlertReceiver", "metadata": {"name": "app"}, "spec": {kind: spec}}
+                 for kind, spec in kinds_of_receivers.items()]
     denied = f"jane may not read Secret token in namespace {ns.name}, and so may not have the operator send it somewhere"
-    for thing in (receiver, provider("MetricProvider", {"basic": secret}), provider("MetricProvider", {"bearer": secret})):
+    for thing in (*receivers, provider("MetricProvider", {"basic": secret}), provider("MetricProvider", {"bearer": secret})):
         ns.cannot_create(thing, denied, by="jane")
     ns.create(provider("MetricProvider"), by="jane")
     named = json.dumps({"spec": {"prometheus": {"auth": {"bearer": secret}}}})
     change = ["patch", "metricprovider", "app", "--type=merge", "-p", named]
     ns.refused(denied, *change, by="jane")
     ns.allow("jane", ("", "secrets", "get", "token"), ("", "services", "get", ""))
-    ns.create(receiver, by="jane")
+    ns.create(receivers[0], by="jane")
     ns.run(*change, by="jane")
     ns.run("create", "clusterrole", "jane-chart-test", "--verb=create", "--resource=clustermetricproviders.bellwether.dev")
     ns.run("create", "clusterrolebinding", "jane-chart-test", "--clusterrole=jane-chart-test", "--user=jane")

@@ -326,6 +326,11 @@ impl State {
             "/spec/web/auth/bearer/secretRef",
             "/spec/web/hmac/secretRef",
             "/spec/webhook/secretRef",
+            "/spec/slack/urlFrom/secretKeyRef",
+            "/spec/teams/urlFrom/secretKeyRef",
+            "/spec/discord/urlFrom/secretKeyRef",
+            "/spec/pagerduty/routingKeyFrom/secretKeyRef",
+            "/spec/custom/urlFrom/secretKeyRef",
         ];
         let names: Vec<_> =
             places.iter().filter_map(|place| new.pointer(place)).map(|secret| secret.text("name")).collect();

@@ -154,6 +154,9 @@ pub fn all() -> Vec<Sort> {
     all.push(Sort::new(ours, "alertreceivers", "AlertReceiver", webhook).changing(json!([
         ["/spec/webhook/timeout", "2s"], ["/spec/webhook/timeout", "2m"], ["/spec/webhook/timeout", "0s"], ["/spec/webhook/url", ""],
         ["/spec/webhook/secretRef", {"name": "t"}], ["/spec/webhook/caBundle", "x"], ["/spec/webhook", null],
+        ["/spec", {"slack": {"urlFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}}], ["/spec/slack", {"urlFrom": {}}],
+        ["/spec", {"pagerduty": {"routingKeyFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}}], ["/spec/pagerduty/timeout", "2m"],
+        ["/spec", {"custom": {"urlFrom": {"secretKeyRef": {"name": "s", "key": "k"}}, "body": "{}"}}], ["/spec/custom/body", ""],
     ])));
     all
 }
