@@ -181,6 +181,8 @@ reasons! {
     LookFailed Block,
     /// The API server refuses a write, and will until somebody changes something.
     WriteRefused Block,
+    /// An alert could not be delivered for a day, and is not tried again.
+    AlertUndelivered Block,
 }
 
 impl fmt::Display for Reason {

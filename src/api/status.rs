@@ -466,4 +466,7 @@ pub struct PendingAlert {
     pub at: Time,
     /// The message as it was composed then, in JSON.
     pub body: String,
+    /// Why the last try did not deliver it, once one has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }

@@ -323,7 +323,10 @@ impl Page<'_> {
             let mut told: Vec<String> = status
                 .alerts
                 .iter()
-                .map(|alert| format!("{} to {}", event_name(alert), plain(&alert.receiver)))
+                .map(|alert| {
+                    let why = alert.failure.as_deref().map_or_else(String::new, |why| format!(" ({})", plain(why)));
+                    format!("{} to {}{why}", event_name(alert), plain(&alert.receiver))
+                })
                 .collect();
             told.sort();
             told.dedup();

@@ -7,12 +7,13 @@ use crate::{
     duration::Duration,
     notify::{Alert, outbox},
     outbound::{Body, Method, Peer, Request},
+    plan::Tried,
     telemetry::AlertLabels,
 };
 use k8s_openapi::ByteString;
 use serde::Deserialize as _;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Mutex,
 };
 
@@ -31,11 +32,17 @@ pub struct Outbox {
 #[derive(Default)]
 struct Slots {
     under_way: BTreeSet<String>,
-    done: BTreeSet<String>,
+    tried: BTreeMap<String, Tried>,
+}
+
+impl Slots {
+    fn is_done(&self, id: &str) -> bool {
+        matches!(self.tried.get(id), Some(Tried::Delivered | Tried::Abandoned(_)))
+    }
 }
 
 impl Outbox {
-    /// An outbox that wakes a Rollout when one of its alerts is done.
+    /// An outbox that wakes a Rollout when there is something new to say of one of its alerts.
     pub fn new(wake: Wake) -> Self {
         Self { slots: Mutex::default(), wake }
     }
@@ -54,10 +61,10 @@ impl Outbox {
             return Vec::new();
         }
         let slots = slots.entry(key.clone()).or_default();
-        slots.done.retain(|id| pending.iter().any(|alert| alert.id == *id));
+        slots.tried.retain(|id, _| pending.iter().any(|alert| alert.id == *id));
         pending
             .iter()
-            .filter(|alert| !slots.done.contains(&alert.id) && slots.under_way.insert(alert.id.clone()))
+            .filter(|alert| !slots.is_done(&alert.id) && slots.under_way.insert(alert.id.clone()))
             .cloned()
             .collect()
     }
@@ -68,24 +75,25 @@ impl Outbox {
         slots.as_ref().and_then(|slots| slots.get(key)).is_some_and(|slots| slots.under_way.contains(id))
     }
 
-    fn finish(&self, key: &Key, id: &str) {
+    /// Keeps what came of a try. The same again is nothing new, and wakes nobody.
+    fn note(&self, key: &Key, id: &str, tried: Tried) {
         let Ok(mut slots) = self.slots.lock() else { return };
         let Some(slots) = slots.get_mut(key) else { return };
-        slots.under_way.remove(id);
-        slots.done.insert(id.to_owned());
-        (self.wake)(key.clone());
+        if !matches!(tried, Tried::Failed(_)) {
+            slots.under_way.remove(id);
+        }
+        if slots.tried.get(id) != Some(&tried) {
+            slots.tried.insert(id.to_owned(), tried);
+            (self.wake)(key.clone());
+        }
     }
 }
 
 impl Cluster {
-    /// The alerts of a Rollout that need no further try.
-    pub(super) fn delivered(&self, key: &Key) -> BTreeSet<String> {
-        self.outbox
-            .slots
-            .lock()
-            .ok()
-            .and_then(|slots| slots.get(key).map(|slots| slots.done.clone()))
-            .unwrap_or_default()
+    /// What came of the tries to deliver a Rollout's alerts.
+    pub(super) fn tried(&self, key: &Key) -> BTreeMap<String, Tried> {
+        let slots = self.outbox.slots.lock().ok();
+        slots.and_then(|slots| slots.get(key).map(|slots| slots.tried.clone())).unwrap_or_default()
     }
 
     /// Begins to deliver what is not yet under way.
@@ -94,37 +102,44 @@ impl Cluster {
         for alert in self.outbox.begin(&key, pending) {
             let (cluster, key) = (self.clone(), key.clone());
             tokio::spawn(async move {
-                cluster.keep_trying(&key, &alert).await;
-                cluster.outbox.finish(&key, &alert.id);
+                if let Some(tried) = cluster.keep_trying(&key, &alert).await {
+                    cluster.outbox.note(&key, &alert.id, tried);
+                }
             });
         }
     }
 
-    async fn keep_trying(&self, key: &Key, alert: &PendingAlert) {
+    /// How it ended; nothing when the Rollout is gone.
+    async fn keep_trying(&self, key: &Key, alert: &PendingAlert) -> Option<Tried> {
         let count = |outcome| self.telemetry.alerts.get_or_create(&AlertLabels { outcome }).inc();
         for attempts in 1_u32.. {
             if attempts > TRIES_FOR_NOBODY && !self.outbox.is_wanted(key, &alert.id) {
-                return;
+                return None;
             }
-            match self.try_once(key, alert).await {
+            let why = match self.try_once(key, alert).await {
                 Ok(()) => {
                     count("delivered");
                     tracing::info!(rollout = %key, alert = %alert.id, event = ?alert.event, attempts, "alert delivered");
-                    return;
+                    return Some(Tried::Delivered);
                 }
-                Err(why) => {
-                    count("failed");
-                    tracing::warn!(rollout = %key, alert = %alert.id, event = ?alert.event, attempts, why, "alert not delivered");
-                }
-            }
+                Err(why) => why,
+            };
+            count("failed");
+            tracing::warn!(rollout = %key, alert = %alert.id, event = ?alert.event, attempts, why, "alert not delivered");
             let age = u64::try_from(self.now().duration_since(alert.at.0).as_millis()).unwrap_or(0);
             match outbox::next_try(attempts, Duration::millis(age)) {
-                outbox::Next::After(wait) => tokio::time::sleep(wait.std()).await,
-                outbox::Next::GiveUp => break,
+                outbox::Next::After(wait) => {
+                    self.outbox.note(key, &alert.id, Tried::Failed(why));
+                    tokio::time::sleep(wait.std()).await;
+                }
+                outbox::Next::GiveUp => {
+                    count("abandoned");
+                    tracing::error!(rollout = %key, alert = %alert.id, event = ?alert.event, "alert abandoned");
+                    return Some(Tried::Abandoned(why));
+                }
             }
         }
-        count("abandoned");
-        tracing::error!(rollout = %key, alert = %alert.id, event = ?alert.event, "alert abandoned");
+        None
     }
 
     async fn try_once(&self, key: &Key, pending: &PendingAlert) -> Result<(), String> {
@@ -135,9 +150,9 @@ impl Cluster {
         let receiver = receiver.ok_or_else(|| format!("there is no AlertReceiver {}", pending.receiver))?;
         let target = receiver.spec.target;
         let secret = target.notifier().secret().clone();
-        let signing = self.secret(&namespace, &secret.name, &secret.key).await?;
+        let secret = self.secret(&namespace, &secret.name, &secret.key).await?;
         let alert: Alert = serde_json::from_str(&pending.body).map_err(|error| error.to_string())?;
-        let message = target.notifier().message(&alert, &signing, self.now()).map_err(|error| error.to_string())?;
+        let message = target.notifier().message(&alert, &secret, self.now()).map_err(|error| error.to_string())?;
         let request = Request {
             method: Method::Post,
             url: message.url,
@@ -173,9 +188,14 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::notify::AlertEvent;
+    use super::{super::tests::cluster_with, *};
+    use crate::{
+        notify::AlertEvent,
+        outbound::{Answer, Failure, Transport},
+    };
+    use futures::{FutureExt, future::BoxFuture};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::{Value, json};
     use std::sync::Arc;
 
     fn alert(id: &str) -> PendingAlert {
@@ -186,6 +206,7 @@ mod tests {
             event: AlertEvent::Aborted,
             at,
             body: String::new(),
+            failure: None,
         }
     }
 
@@ -197,10 +218,103 @@ mod tests {
         let key = Key::new("shop");
         assert_eq!(outbox.begin(&key, &[alert("a")]).len(), 1);
         assert_eq!(outbox.begin(&key, &[alert("a"), alert("b")]), [alert("b")]);
-        outbox.finish(&key, "a");
-        assert_eq!(*woken.lock().unwrap(), 1);
+        let failed = || Tried::Failed("the receiver answered 503".to_owned());
+        outbox.note(&key, "a", failed());
+        outbox.note(&key, "a", failed());
+        assert_eq!(*woken.lock().unwrap(), 1, "the same again is nothing new");
+        assert!(outbox.begin(&key, &[alert("a"), alert("b")]).is_empty(), "it is still under way");
+        outbox.note(&key, "a", Tried::Delivered);
+        assert_eq!(*woken.lock().unwrap(), 2);
         assert!(outbox.begin(&key, &[alert("a"), alert("b")]).is_empty(), "neither is begun again");
         assert!(outbox.begin(&key, &[]).is_empty());
         assert!(outbox.slots.lock().unwrap().is_empty(), "nothing is kept for a Rollout without alerts");
+    }
+
+    /// Answers by turns what it is told to, and keeps what it was asked.
+    #[derive(Clone, Default)]
+    struct Chat(Arc<Mutex<(Vec<Request>, Vec<u16>)>>);
+
+    impl Transport for Chat {
+        fn send(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>> {
+            let mut chat = self.0.lock().unwrap();
+            chat.0.push(request);
+            let status = chat.1.remove(0);
+            async move { Ok(Answer { status, body: Vec::new() }) }.boxed()
+        }
+    }
+
+    fn told(at: jiff::Timestamp) -> PendingAlert {
+        let body = serde_json::to_string(&crate::notify::tests::alert()).unwrap();
+        PendingAlert { at: Time(at), body, ..alert("a") }
+    }
+
+    fn rollout() -> Rollout {
+        serde_json::from_value(json!({
+            "apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "checkout", "namespace": "shop"},
+            "spec": {"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}, "steps": [],
+                "analysis": {"mode": "None"}}
+        }))
+        .unwrap()
+    }
+
+    /// An API server that has a receiver in Slack, and its Secret if it may be read.
+    fn api(secret: u16) -> impl Fn(&str, &Value) -> (u16, Value) + Clone {
+        move |call, _| match call {
+            "GET /apis/bellwether.dev/v1alpha1/namespaces/shop/alertreceivers/r" => {
+                let from = json!({"secretKeyRef": {"name": "chat", "key": "url"}});
+                (200, json!({"metadata": {"name": "r"}, "spec": {"slack": {"urlFrom": from}}}))
+            }
+            "GET /api/v1/namespaces/shop/secrets/chat" if secret == 200 => {
+                (200, json!({"metadata": {"name": "chat"}, "data": {"url": "aHR0cHM6Ly9ob29rcy5zbGFjay5jb20veAo="}}))
+            }
+            "GET /api/v1/namespaces/shop/secrets/chat" => (
+                secret,
+                json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "message": "no", "code": secret}),
+            ),
+            other => panic!("nobody expected {other}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alert_to_slack_goes_to_the_url_in_the_secret_and_says_why_it_is_not_there_yet() {
+        let chat = Chat::default();
+        chat.0.lock().unwrap().1 = vec![404, 404, 200];
+        let (cluster, calls) = cluster_with(chat.clone(), api(200));
+        let key = key_of(&rollout());
+        cluster.deliver(&rollout(), &[told(cluster.now())]);
+        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+        let failed = Tried::Failed("the receiver answered 404".to_owned());
+        assert_eq!(cluster.tried(&key), BTreeMap::from([("a".to_owned(), failed)]));
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        assert_eq!(cluster.tried(&key), BTreeMap::from([("a".to_owned(), Tried::Delivered)]));
+        let chat = chat.0.lock().unwrap();
+        assert_eq!(chat.0.len(), 3);
+        for request in &chat.0 {
+            assert_eq!((request.url.as_str(), request.method), ("https://hooks.slack.com/x", Method::Post));
+            let Body::Bytes(body, "application/json") = &request.body else { panic!("no JSON") };
+            let body: Value = serde_json::from_slice(body).unwrap();
+            assert!(body["text"].as_str().unwrap().starts_with("*shop/checkout: Aborted"), "{body}");
+        }
+        assert_eq!(calls.lock().unwrap().len(), 6, "each try reads the receiver and its Secret anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_secret_that_may_not_be_read_is_what_the_alert_says() {
+        let (cluster, _) = cluster_with(Chat::default(), api(403));
+        cluster.deliver(&rollout(), &[told(cluster.now())]);
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        let why = "the operator may not read Secret shop/chat: give it a Role with get on that name".to_owned();
+        assert_eq!(cluster.tried(&key_of(&rollout()))["a"], Tried::Failed(why));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_day_an_alert_is_abandoned_with_its_cause() {
+        let chat = Chat::default();
+        chat.0.lock().unwrap().1 = vec![500];
+        let (cluster, _) = cluster_with(chat, api(200));
+        cluster.deliver(&rollout(), &[told(cluster.now() - jiff::SignedDuration::from_hours(25))]);
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        let why = "the receiver answered 500".to_owned();
+        assert_eq!(cluster.tried(&key_of(&rollout()))["a"], Tried::Abandoned(why));
     }
 }

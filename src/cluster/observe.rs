@@ -114,7 +114,7 @@ impl Cluster {
         self.refusals.looked(key);
         seen.measured = self.measured(&seen);
         seen.pasts = self.pasts_of(&seen.rollout);
-        seen.delivered = self.delivered(&key_of(&seen.rollout));
+        seen.tried = self.tried(&key_of(&seen.rollout));
         Ok(Some(seen))
     }
 

@@ -30,7 +30,7 @@ pub use command::STEPS_EDITED;
 pub use effect::{Effect, Target};
 pub use observed::{
     Belt, Claim, Crowd, Deployment, Elder, Found, Kept, Map, Measured, Observed, PendingAction, Pod, Refused,
-    ReplicaSet, Route, Service, Stuck, identity, ports, strings,
+    ReplicaSet, Route, Service, Stuck, Tried, identity, ports, strings,
 };
 pub use report::UNVERIFIED;
 pub use turn::revision_of;

@@ -73,8 +73,19 @@ pub struct Observed {
     pub measured: Measured,
     /// What stable did of late, by metric, if it is known; asked for only at rest.
     pub pasts: Option<Vec<(String, metrics::Past)>>,
-    /// Delivery ids of alerts that their receivers have taken, or will never take.
-    pub delivered: BTreeSet<String>,
+    /// What came of the alerts that this operator has tried to deliver, by delivery id.
+    pub tried: BTreeMap<String, Tried>,
+}
+
+/// What came of the tries to deliver an alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tried {
+    /// The receiver has it.
+    Delivered,
+    /// Not yet, and why the last try failed.
+    Failed(String),
+    /// It is not tried again, and why the last try failed.
+    Abandoned(String),
 }
 
 /// The Deployment.
@@ -446,7 +457,7 @@ impl Observed {
             expired: None,
             measured: Measured::NotYet,
             pasts: None,
-            delivered: BTreeSet::new(),
+            tried: BTreeMap::new(),
         }
     }
 

@@ -119,5 +119,6 @@ pub fn alert(
         event,
         at: Time(turn.seen.now),
         body: serde_json::to_string(&body).unwrap_or_default(),
+        failure: None,
     }
 }

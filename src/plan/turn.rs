@@ -1,5 +1,9 @@
 //! One look: the list of conditions from the top, and the words for where it stopped.
-use super::{Deployment, Effect, Observed, Plan, ReplicaSet, Service, Target, check::Complaint, observed::AlertEvent};
+use super::{
+    Deployment, Effect, Observed, Plan, ReplicaSet, Service, Target,
+    check::Complaint,
+    observed::{AlertEvent, Tried},
+};
 use crate::api::{
     ArmStatus, Decision, FINALIZER, Flight, Intent, Phase, Reason, Rollout, RolloutSpec, RolloutStatus, Waiting,
 };
@@ -89,7 +93,7 @@ impl<'a> Turn<'a> {
 
     /// Runs down the list and says where it stopped.
     pub fn run(mut self) -> Plan {
-        self.status.alerts.retain(|alert| !self.seen.delivered.contains(&alert.id));
+        self.tick_off_alerts();
         let stop = match self.walk() {
             Ok(()) => Stop::Rest(Phase::Stable, String::new(), None),
             Err(stop) => stop,
@@ -291,6 +295,23 @@ impl<'a> Turn<'a> {
         }
         let surplus = self.status.alerts.len().saturating_sub(32);
         self.status.alerts.drain(..surplus);
+    }
+
+    /// Takes out of the outbox what needs no further try, and says of the rest why it is still there.
+    fn tick_off_alerts(&mut self) {
+        for mut alert in std::mem::take(&mut self.status.alerts) {
+            match self.seen.tried.get(&alert.id) {
+                Some(Tried::Delivered) => continue,
+                Some(Tried::Abandoned(why)) => {
+                    let message = format!("{:?} could not be told to {}: {why}", alert.event, alert.receiver);
+                    self.note(Reason::AlertUndelivered, message, None);
+                    continue;
+                }
+                Some(Tried::Failed(why)) => alert.failure = Some(why.chars().take(500).collect()),
+                None => {}
+            }
+            self.status.alerts.push(alert);
+        }
     }
 
     fn alert_of_wait(&mut self, phase: Phase, wait: &Wait) {

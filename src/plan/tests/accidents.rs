@@ -383,6 +383,18 @@ fn an_abort_leaves_the_candidate_what_stable_cannot_carry() {
     assert_eq!(world.split.weight.percent(), 50, "two of four carry half");
     assert_eq!(world.status().waiting_for[0].reason, Reason::StableShrunk);
     assert_eq!(world.status().alerts.len(), 1, "somebody is told, once");
+    let id = world.status().alerts[0].id.clone();
+    world.seen.tried.insert(id.clone(), Tried::Failed("the receiver answered 503".to_owned()));
+    world.look();
+    assert_eq!(world.status().alerts[0].failure.as_deref(), Some("the receiver answered 503"));
+    let decisions = world.status().decisions.len();
+    world.seen.tried.insert(id, Tried::Abandoned("the receiver answered 404".to_owned()));
+    world.look();
+    let status = world.status();
+    assert!(status.alerts.is_empty(), "{:?}", status.alerts);
+    let said = &status.decisions[decisions..];
+    let words = "Blocked could not be told to on-call: the receiver answered 404";
+    assert_eq!((said.len(), said[0].reason, said[0].message.as_str()), (1, Reason::AlertUndelivered, words));
     evict(&mut world, 4);
     world.rests(Phase::Aborted);
     assert_eq!(world.split.weight, Weight::ZERO);
