@@ -208,11 +208,7 @@ async fn answer(
 /// Prints the command as an object, if that was asked for.
 fn print(session: &mut Session<'_>, action: &RolloutAction) -> anyhow::Result<bool> {
     let Some(format @ (Format::Json | Format::Yaml)) = session.output else { return Ok(false) };
-    let mut value = serde_json::to_value(action)?;
-    if let Some(metadata) = value["metadata"].as_object_mut() {
-        metadata.remove("managedFields");
-    }
-    session.screen.object(&value, format)?;
+    session.screen.object(&super::without_owners(serde_json::to_value(action)?), format)?;
     Ok(true)
 }
 

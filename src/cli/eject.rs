@@ -97,27 +97,15 @@ fn intention(rollout: &Rollout, then: OnDelete, flags: &str) -> String {
 /// What is left when the Rollout is gone.
 async fn what_stays(session: &Session<'_>, rollout: &Rollout) -> String {
     let name = &rollout.spec.workload_ref.name;
-    let resource = super::resource("apps", "v1", "Deployment", "deployments");
-    let api: Api<DynamicObject> = Api::namespaced_with(session.client.clone(), &session.namespace, &resource);
-    let found = tokio::time::timeout(std::time::Duration::from_secs(5), api.get(name)).await;
-    let deployment = match &found {
-        Ok(Ok(deployment)) if deployment.data["spec"]["paused"] == json!(true) => format!(
+    let deployment = match session.deployment(name).await {
+        Ok(Some(deployment)) if is_paused(&deployment) => format!(
             "Deployment {name} is given back, paused: it holds a template that was not proven. \
              `kubectl rollout resume deployment/{name}{flags}` rolls it.",
             flags = session.flags
         ),
-        Ok(Err(error)) if errors::is_absent(error) => {
-            format!("Rollout {} is gone; so is Deployment {name}.", rollout.name_any())
-        }
-        Ok(Ok(_)) => format!("Deployment {name} is an ordinary Deployment again."),
-        Ok(Err(error)) => {
-            format!(
-                "The Rollout is gone. Whether Deployment {name} is paused is not known, for it could not be read: {error}"
-            )
-        }
-        Err(_) => format!(
-            "The Rollout is gone. Whether Deployment {name} is paused is not known, for the API server did not answer in time."
-        ),
+        Ok(None) => format!("Rollout {} is gone; so is Deployment {name}.", rollout.name_any()),
+        Ok(Some(_)) => format!("Deployment {name} is an ordinary Deployment again."),
+        Err(failure) => format!("The Rollout is gone. Whether Deployment {name} is paused is not known: {failure}"),
     };
     let services = rollout.spec.traffic.as_ref().and_then(|traffic| traffic.services.as_ref());
     let services = services.map_or_else(String::new, |services| {
@@ -330,11 +318,9 @@ impl Books {
     ) -> anyhow::Result<()> {
         let Some(name) = self.expected.remove(rollout) else { return Ok(()) };
         let (namespace, rollout) = rollout;
-        let resource = super::resource("apps", "v1", "Deployment", "deployments");
-        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
         let what = Request { verb: "get", resource: "deployments", name: &name, namespace };
-        let state = match errors::ask(what, api.get_opt(&name)).await {
-            Ok(Some(deployment)) if deployment.data["spec"]["paused"] == json!(true) => {
+        let state = match errors::find(what, &super::deployments(client, namespace)).await {
+            Ok(Some(deployment)) if is_paused(&deployment) => {
                 self.paused.insert((namespace.clone(), name));
                 ", still paused".to_owned()
             }
@@ -353,6 +339,10 @@ impl Books {
             "Still paused, most likely at a template that was not proven. Put another into them, or roll it with:";
         [head.to_owned()].into_iter().chain(cures).collect::<Vec<_>>().join("\n")
     }
+}
+
+fn is_paused(deployment: &DynamicObject) -> bool {
+    deployment.data["spec"]["paused"] == json!(true)
 }
 
 /// Asks for a Rollout's end, once.
@@ -519,7 +509,8 @@ The Services checkout-stable and checkout-canary stay, and both select its pods:
         let unread = begun().on_watch(ROLLOUTS, &[], vec![]).refuse("GET", there, 403, &json!({}), "forbidden");
         let (mut out, mut err) = (Vec::new(), Vec::new());
         eject(&mut session(&unread, &mut out, &mut err, None), &Eject { yes: true, ..of("checkout") }).await.unwrap();
-        assert!(text(&out).contains("Whether Deployment checkout is paused is not known"), "{}", text(&out));
+        let why = "Whether Deployment checkout is paused is not known: you may not get deployments/checkout in namespace shop";
+        assert!(text(&out).contains(why), "{}", text(&out));
         let anew = with(at_rest(), &json!({"metadata": {"uid": "another"}}));
         let again = begun().on_watch(ROLLOUTS, &[anew], vec![]);
         let (mut out, mut err) = (Vec::new(), Vec::new());

@@ -81,6 +81,17 @@ pub async fn ask<T>(what: Request<'_>, request: impl Future<Output = Result<T, k
     Err(Failure::new(words).hint("`kubectl cluster-info` shows whether the cluster answers at all"))
 }
 
+/// The object of this name, if it is there; that the cluster does not know its kind is an error.
+pub async fn find(what: Request<'_>, api: &Api<DynamicObject>) -> Result<Option<DynamicObject>, Failure> {
+    let request = async {
+        match api.get(what.name).await {
+            Err(error) if is_absent(&error) => Ok(None),
+            other => other.map(Some),
+        }
+    };
+    ask(what, request).await
+}
+
 /// Whether trying again cannot help.
 pub fn is_final(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 401 | 403 | 404 | 405 | 422))
@@ -112,10 +123,16 @@ pub fn explain(what: Request<'_>, error: &kube::Error) -> Failure {
 
 fn refused(what: Request<'_>, status: &Status) -> Failure {
     let message = status.message.as_str();
-    if let Some((_, why)) = message.split_once("denied request: ") {
-        return Failure::new(format!("a policy of the cluster does not let you {what}: {why}")).hint(
-            "policies of that kind ask for rights beyond the usual ones; who installed Bellwether can give them",
-        );
+    if let Some(Denial { by, why }) = denial(message) {
+        let ours = by.contains("'bellwether-");
+        return if ours {
+            Failure::new(format!("a policy of the cluster does not let you {what}: {why}")).hint(
+                "policies of that kind ask for rights beyond the usual ones; who installed Bellwether can give them",
+            )
+        } else {
+            Failure::new(format!("{by} does not let you {what}: {why}"))
+                .hint("that is none of Bellwether's rules; who set it up in this cluster can say what it asks for")
+        };
     }
     if status.code == 403 {
         let role = match (what.verb, what.resource) {
@@ -143,6 +160,29 @@ fn refused(what: Request<'_>, status: &Status) -> Failure {
         );
     }
     Failure::new(format!("cannot {what}: {message}"))
+}
+
+/// A request that something in the cluster's admission has denied.
+struct Denial<'a> {
+    /// What did, as the cluster names it.
+    by: &'a str,
+    /// In its own words.
+    why: &'a str,
+}
+
+/// The denial that a message tells of, if it is one: of an admission policy or of a webhook.
+fn denial(message: &str) -> Option<Denial<'_>> {
+    let (by, why) = message.split_once(" denied request: ").or_else(|| message.split_once(" denied the request: "))?;
+    // What stands before is the object that was written; behind a policy stands its binding.
+    let from = ["ValidatingAdmissionPolicy '", "admission webhook \""].into_iter().find_map(|word| by.find(word));
+    let by = from.map_or(by, |from| &by[from..]);
+    let by = by.split_once(" with binding ").map_or(by, |(policy, _)| policy);
+    Some(Denial { by, why })
+}
+
+/// Whether this answers a JSON patch whose test did not hold: it names no object, for none was looked at any further.
+pub fn is_failed_test(status: &Status) -> bool {
+    status.code == 422 && !is_about_an_object(status) && denial(&status.message).is_none()
 }
 
 fn group_of(resource: &str) -> String {
@@ -280,6 +320,7 @@ mod tests {
     use serde_json::json;
 
     const GET: Request<'_> = Request { verb: "get", resource: "rollouts", name: "checkout", namespace: "shop" };
+    const PATCH: Request<'_> = Request { verb: "patch", resource: "deployments", name: "checkout", namespace: "shop" };
     const CREATE: Request<'_> = Request { verb: "create", resource: "rolloutactions", name: "", namespace: "shop" };
 
     async fn refused_with(what: Request<'_>, code: u16, details: serde_json::Value, message: &str) -> Failure {
@@ -307,6 +348,28 @@ mod tests {
             "a policy of the cluster does not let you create rolloutactions in namespace shop: \
              promote needs the verb promote on rollouts/checkout"
         );
+    }
+
+    #[tokio::test]
+    async fn what_others_have_denied_is_told_as_theirs() {
+        let policy = "deployments.apps \"checkout\" is forbidden: ValidatingAdmissionPolicy 'images.example.com' with binding \
+                      'everywhere' denied request: images come from registry.example.com";
+        let failure = refused_with(PATCH, 422, json!({"name": "checkout"}), policy).await;
+        assert_eq!(
+            failure.words,
+            "ValidatingAdmissionPolicy 'images.example.com' does not let you patch deployments/checkout in namespace shop: \
+             images come from registry.example.com"
+        );
+        let theirs = "that is none of Bellwether's rules; who set it up in this cluster can say what it asks for";
+        assert_eq!(failure.hint.as_deref(), Some(theirs));
+        let webhook = "admission webhook \"validate.kyverno.svc-fail\" denied the request: \n\nresource Deployment/shop/checkout \
+                       was blocked due to the following policies";
+        for code in [400, 403] {
+            let failure = refused_with(PATCH, code, json!({}), webhook).await;
+            let words = "admission webhook \"validate.kyverno.svc-fail\" does not let you patch deployments/checkout in namespace \
+                         shop: \n\nresource Deployment/shop/checkout was blocked due to the following policies";
+            assert_eq!((failure.words.as_str(), failure.hint.as_deref()), (words, Some(theirs)));
+        }
     }
 
     #[tokio::test]

@@ -73,7 +73,7 @@ pub async fn revisions(session: &Session<'_>, rollout: &Rollout) -> Result<Vec<R
     let stable = rollout.status.as_ref().and_then(|status| status.workload.as_ref()?.stable_replica_set.clone());
     if let Some(name) = stable.filter(|name| !sets.iter().any(|set| set.name_any() == *name)) {
         let what = Request { verb: "get", resource: "replicasets", name: &name, namespace };
-        sets.extend(errors::ask(what, api.get_opt(&name)).await?);
+        sets.extend(errors::find(what, &api).await?);
     }
     let mut all: Vec<_> = sets.iter().map(|set| revision(rollout, set)).collect();
     all.sort_by_key(|revision| (Reverse(revision.number), Reverse(revision.created), revision.set.clone()));

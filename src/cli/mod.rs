@@ -321,6 +321,10 @@ fn rollouts() -> ApiResource {
     resource(GROUP, "v1alpha1", "Rollout", "rollouts")
 }
 
+fn deployments(client: &Client, namespace: &str) -> Api<DynamicObject> {
+    Api::namespaced_with(client.clone(), namespace, &resource("apps", "v1", "Deployment", "deployments"))
+}
+
 fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
     let api_version = format!("{group}/{version}");
     ApiResource {
@@ -348,10 +352,15 @@ fn shown(object: &DynamicObject, kind: &str) -> serde_json::Result<Value> {
         value["apiVersion"] = format!("{GROUP}/v1alpha1").into();
         value["kind"] = kind.into();
     }
-    if let Some(metadata) = value["metadata"].as_object_mut() {
+    Ok(without_owners(value))
+}
+
+/// An object of the cluster without the bookkeeping of field owners, which nobody reads.
+fn without_owners(mut object: Value) -> Value {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.remove("managedFields");
     }
-    Ok(value)
+    object
 }
 
 impl Session<'_> {
@@ -363,17 +372,20 @@ impl Session<'_> {
     async fn object(&self, name: &str) -> Result<DynamicObject, Failure> {
         let namespace = self.namespace.as_str();
         let what = Request { verb: "get", resource: "rollouts", name, namespace };
-        let api = self.rollouts();
-        let request = async {
-            match api.get(name).await {
-                Err(error) if errors::is_absent(&error) => Ok(None),
-                other => other.map(Some),
-            }
-        };
-        match errors::ask(what, request).await? {
+        match errors::find(what, &self.rollouts()).await? {
             Some(object) => Ok(object),
             None => Err(errors::missing(&self.client, namespace, name).await),
         }
+    }
+
+    fn deployments(&self) -> Api<DynamicObject> {
+        deployments(&self.client, &self.namespace)
+    }
+
+    /// A Deployment, if it is there.
+    async fn deployment(&self, name: &str) -> Result<Option<DynamicObject>, Failure> {
+        let what = Request { verb: "get", resource: "deployments", name, namespace: &self.namespace };
+        errors::find(what, &self.deployments()).await
     }
 
     /// A Rollout, understood.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::api::{Rollout, RolloutStatus};
 use kube::{
-    Api, ResourceExt,
+    ResourceExt,
     api::{DynamicObject, Patch, PatchParams},
 };
 use serde_json::{Value, json};
@@ -129,13 +129,10 @@ impl Held {
         let rollout = session.rollout(&change.name).await?;
         let status = rollout.status.clone().unwrap_or_default();
         let name = rollout.spec.workload_ref.name.as_str();
-        let namespace = session.namespace.as_str();
-        let what = Request { verb: "get", resource: "deployments", name, namespace };
-        let deployment = errors::ask(what, deployments(session).get_opt(name)).await?;
-        let deployment = deployment.ok_or_else(|| {
+        let deployment = session.deployment(name).await?.ok_or_else(|| {
             refusal(format!(
-                "there is no Deployment {name} in namespace {namespace}, which Rollout {} names",
-                change.name
+                "there is no Deployment {name} in namespace {}, which Rollout {} names",
+                session.namespace, change.name
             ))
         })?;
         Ok(Self { rollout, status, deployment })
@@ -220,10 +217,9 @@ impl Held {
         let namespace = session.namespace.clone();
         let request = Request { verb: "patch", resource: "deployments", name: &deployment, namespace: &namespace };
         let params = PatchParams { dry_run: change.dry_run, ..PatchParams::default() };
-        let api = deployments(session);
+        let api = session.deployments();
         let patched = match api.patch(&deployment, &params, &patch).await {
-            // What the test of a JSON patch answers, and a conflict.
-            Err(kube::Error::Api(status)) if matches!((status.code, &patch), (409, _) | (422, Patch::Json(_))) => {
+            Err(kube::Error::Api(status)) if status.code == 409 || errors::is_failed_test(&status) => {
                 let words = format!("Deployment {deployment} was not changed: {}", status.message);
                 return Err(Failure::new(words)
                     .hint("if somebody else changed it just now, look at it and try again")
@@ -232,10 +228,7 @@ impl Held {
             done => errors::ask(request, std::future::ready(done)).await?,
         };
         if let (Some(format @ (Format::Json | Format::Yaml)), false) = (session.output, change.wait) {
-            let mut value = serde_json::to_value(&patched)?;
-            if let Some(metadata) = value["metadata"].as_object_mut() {
-                metadata.remove("managedFields");
-            }
+            let value = super::without_owners(serde_json::to_value(&patched)?);
             session.screen.object(&value, format)?;
             return Ok(Exit::Done);
         }
@@ -255,11 +248,6 @@ impl Held {
         session.screen.say(&line)?;
         Box::pin(status::wait(session, name, change.timeout, Goal::Decision)).await
     }
-}
-
-fn deployments(session: &Session<'_>) -> Api<DynamicObject> {
-    let resource = super::resource("apps", "v1", "Deployment", "deployments");
-    Api::namespaced_with(session.client.clone(), &session.namespace, &resource)
 }
 
 #[cfg(test)]
@@ -386,6 +374,25 @@ mod tests {
         assert_eq!(failure.exit, Exit::Error);
         assert!(failure.words.starts_with("Deployment checkout was not changed: "), "{failure:?}");
         assert!(failure.hint.unwrap().contains("try again"));
+    }
+
+    #[tokio::test]
+    async fn what_the_cluster_has_against_a_change_is_told_in_its_words() {
+        let named = json!({"name": "checkout", "kind": "deployments"});
+        let invalid = "Deployment.apps \"checkout\" is invalid: spec.template.spec.containers[0].image: Required value";
+        let cluster = with_deployment(at_rest(), "app:v7").refuse("PATCH", ONE, 422, &named, invalid);
+        let failure = undone(&cluster, None).await.0.unwrap_err();
+        assert_eq!(failure.words, format!("cannot patch deployments/checkout in namespace shop: {invalid}"));
+        assert_eq!(failure.hint, None);
+        let denied =
+            "admission webhook \"validation.gatekeeper.sh\" denied the request: [owner] you must provide labels";
+        let cluster = with_deployment(at_rest(), "app:v7").refuse("PATCH", ONE, 422, &json!({}), denied);
+        let failure = undone(&cluster, None).await.0.unwrap_err();
+        assert!(
+            failure.words.starts_with("admission webhook \"validation.gatekeeper.sh\" does not let you"),
+            "{failure:?}"
+        );
+        assert!(failure.words.ends_with(": [owner] you must provide labels"), "{failure:?}");
     }
 
     #[tokio::test]

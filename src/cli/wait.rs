@@ -254,7 +254,7 @@ fn changes(session: &Session<'_>, rollout: &Rollout, goal: Goal) -> Pin<Box<dyn 
     if goal == Goal::Never {
         return rollouts;
     }
-    let deployments = watch(deployments(session), workload, ("deployments", session), Change::Deployment);
+    let deployments = watch(session.deployments(), workload, ("deployments", session), Change::Deployment);
     stream::select(rollouts, deployments).boxed()
 }
 
@@ -305,15 +305,10 @@ fn troubled(what: Request<'_>, error: watcher::Error) -> Change {
     }
 }
 
-fn deployments(session: &Session<'_>) -> Api<DynamicObject> {
-    let resource = super::resource("apps", "v1", "Deployment", "deployments");
-    Api::namespaced_with(session.client.clone(), &session.namespace, &resource)
-}
-
 /// The Deployment's generation, for a person's eyes; none if it cannot be had.
 pub async fn generation(session: &Session<'_>, name: &str) -> Option<i64> {
     let patience = std::time::Duration::from_secs(5);
-    let answer = tokio::time::timeout(patience, deployments(session).get_metadata(name)).await;
+    let answer = tokio::time::timeout(patience, session.deployments().get_metadata(name)).await;
     answer.ok()?.ok()?.metadata.generation
 }
 
@@ -327,13 +322,7 @@ async fn serves(session: &Session<'_>, seen: &Seen) -> Result<bool, Failure> {
     let resource: ApiResource = super::resource("apps", "v1", "ReplicaSet", "replicasets");
     let api: Api<DynamicObject> = Api::namespaced_with(session.client.clone(), &session.namespace, &resource);
     let what = Request { verb: "get", resource: "replicasets", name, namespace: &session.namespace };
-    let request = async {
-        match api.get(name).await {
-            Err(error) if errors::is_absent(&error) => Ok(None),
-            other => other.map(Some),
-        }
-    };
-    let Some(stable) = errors::ask(what, request).await? else { return Ok(false) };
+    let Some(stable) = errors::find(what, &api).await? else { return Ok(false) };
     let template = |object: &'_ DynamicObject| object.data["spec"]["template"].clone();
     Ok(unhashed(&template(&stable)) == unhashed(&template(deployment)))
 }
