@@ -116,12 +116,19 @@ impl<'a> Screen<'a> {
         line(self.err, words)
     }
 
-    /// Draws a page over the last one, line by line, so that nothing flickers.
-    pub fn redraw(&mut self, page: &str) -> io::Result<()> {
+    /// Draws a page over the last one, line by line, so that nothing flickers. What a terminal of this size has no room for
+    /// is left out and counted, for a terminal that scrolls keeps the lines of every page that was drawn.
+    pub fn redraw(&mut self, page: &str, size: Option<Size>) -> io::Result<()> {
         let mut text = String::from("\x1b[H");
-        for line in page.lines() {
+        let (shown, hidden) = fitting(page, size);
+        for line in shown {
             text.push_str(line);
             text.push_str("\x1b[K\n");
+        }
+        if hidden > 0 {
+            let words = format!("({hidden} more lines: `status` prints them, or make the window larger)");
+            let columns = size.map_or(usize::MAX, |size| size.columns);
+            let _ = write!(text, "{}\x1b[K", cut(&words, columns));
         }
         text.push_str("\x1b[J");
         self.out.write_all(text.as_bytes())?;
@@ -154,6 +161,57 @@ impl<'a> Screen<'a> {
         }
         Ok(())
     }
+}
+
+/// The size of a terminal, in letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// How many lines it shows.
+    pub rows: usize,
+    /// How many letters are on one.
+    pub columns: usize,
+}
+
+impl Size {
+    /// That of the terminal at which this process runs, if it can be known: `stty` is asked, for the standard library does
+    /// not tell.
+    pub fn of_terminal() -> Option<Self> {
+        let terminal = std::fs::File::open("/dev/tty").ok()?;
+        let mut stty = std::process::Command::new("stty");
+        let told = stty.arg("size").stdin(terminal).stderr(std::process::Stdio::null()).output().ok()?;
+        Self::read(std::str::from_utf8(&told.stdout).ok()?)
+    }
+
+    /// Rows and columns as `stty size` tells them; 0 is not known.
+    fn read(text: &str) -> Option<Self> {
+        let (rows, columns) = text.trim().split_once(' ')?;
+        let (rows, columns) = (rows.parse().ok()?, columns.parse().ok()?);
+        (rows > 0 && columns > 0).then_some(Self { rows, columns })
+    }
+}
+
+/// The lines of a page that fit, and how many do not. A line that is longer than the terminal is wide takes several of its
+/// rows; one row is left for the cursor, or for the number.
+fn fitting(page: &str, size: Option<Size>) -> (Vec<&str>, usize) {
+    let lines: Vec<&str> = page.lines().collect();
+    let Some(Size { rows, columns }) = size else { return (lines, 0) };
+    let mut left = rows.saturating_sub(1);
+    let fits = |line: &&&str| {
+        let takes = width(line).div_ceil(columns).max(1);
+        let fits = takes <= left;
+        left = left.saturating_sub(takes);
+        fits
+    };
+    let shown = lines.iter().take_while(fits).count();
+    let hidden = lines.len() - shown;
+    (lines.into_iter().take(shown).collect(), hidden)
+}
+
+/// How many letters of a line are seen: colours are not.
+fn width(line: &str) -> usize {
+    let mut parts = line.split('\x1b');
+    let plain = parts.next().map_or(0, |text| text.chars().count());
+    plain + parts.map(|part| part.split_once('m').map_or(0, |(_, text)| text.chars().count())).sum::<usize>()
 }
 
 /// What a person answered.
@@ -300,8 +358,38 @@ mod tests {
     #[test]
     fn a_page_is_drawn_over_the_last_one() {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        Screen::plain(&mut out, &mut err).redraw("one\ntwo").unwrap();
+        Screen::plain(&mut out, &mut err).redraw("one\ntwo", None).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "\x1b[Hone\x1b[K\ntwo\x1b[K\n\x1b[J");
+    }
+
+    #[test]
+    fn a_page_that_is_longer_than_the_terminal_does_not_make_it_scroll() {
+        let drawn = |rows, columns| {
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let page = "one\n\x1b[1mtwo\x1b[0m and three\nfour\nfive\n";
+            Screen::plain(&mut out, &mut err).redraw(page, Some(Size { rows, columns })).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let two = "\x1b[Hone\x1b[K\n\x1b[1mtwo\x1b[0m and three\x1b[K\n";
+        let all = format!("{two}four\x1b[K\nfive\x1b[K\n\x1b[J");
+        assert_eq!(drawn(5, 13), all, "colours take no room");
+        let left_out =
+            |number| format!("({number} more lines: `status` prints them, or make the window larger)\x1b[K\x1b[J");
+        assert_eq!(drawn(3, 80), format!("{two}{}", left_out(2)), "never a line break in the last row");
+        assert_eq!(drawn(1, 80), format!("\x1b[H{}", left_out(4)));
+        assert_eq!(
+            drawn(5, 12),
+            format!("{two}four\x1b[K\n(1 more l...\x1b[K\x1b[J"),
+            "the second line takes two rows"
+        );
+    }
+
+    #[test]
+    fn a_terminal_that_does_not_tell_its_size_is_taken_to_be_large_enough() {
+        assert_eq!(Size::read("24 80\n"), Some(Size { rows: 24, columns: 80 }));
+        for unknown in ["0 0\n", "", "stty: no", "24"] {
+            assert_eq!(Size::read(unknown), None, "{unknown}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 use super::{
     Exit, Format, Session,
     page::{Look, page, summary},
-    render::{Screen, Surface},
+    render::{Screen, Size, Surface},
     wait::{self, Goal, Seen},
 };
 use crate::{api::Rollout, duration::Duration};
@@ -74,7 +74,8 @@ pub async fn watch(session: &mut Session<'_>, name: &str, goal: Goal) -> anyhow:
     let mut show = |screen: &mut Screen<'_>, seen: &Seen, now: Timestamp| {
         if live {
             let generation = seen.generation();
-            return screen.redraw(&page(&seen.rollout, &Look { now, paint, flags: &flags, decisions, generation }));
+            let page = page(&seen.rollout, &Look { now, paint, flags: &flags, decisions, generation });
+            return screen.redraw(&page, Size::of_terminal());
         }
         let text = match output {
             Some(Format::Json) => super::shown(&seen.object, "Rollout").map(|value| value.to_string())?,
