@@ -225,8 +225,70 @@ pub fn start_logging(format: LogFormat) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// All numbers there are: name, sort, labels and meaning, as a page of them tells when each has a value.
+    pub(crate) fn numbers() -> Vec<[String; 4]> {
+        let telemetry = Telemetry::default();
+        // Without `..`, so that none is forgotten here: a number without a value shows no labels.
+        let Telemetry {
+            registry: _,
+            phase,
+            step,
+            weight,
+            verdict: _,
+            judged: _,
+            observed_seconds,
+            api_writes,
+            reconcile,
+            errors,
+            decisions,
+            leader: _,
+            alerts,
+            queries,
+            last_measured: _,
+        } = &telemetry;
+        let (namespace, rollout) = ("shop".to_owned(), "checkout".to_owned());
+        let of_rollout = RolloutLabels { namespace: namespace.clone(), rollout: rollout.clone() };
+        let labels = PhaseLabels { namespace: namespace.clone(), rollout: rollout.clone(), phase: String::new() };
+        phase.get_or_create(&labels).set(1);
+        step.get_or_create(&of_rollout).set(1);
+        observed_seconds.get_or_create(&of_rollout).set(1);
+        weight.get_or_create(&WeightLabels { namespace, rollout, weight: "desired" }).set(1);
+        telemetry.verdicts("shop", "checkout", &BTreeMap::from([("errors", 1)]));
+        api_writes.get_or_create(&WriteLabels { effect: "", outcome: "ok" }).inc();
+        reconcile.observe(1.0);
+        errors.get_or_create(&ErrorLabels { category: "" }).inc();
+        decisions.get_or_create(&ReasonLabels { reason: "" }).inc();
+        alerts.get_or_create(&AlertLabels { outcome: "failed" }).inc();
+        queries.get_or_create(&QueryLabels { outcome: "answered" }).inc();
+        let text = telemetry.text();
+        let word = |line: &str, at: usize| line.split(' ').nth(at).unwrap_or_default().to_owned();
+        let mut all = Vec::new();
+        let mut lines = text.lines().peekable();
+        while let Some(line) = lines.next() {
+            let Some(help) = line.strip_prefix("# HELP ") else { continue };
+            let (name, meaning) = help.split_once(' ').unwrap();
+            let sort = word(lines.next().unwrap(), 3);
+            let sample = lines.next().unwrap();
+            let labels = sample.split_once('{').map_or("", |(_, rest)| rest.split_once('}').unwrap().0);
+            let labels = labels.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name);
+            let labels: Vec<_> = labels.filter(|name| *name != "le").map(|name| format!("`{name}`")).collect();
+            let name = if sort == "counter" { format!("{name}_total") } else { name.to_owned() };
+            all.push([format!("`{name}`"), sort, labels.join(", "), meaning.to_owned()]);
+        }
+        all
+    }
+
+    #[test]
+    fn every_number_is_told_with_its_labels() {
+        let all = numbers();
+        let of = |name: &str| all.iter().find(|number| number[0] == name).unwrap().clone();
+        assert_eq!(of("`bellwether_rollout_phase`")[1..3], ["gauge", "`namespace`, `rollout`, `phase`"]);
+        assert_eq!(of("`bellwether_api_writes_total`")[1..3], ["counter", "`effect`, `outcome`"]);
+        assert_eq!(of("`bellwether_reconcile_seconds`")[1..3], ["histogram", ""]);
+    }
 
     #[test]
     fn a_verdict_is_shown_as_long_as_its_metric_and_its_rollout_are_there() {

@@ -294,6 +294,13 @@ fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
         "\nObjects of any other kind carry weights as `custom` of the route says. They are not watched but looked at by time, and the \
          chart's value `customRoutes` lets the operator write them: [examples/custom.yaml](examples/custom.yaml).\n",
     );
+    text.push_str(
+        "\n## Numbers\n\nWhat `/metrics` of the operator tells about itself and about Rollouts. Of several replicas the one that acts has \
+         those of Rollouts. A histogram is read by `_bucket`, `_sum` and `_count`.\n\n| number | sort | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for number in crate::telemetry::tests::numbers() {
+        row(&mut text, &number.each_ref().map(String::as_str));
+    }
     in_step(&root().join("crds/README.md"), &text);
 }
 

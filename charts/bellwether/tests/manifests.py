@@ -10,7 +10,9 @@ ALL_POLICIES = {"policies": {"validating": "Always", "mutating": "Always"}}
 VALUES = {
     "default": {},
     "all policies": ALL_POLICIES,
-    "some namespaces": {**ALL_POLICIES, "watchNamespaces": ["shop", "bank"], "secrets": {"named": {"shop": ["pager"]}}},
+    "some namespaces": {
+        **ALL_POLICIES, "watchNamespaces": ["shop", "bank"], "secrets": {"named": {"shop": ["pager"]}}, "monitor": {"kind": "ServiceMonitor"},
+    },
     "bare": {
         "crds": {"install": False}, "rbac": {"create": False, "aggregate": False}, "ejectOnUninstall": False,
         "serviceAccount": {"create": False, "name": "given"}, "podDisruptionBudget": {"enabled": False},
@@ -26,6 +28,7 @@ VALUES = {
         "topologySpreadConstraints": [{"topologyKey": "kubernetes.io/hostname", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}],
         "eject": {"timeout": "1h1m30s500ms"}, "looks": {"concurrent": 4, "timeout": "1m"}, "leaseName": "mine",
         "customRoutes": [{"apiGroup": "mesh.example.com", "resource": "splits"}], "rbac": {"jobs": True},
+        "monitor": {"kind": "PodMonitor", "labels": {"release": "prometheus"}, "interval": "15s"},
     },
     "another shard": {
         **ALL_POLICIES, "selector": "team in (pay, web),!legacy", "clusterObjects": False,
@@ -322,6 +325,25 @@ def what_a_cluster_has_once_is_brought_once(sets):
     assert people <= first and second == {("ClusterRole", "bellwether"), ("ClusterRoleBinding", "bellwether")}, second
     said = fails("helm", "template", str(CHART), "-f", values_file({"clusterObjects": False}))
     assert "serviceAccount.create=false" in said, said
+    beside = {"clusterObjects": False, "serviceAccount": {"create": False, "name": "bellwether"}}
+    said = fails("helm", "template", str(CHART), "-f", values_file(beside))
+    assert "selector or watchNamespaces" in said, said
+    run("helm", "template", str(CHART), "-f", values_file({**beside, "watchNamespaces": ["shop"]}))
+
+
+def a_monitor_finds_the_port_of_metrics_where_a_value_asks_for_one(sets):
+    assert not any(of_kind(objects, "PodMonitor", "ServiceMonitor") for name, objects in sets.items() if name not in ("everything", "some namespaces"))
+    monitor = named(sets["everything"], "PodMonitor", "bellwether")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    pods = named(sets["everything"], "Deployment", "bellwether")["spec"]["template"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= pods["metadata"]["labels"].items()
+    ports = {port["name"] for port in pods["spec"]["containers"][0]["ports"]}
+    assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "http", "path": "/metrics", "interval": "15s"}] and "http" in ports
+    of_service = named(sets["some namespaces"], "ServiceMonitor", "bellwether")
+    service = named(sets["some namespaces"], "Service", "bellwether")
+    assert of_service["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert of_service["spec"]["endpoints"] == [{"port": "http", "path": "/metrics"}]
+    assert "http" in {port["name"] for port in service["spec"]["ports"]}
 
 
 def a_look_has_a_time_limit_that_the_operator_takes(sets):
@@ -383,6 +405,7 @@ CLAIMS = [
     jobs_are_made_where_a_value_says_so, kinds_that_users_describe_are_written_where_a_value_says_so, every_namespaced_object_says_its_namespace,
     rollouts_are_ejected_before_anything_is_uninstalled, the_job_ends_while_helm_still_waits, other_values_reach_the_pods,
     a_shard_steers_and_ejects_its_own_rollouts_alone, shards_have_leases_of_their_own, what_a_cluster_has_once_is_brought_once,
+    a_monitor_finds_the_port_of_metrics_where_a_value_asks_for_one,
     a_look_has_a_time_limit_that_the_operator_takes, leases_that_the_operator_would_refuse_are_refused, typos_are_refused, every_value_is_explained,
 ]
 
@@ -393,7 +416,7 @@ def answers():
 
 def the_api_server_would_take_it(values):
     """In another namespace: a dry run needs one that exists."""
-    objects = parsed(rendered(values))
+    objects = parsed(rendered({**values, "monitor": {"kind": "None"}}))  # whose definitions are not ours
     for thing in objects:
         if "namespace" in thing["metadata"]:
             thing["metadata"]["namespace"] = "default"
