@@ -544,6 +544,9 @@ mod tests {
             let Verb::Status { name, .. } = parse(line).unwrap().verb else { panic!("{line}") };
             assert_eq!(name, "checkout", "{line}");
         }
+        // Which no other kind of Rollout has: those of Argo are `ro`.
+        let short = <Rollout as kube::CustomResourceExt>::crd().spec.names.short_names.unwrap();
+        assert_eq!(short, ["bwr"]);
         for line in ["status pod/checkout", "status Checkout", "status ../secrets", "status", "status rollout/"] {
             assert!(parse(line).is_err(), "{line}");
         }
