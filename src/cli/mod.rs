@@ -3,6 +3,7 @@
 //! Data goes to standard output; words, errors and hints go to standard error. What a verb ends with is an [`Exit`].
 //! Deliberately absent: everything the operator decides. The plugin reads what the status says and adds no opinion.
 mod act;
+mod complete;
 mod eject;
 mod errors;
 mod get;
@@ -396,6 +397,11 @@ impl Session<'_> {
 
 /// Runs the plugin with these arguments, the first of which is its name.
 pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments = arguments.into_iter().peekable();
+    if arguments.peek().is_some_and(|name| complete::is_asked_for(name)) {
+        let words: Vec<_> = arguments.skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        return complete(&words).await.into();
+    }
     let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => {
@@ -417,6 +423,23 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Err(failure) => conclude(&mut screen, Err(failure.into())).into(),
     }
+}
+
+/// Tells kubectl what may come next on the command line.
+async fn complete(words: &[String]) -> Exit {
+    let line = complete::Line::read(words);
+    let connected = if line.asks_the_cluster() { connect(&line.global).await.ok() } else { None };
+    let (mut nowhere, mut silent) = (io::sink(), io::sink());
+    let session = connected.map(|(client, namespace)| Session {
+        client,
+        namespace,
+        flags: String::new(),
+        output: None,
+        clock: now,
+        screen: Screen::plain(&mut nowhere, &mut silent),
+    });
+    let text = line.answer(session.as_ref()).await;
+    render::line(&mut io::stdout(), &text).map_or(Exit::Error, |()| Exit::Done)
 }
 
 async fn obey(session: &mut Session<'_>, verb: Verb) -> anyhow::Result<Exit> {
