@@ -231,6 +231,7 @@ pub struct Weights {
 
 /// What was measured at the last look.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct MetricStatus {
     /// The metric's name.
     pub name: String,
