@@ -8,7 +8,7 @@ use super::{
 use crate::{
     api::{ActionOutcome, ArmStatus, HeldBy, Phase, Reason, Rollout, RolloutStatus, Sort, Step},
     duration::Duration,
-    plan::STEPS_EDITED,
+    plan::{STEPS_EDITED, UNDERPOWERED},
     traffic::Split,
     vocab::Verdict,
 };
@@ -210,7 +210,7 @@ impl Page<'_> {
             let tone = here.then_some(Tone::Strong);
             rows.push(vec![
                 Cell::toned(format!("{mark}{}", step.name), tone),
-                step.weight.to_string().into(),
+                step.split().to_string().into(),
                 wants(step, observed, approved).into(),
                 state.into(),
             ]);
@@ -227,9 +227,16 @@ impl Page<'_> {
             rows.push(vec![name, "100 %".into(), state.into(), ago.into()]);
         }
         self.section(if status.flight.is_some() { "Steps" } else { "Steps of the next release" }, &rows);
-        if has_edited_steps(rollout) {
+        let power = status.conditions.iter().find(|condition| condition.type_ == UNDERPOWERED);
+        let edited = has_edited_steps(rollout);
+        if edited || power.is_some() {
             self.line("");
+        }
+        if edited {
             self.field("Edited", STEPS_EDITED);
+        }
+        if let Some(power) = power {
+            self.field(UNDERPOWERED, &plain(&power.message));
         }
     }
 
@@ -243,6 +250,7 @@ impl Page<'_> {
         let or_none = |text: &Option<String>| Cell::from(text.as_deref().map_or_else(|| "-".to_owned(), plain));
         for metric in &status.metrics {
             let tone = match metric.verdict {
+                _ if metric.dry_run => None,
                 Verdict::Pass => Some(Tone::Good),
                 Verdict::Fail => Some(Tone::Bad),
                 Verdict::Unknown => Some(Tone::Busy),
@@ -250,7 +258,7 @@ impl Page<'_> {
             };
             rows.push(vec![
                 metric.name.as_str().into(),
-                Cell::toned(format!("{:?}", metric.verdict), tone),
+                Cell::toned(format!("{:?}{}", metric.verdict, if metric.dry_run { " (dry run)" } else { "" }), tone),
                 or_none(&metric.canary),
                 or_none(&metric.stable),
                 metric.samples.to_string().into(),
@@ -595,6 +603,58 @@ Next
         assert_eq!(flying(json!({"phase": "Aborting", "waitingFor": shrunk})), ["promote --full", "watch"]);
         assert_eq!(verbs(at_rest()), [""; 0]);
         assert_eq!(verbs(with(at_rest(), &json!({"metadata": {"deletionTimestamp": ago(1)}}))), ["watch"]);
+    }
+
+    #[test]
+    fn what_is_in_the_way_and_what_comes_too_late_is_read_off_the_page() {
+        let steps = json!([
+            {"name": "shadow", "weight": 0, "mirror": {"percent": 10}, "observe": "10m"},
+            {"name": "testers", "weight": 0, "match": [{"headers": [{"name": "x-test", "value": "yes"}]}], "approval": "Required"},
+            {"name": "more", "weight": 20, "observe": "5m"}]);
+        let power = "errors: with 0.2 requests a second a tenfold error rate takes about 3h to be proven";
+        let condition = json!({"type": "Underpowered", "status": "True", "reason": "TooLittleTraffic", "message": power,
+            "lastTransitionTime": ago(300)});
+        let waiting = json!([{"reason": "RouteUnsteerable", "object": "HTTPRoute/checkout", "since": ago(40),
+            "message": "HTTPRoute checkout has no rule that names both Services"}]);
+        let alert = json!({"id": "a", "receiver": "on-call", "event": "Blocked", "at": ago(39), "body": "{}",
+            "failure": "the receiver answered 404"});
+        let status = json!({"phase": "Blocked", "message": waiting[0]["message"], "waitingFor": waiting,
+            "metrics": [{"name": "cost", "verdict": "Fail", "dryRun": true, "samples": 9, "why": "above 2"}],
+            "decisions": null, "conditions": [condition], "alerts": [alert], "weights": {"desired": 0, "accepted": 0, "apart": {"mirror": {"percent": 10}}},
+            "step": {"index": 0, "name": "shadow"}, "flight": {"steps": steps}});
+        check(
+            with(in_flight(), &json!({"spec": {"steps": steps}, "status": status})),
+            9,
+            "\
+Rollout shop/checkout: Blocked
+HTTPRoute checkout has no rule that names both Services
+
+Deployment  checkout, held by admission policies
+Stable      6c9f7d5b44   5 of 5 pods ready
+Canary      tkz4bnq2xw   1 of 1 pods ready, on trial for 12m, attempt 1
+Traffic     canary 0 % and 10 % mirrored, as the routes' status says
+
+Steps
+  > shadow    0 % and 10 % mirrored   observe 1m3s of 10m   here for 2m10s
+    testers   0 % and what matches    approval
+    more      20 %                    observe 5m
+
+Underpowered errors: with 0.2 requests a second a tenfold error rate takes about 3h to be proven
+
+Metrics
+  NAME   VERDICT          CANARY   STABLE   SAMPLES   RANGE   EVIDENCE   WHY
+  cost   Fail (dry run)   -        -        9         -       -          above 2
+
+Waits for
+  RouteUnsteerable   HTTPRoute/checkout   for 40s   HTTPRoute checkout has no rule that names both Services
+
+Alerts      1 not delivered yet: Blocked to on-call (the receiver answered 404)
+
+Next
+  kubectl bellwether abort checkout -n shop     take the canary out, stable goes on serving
+  kubectl bellwether promote checkout -n shop   leave this step now
+",
+        );
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub use observed::{
     Belt, Claim, Crowd, Deployment, Elder, Found, Kept, Map, Measured, Observed, PendingAction, Pod, Refused,
     ReplicaSet, Route, Service, Stuck, Tried, identity, ports, strings,
 };
+pub use power::UNDERPOWERED;
 pub use report::UNVERIFIED;
 pub use turn::revision_of;
 pub use workload::{claim_labels, same_template};
