@@ -1,11 +1,52 @@
 //! What must hold after every committed write, whatever happened before it.
 //!
 //! The checks know the API server's objects as they were at each commit, what the gateway acts on, and nothing of how the
-//! operator came to its decisions.
+//! operator came to its decisions. Each is called what it is told by:
+//!
+//! | rule | what must hold | where |
+//! |---|---|---|
+//! | I1 | a Deployment with a new template is paused, or the belt refuses it a ReplicaSet | `owners` |
+//! | I2 | a held Deployment controls one ReplicaSet, and none only while it is swapped for another | `owners`, `writes`; at rest `end` |
+//! | I3 | a ReplicaSet of ours with pods is owned by its Deployment as well | `owners` |
+//! | I4 | a ReplicaSet of ours does not match the Deployment's selector | `owners` |
+//! | I5 | of a Deployment we write `paused` and our labels, of a ReplicaSet its size, owners, labels and three annotations | `writes`; at rest `end` |
+//! | I6 | a Deployment is resumed at the template of what it controls | `writes` |
+//! | I7 | a ReplicaSet that the Deployment controls is never scaled by us | `writes` |
+//! | S01 | weights add up | `writes` |
+//! | S02 | a weight rises when its pods are ready | `writes` |
+//! | S03 | pods end when nobody is sent to them | `writes` |
+//! | S04 | what was given up gets no weight and is not promoted | `writes`, here |
+//! | S05 | an abort is for good | here |
+//! | S06 | no step twice, none left out | here |
+//! | S07 | a step has its time | here |
+//! | S08 | what failed is not promoted | here; at rest `end` |
+//! | S09 | unknown is no success | here |
+//! | S10 | a command is obeyed once, and one for another revision is refused | `answers` |
+//! | S11 | no write of a former leader, and a Lease is taken only from who is silent | here, `leases` |
+//! | S12 | one ReplicaSet for each template | `writes` |
+//! | S13 | evidence is of one revision | `evidence` |
+//! | S14 | evidence is counted once | `evidence` |
+//! | S15 | only what is ours is written, of a route only weights, and no Secret is told | `writes` |
+//! | S16 | a selector moves only at weight 0; at rest a healthy copy serves | `writes`, `end` |
+//! | S17 | an honest status | here |
+//! | L01 | it comes to rest, and is there what it says | `story`, `end` |
+//! | L02 | an abort is fast | `end` |
+//! | L03 | a deletion comes to its end | `end` |
+//! | L04 | nobody waits behind another | `looks`, `end` |
+//! | L05 | bounded chatter | here |
+//! | L06 | another replica takes over | `leases`, `end` |
+//! | F32 | what is kept, and what a status holds, is bounded | here, `end` |
+//!
+//! Beside these: no request is lost by the machinery, no alert is lost or comes under another id, and a second Rollout of
+//! a Deployment moves nothing.
 mod answers;
 mod evidence;
+mod leases;
 mod looks;
+mod owners;
 mod restored;
+#[cfg(test)]
+mod tests;
 mod writes;
 
 use super::{
@@ -21,6 +62,7 @@ use super::{
 };
 use answers::Answers;
 use evidence::Evidence;
+use leases::Leases;
 use looks::Unseen;
 use serde_json::Value;
 use std::{
@@ -74,6 +116,8 @@ pub struct Checks {
     unaware: u64,
     /// ReplicaSets that the Deployment controller could make meanwhile, by uid.
     rolled: BTreeSet<String>,
+    /// Deployments whose new template nothing holds, and no policy could, by uid.
+    loose: BTreeSet<String>,
     /// The operator cannot reach the route, and moving the Service is all that is left to do.
     pub out_of_reach: bool,
     /// When a pod began to end, and by whose doing.
@@ -110,9 +154,7 @@ pub struct Checks {
     /// Since when an abort could take the canary's weight back while the route has some, and how long it had at the most.
     latched: Option<u64>,
     pub longest_abort: u64,
-    /// When the Lease was written last, and the longest that it was not.
-    leased: Option<u64>,
-    pub longest_lease: u64,
+    leases: Leases,
     pub violations: Vec<Violation>,
     /// How much was committed beside Leases and Events.
     pub busy: usize,
@@ -176,6 +218,7 @@ impl Checks {
             "rollouts" => {
                 self.answered(commit, at);
                 self.rollout(commit, at);
+                self.taken_over(commit, at);
             }
             "replicasets" => {
                 if let Some(set) = commit.after.as_ref().filter(|_| commit.before.is_none())
@@ -184,20 +227,9 @@ impl Checks {
                 {
                     self.rolled.insert(set.uid().to_owned());
                 }
-                self.ownership(at);
+                self.ownership(commit, at);
             }
-            "leases" => {
-                let count = |lease: Option<&Arc<Value>>| lease.map(|lease| lease.number("/spec/leaseTransitions"));
-                let taken = count(commit.after.as_ref()).filter(|now| count(commit.before.as_ref()) != Some(*now));
-                if let Some(epoch) = taken
-                    && std::mem::take(&mut self.recounts)
-                {
-                    // Nobody who knows how far it had counted need be alive; until now nobody else could lead.
-                    self.epoch = self.epoch.min(epoch);
-                }
-                let silent = self.leased.replace(at).map_or(0, |last| at - last);
-                self.longest_lease = self.longest_lease.max(silent);
-            }
+            "leases" => self.leased(commit, at),
             "httproutes" if commit.after.as_ref().is_none_or(|route| canary_of(route) == 0) => {
                 let since = self.latched.take().map_or(0, |since| at - since);
                 self.longest_abort = self.longest_abort.max(since);
@@ -211,7 +243,7 @@ impl Checks {
                 }
                 self.wanted.push((at, wanted));
                 self.wanted.retain(|(time, _)| at.saturating_sub(*time) <= 30_000);
-                self.ownership(at);
+                self.ownership(commit, at);
             }
             "rolloutactions" => {
                 if let Some(action) = commit.after.as_ref().filter(|_| commit.before.is_none()) {
@@ -333,50 +365,6 @@ impl Checks {
         let Some(known) = self.ready.get(hash) else { return 0 };
         let lately = known.iter().filter(|(time, _)| at.saturating_sub(*time) <= 5_000).map(|(_, ready)| *ready).max();
         lately.into_iter().chain(known.last().map(|(_, ready)| *ready)).max().unwrap_or(0)
-    }
-
-    // ---- who owns what ---------------------------------------------------------------------------------------------
-
-    /// A held Deployment controls one ReplicaSet at the most, and what is ours is nothing that its selector matches.
-    fn ownership(&mut self, at: u64) {
-        let rollouts: Vec<Arc<Value>> = self.of_kind("rollouts").cloned().collect();
-        for rollout in rollouts {
-            let held = rollout.text("/status/workload/uid").to_owned();
-            let adopted = !rollout.text("/status/workload/stableReplicaSet").is_empty();
-            let Some(deployment) = self.object("deployments", rollout.text("/spec/workloadRef/name")).cloned() else {
-                continue;
-            };
-            if !adopted || deployment.uid() != held {
-                continue;
-            }
-            let sets: Vec<Arc<Value>> = self.of_kind("replicasets").filter(|set| !set.is_ending()).cloned().collect();
-            if !rollout.is_ending() && !self.unguarded {
-                // One that no policy could refuse counts as soon as it was taken over.
-                let taken = rollout.text("/status/workload/stableReplicaSet");
-                let controlled: Vec<_> = sets
-                    .iter()
-                    .filter(|set| set.controller() == Some(deployment.uid()))
-                    .filter(|set| set.name() == taken || !self.rolled.contains(set.uid()))
-                    .map(|set| set.name())
-                    .collect();
-                if controlled.len() > 1 {
-                    self.wrong("I2 the Deployment controls one ReplicaSet", at, format!("it controls {controlled:?}"));
-                }
-            }
-            let selector = seek(&deployment, "/spec/selector/matchLabels");
-            for set in &sets {
-                if set.controller() == Some(rollout.uid()) {
-                    if set.matches(selector) {
-                        self.wrong("I4 what is ours does not match the Deployment's selector", at, set.name());
-                    }
-                    let others =
-                        set.list("/metadata/ownerReferences").iter().any(|owner| owner.text("/uid") != rollout.uid());
-                    if !others && set.number("/spec/replicas") > 0 {
-                        self.wrong("I3 a ReplicaSet with pods has an owner beside the Rollout", at, set.name());
-                    }
-                }
-            }
-        }
     }
 
     // ---- what the operator wrote ---------------------------------------------------------------------------------

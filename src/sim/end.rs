@@ -254,8 +254,8 @@ impl Stage {
         if script.iter().any(|(_, deed)| hampers(deed)) {
             return;
         }
-        if checks.longest_lease > LONGEST_WITHOUT_LEADER && !checks.sharded {
-            wrong("L06 another replica takes over", format!("nobody led for {} ms", checks.longest_lease));
+        if checks.longest_lease() > LONGEST_WITHOUT_LEADER && !checks.sharded {
+            wrong("L06 another replica takes over", format!("nobody led for {} ms", checks.longest_lease()));
         }
         let ends = |deed: &Deed| matches!(deed, Deed::Kill(_) | Deed::Tell(_));
         if self.replicas[0].crashed() == 0

@@ -27,7 +27,7 @@ use tokio::{
 /// The namespace that the operator runs in.
 pub const HOME: &str = "bellwether-system";
 /// How long the Lease is respected.
-const LEASE: Duration = Duration::from_secs(6);
+pub const LEASE: Duration = Duration::from_secs(6);
 
 /// How a replica reaches the API server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -21,6 +21,9 @@ pub const GIT: &str = "git";
 /// A person.
 pub const USER: &str = "jane";
 
+/// What nobody may be told, and the same as it is stored.
+pub const SECRET: (&str, &str) =
+    ("secret-that-is-long-enough-for-an-hmac", "c2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2gtZm9yLWhtYWM=");
 /// What the API server and the Rollout are like in a story.
 #[derive(Clone, Debug)]
 pub struct Setting {
@@ -244,7 +247,8 @@ impl Stage {
             "spec": {"args": [{"name": "interval"}], "metrics": [{"name": "errors", "preset": "app/error-rate"}]},
         });
         admin.create("analysistemplates", NAMESPACE, template).unwrap();
-        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "on-call"}, "data": {"key": "c2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2gtZm9yLWhtYWM="}});
+        let secret =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "on-call"}, "data": {"key": SECRET.1}});
         admin.create("secrets", NAMESPACE, secret).unwrap();
         let receiver = json!({
             "apiVersion": "bellwether.dev/v1alpha1", "kind": "AlertReceiver", "metadata": {"name": "on-call"},

@@ -11,8 +11,7 @@ impl Checks {
                 let selector = commit.after.as_ref().map(|service| service["spec"]["selector"].clone());
                 self.selectors.insert(commit.name.clone(), selector.unwrap_or_default());
             }
-            // Who led may write until its term ends; who takes it next knows only what the backup knows.
-            "leases" => self.recounts = true,
+            "leases" => self.lease_put_back(at),
             "deployments" => {
                 let wanted = commit.after.as_ref().map_or(0, |it| it.maybe("/spec/replicas").unwrap_or(1));
                 self.wanted.push((at, wanted));

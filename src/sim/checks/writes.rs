@@ -1,8 +1,19 @@
 //! What each write of the operator must not do, given everything that was committed before it.
 use super::*;
+use crate::sim::stage::SECRET;
+
+/// The annotations of the Deployment controller that go with a ReplicaSet that it is given.
+const CONTROLLERS: [&str; 3] = [
+    "deployment.kubernetes.io/revision",
+    "deployment.kubernetes.io/desired-replicas",
+    "deployment.kubernetes.io/max-replicas",
+];
 
 impl Checks {
     pub(super) fn operator_wrote(&mut self, commit: &Commit, plane: &Plane, at: u64) {
+        if commit.after.as_ref().is_some_and(|object| says(object, SECRET)) {
+            self.wrong("S15 no Secret is told", at, format!("{} {}", commit.kind.plural, commit.name));
+        }
         match commit.kind.plural.as_str() {
             "deployments" => self.wrote_deployment(commit, at),
             "replicasets" => self.wrote_set(commit, plane, at),
@@ -82,6 +93,9 @@ impl Checks {
                 self.wrong("S12 one ReplicaSet for each template", at, format!("{same} of the same template"));
             }
         }
+        if let (Some(before), Some(after)) = (before, after) {
+            self.changed_set(before, after, at);
+        }
         let changed = size(before) != size(after);
         let controlled_by_deployment = before.as_ref().is_some_and(|set| {
             let uid = set.controller();
@@ -100,6 +114,41 @@ impl Checks {
                 .map(|set| set.text(&format!("/spec/template/metadata/labels/{HASH}")).to_owned())
                 .unwrap_or_default();
             self.nobody_is_sent_to(&hash, size(after), plane, at);
+        }
+    }
+
+    /// Of a ReplicaSet its size, owners, labels and three annotations, nothing else; and the last one that a Deployment
+    /// controls leaves it only to be swapped for another.
+    fn changed_set(&mut self, before: &Value, after: &Value, at: u64) {
+        let bare = |set: &Value| {
+            let mut bare = set.clone();
+            bare["spec"]["template"] = deployments::plain(&set["spec"]["template"]);
+            bare["spec"].as_object_mut().and_then(|spec| spec.remove("replicas"));
+            for key in ["labels", "ownerReferences", "resourceVersion", "generation", "managedFields"] {
+                bare["metadata"].as_object_mut().and_then(|metadata| metadata.remove(key));
+            }
+            let annotations = bare["metadata"].as_object_mut().and_then(|metadata| metadata.remove("annotations"));
+            let mut annotations = annotations.unwrap_or_default();
+            if let Some(annotations) = annotations.as_object_mut() {
+                annotations.retain(|key, _| !CONTROLLERS.contains(&key.as_str()));
+            }
+            let some = annotations.as_object().is_some_and(|annotations| !annotations.is_empty());
+            (bare, some.then_some(annotations))
+        };
+        if bare(before) != bare(after) {
+            let rule = "I5 of a ReplicaSet only size, owners, labels and three annotations are written";
+            self.wrong(rule, at, format!("{before} -> {after}"));
+        }
+        let Some(uid) = before.controller().filter(|uid| after.controller() != Some(*uid)) else { return };
+        let left = self.of_kind("replicasets").any(|set| set.controller() == Some(uid) && !set.is_ending());
+        let swaps = |rollout: &Arc<Value>| {
+            let promoted = !rollout["status"]["flight"]["promotion"].is_null();
+            rollout.text("/status/workload/uid") == uid && (promoted || rollout.is_ending())
+        };
+        let is_deployment = self.of_kind("deployments").any(|deployment| deployment.uid() == uid);
+        if is_deployment && !left && !self.unguarded && at > self.unaware && !self.of_kind("rollouts").any(swaps) {
+            let what = format!("{} was the last, and nothing takes its place", after.name());
+            self.wrong("I2 the Deployment controls one ReplicaSet", at, what);
         }
     }
 
@@ -243,4 +292,14 @@ impl Checks {
     }
 
     // ---- what the Rollout says ------------------------------------------------------------------------------------
+}
+
+/// Whether a text, or the same in base64 as it is stored, stands anywhere in an object.
+fn says(object: &Value, (plain, stored): (&str, &str)) -> bool {
+    match object {
+        Value::String(text) => text.contains(plain) || text.contains(stored),
+        Value::Array(items) => items.iter().any(|item| says(item, (plain, stored))),
+        Value::Object(members) => members.values().any(|member| says(member, (plain, stored))),
+        _ => false,
+    }
 }
