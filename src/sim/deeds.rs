@@ -119,6 +119,21 @@ pub enum Deed {
     Relabel(&'static str),
 }
 
+impl Deed {
+    /// How long what it begins goes on by itself, in milliseconds.
+    pub fn lasts(&self) -> u64 {
+        match self {
+            Self::StallWatches(_, time)
+            | Self::WatchLag(_, time)
+            | Self::Freeze(_, time)
+            | Self::Outage(_, time)
+            | Self::Refuse(.., time)
+            | Self::Crowd(time) => *time,
+            _ => 0,
+        }
+    }
+}
+
 impl Stage {
     /// Does it.
     #[expect(clippy::too_many_lines, reason = "one arm for each deed")]

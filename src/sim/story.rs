@@ -111,13 +111,9 @@ impl Story {
             }
             stage.doing(deed);
         }
-        // Watches that were stalled tell of everything in the end, and only then there is an end to be seen.
-        let stalled = script.iter().filter_map(|(at, deed)| match deed {
-            Deed::StallWatches(_, time) | Deed::WatchLag(_, time) => Some(begin + at + time),
-            _ => None,
-        });
-        let told = stalled.max().unwrap_or(0);
-        stage.world.live_until(told).await;
+        // What was begun goes on for its time, and only then there is an end to be seen.
+        let over = script.iter().map(|(at, deed)| begin + at + deed.lasts()).max().unwrap_or(0);
+        stage.world.live_until(over).await;
         stage.calm();
         let settled = stage.settle(longest + stage.setting.quiet).await;
         let mut ending = stage.ending();
@@ -295,6 +291,19 @@ mod tests {
         println!("{bad}");
         assert!(bad.violations.is_empty());
         assert_eq!(bad.phase, "Aborted");
+    }
+
+    #[test]
+    fn what_goes_wrong_last_is_not_over_at_once() {
+        let out_of_reach = |replica| (0, Deed::Outage(replica, 20_000));
+        let script = vec![out_of_reach(0), out_of_reach(1), (100, Deed::Image("app:v2"))];
+        let mut story = Story::new("outage", 1, script);
+        (story.setting.held, story.setting.judged) = (true, false);
+        let ending = story.tell(None);
+        println!("{ending}");
+        let at = |words: &str| ending.told.iter().find(|(_, line)| line.contains(words)).map(|(at, _)| *at).unwrap();
+        let waited = at("Create: 0 pods") - at("---- Image");
+        assert!(ending.violations.is_empty() && waited > 19_000, "{waited} ms");
     }
 
     #[test]

@@ -323,6 +323,7 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
         "F04" => {
             push(at, Deed::Blur(which, dice.range(50, 600)));
             push(at, Deed::WatchLag(which, dice.range(0, 4_000)));
+            push(at + long, Deed::Blur(which, 0));
         }
         "F19" => {
             let deed = if dice.permille(500) { Deed::Sticky(true) } else { Deed::Rate(dice.range(0, 1)) };
@@ -356,8 +357,11 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
             push(at, Deed::Outage(0, long));
             push(at, Deed::Outage(1, long));
         }
-        "F09" => push(at, Deed::Rough(which, [20, 80, 0, 20])),
-        "F10" => push(at, Deed::Rough(which, [0, 0, 250, 0])),
+        "F09" | "F10" => {
+            let rough = if fault.starts_with("F09") { [20, 80, 0, 20] } else { [0, 0, 250, 0] };
+            push(at, Deed::Rough(which, rough));
+            push(at + long, Deed::Rough(which, [0; 4]));
+        }
         "F11" => {
             for round in 0..4 {
                 push(at + round * long / 4, Deed::ApplyRoute { server_side: dice.permille(500) });
@@ -375,6 +379,9 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
         "F14" => {
             push(at, Deed::Skew(which, i64::try_from(dice.range(0, 1_200_000)).unwrap_or(0) - 600_000));
             push(at + 10, Deed::Kill(which));
+            // Until somebody sets it right.
+            push(at + 4_000 + long, Deed::Skew(which, 0));
+            push(at + 4_010 + long, Deed::Kill(which));
         }
         "F15" => {
             let mood = *dice.pick(&[Mood::Down, Mood::Unavailable, Mood::Hangs]);
@@ -453,7 +460,10 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
                 push(at + long, Deed::CreateRoute);
             }
         }
-        "F27" => push(at, Deed::Receivers { down: true }),
+        "F27" => {
+            push(at, Deed::Receivers { down: true });
+            push(at + long, Deed::Receivers { down: false });
+        }
         "F30" => {
             push(at, Deed::Tell(0));
             push(at + 500, Deed::UpgradeServer);
@@ -531,6 +541,32 @@ mod tests {
         assert_eq!(unseen, Vec::<&str>::new());
         for command in COMMANDS {
             assert!(words.iter().any(|word| word.contains(&format!("\"{command}\""))), "{command}");
+        }
+    }
+
+    /// With a story's last deed everything goes right again: what begins there would be over at once.
+    #[test]
+    fn a_fault_alone_lasts() {
+        let begins = |deed: &Deed| {
+            let rough = |all: &[u64; 4]| *all != [0; 4];
+            matches!(
+                deed,
+                Deed::Blur(_, 1..)
+                    | Deed::Behind(_, 1..)
+                    | Deed::Receivers { down: true }
+                    | Deed::Gateway { writes: false }
+                    | Deed::Sticky(true)
+                    | Deed::Deny(..)
+            ) || matches!(deed, Deed::Rough(_, all) if rough(all))
+                || matches!(deed, Deed::Skew(_, by) if *by != 0)
+                || matches!(deed, Deed::Prometheus(mood) if *mood != Mood::Well)
+        };
+        for (fault, seed) in FAULTS.iter().flat_map(|fault| (1..30).map(move |seed| (fault, seed))) {
+            let story = with_fault("idle", fault, seed);
+            assert!(!story.script.is_empty() || !story.crashes.is_empty(), "{fault} does nothing");
+            let over = story.script.iter().map(|(at, deed)| at + deed.lasts()).max().unwrap_or(0);
+            let soon = |(at, deed): &&(u64, Deed)| begins(deed) && over < at + 2_000;
+            assert_eq!(story.script.iter().find(soon), None, "{fault} of seed {seed}");
         }
     }
 
