@@ -4,7 +4,7 @@ use super::{
     deeds::Deed,
     faults::Crash,
     story::{Ending, Story},
-    swarm::{FAULTS, PLOTS, plotted, short, story, with_fault},
+    swarm::{FAULTS, PLOTS, faults_called, plotted, short, story, with_fault},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -157,17 +157,19 @@ fn decisions_of_all_kinds_violate_nothing() {
     assert!(tell_all(count, |at| short(from + at), |_, _| {}).is_empty());
 }
 
-/// Every fault by itself, over the plots that it can hurt most; `hack/simulate --faults` tells more of each.
+/// Every fault by itself, over the plots that it can hurt most; `hack/simulate --faults` tells more of each, or of the one
+/// that `--fault` names.
 #[test]
 fn each_fault_alone_violates_nothing() {
     const PLOTS: [&str; 4] = ["good", "bad", "newer", "commands"];
     let (from, each) = (number("BELLWETHER_FIRST_SEED", 7_000), number("BELLWETHER_FAULT_STORIES", 1));
-    let count = FAULTS.len() as u64 * each;
-    let fault = |at: u64| FAULTS[usize::try_from(at / each).unwrap()];
+    let faults = faults_called(std::env::var("BELLWETHER_FAULT").ok().as_deref()).unwrap();
+    let count = faults.len() as u64 * each;
+    let fault = |at: u64| faults[usize::try_from(at / each).unwrap()];
     let wrong = tell_all(
         count,
         |at| {
-            let plot = PLOTS[usize::try_from(at % 4).unwrap()];
+            let plot = PLOTS[usize::try_from((from + at) % 4).unwrap()];
             let mut story = with_fault(plot, fault(at), from + at);
             story.setting.held = story.crashes.is_empty();
             story
@@ -175,8 +177,8 @@ fn each_fault_alone_violates_nothing() {
         |_, _| {},
     );
     println!("{:<24}{:>9}{:>12}", "fault", "stories", "violations");
-    for name in FAULTS {
-        let with = wrong.iter().filter(|(at, _)| fault(*at) == *name).count();
+    for name in faults.iter().copied() {
+        let with = wrong.iter().filter(|(at, _)| fault(*at) == name).count();
         println!("{name:<24}{each:>9}{with:>12}");
     }
     assert!(wrong.is_empty());
@@ -275,6 +277,7 @@ fn what_befalls_the_operator_changes_nothing_at_the_end() {
     assert!(wrong.is_empty() && differ.is_empty(), "{differ:#?}");
 }
 
+/// `hack/simulate --plots` runs this with other numbers.
 #[test]
 fn each_plot_without_a_fault_violates_nothing() {
     let each = number("BELLWETHER_SEEDS", 2);

@@ -131,6 +131,17 @@ pub fn short(seed: u64) -> Story {
     story
 }
 
+/// The faults of this name, which may be the number or the word alone; all of them without one.
+pub fn faults_called(name: Option<&str>) -> Result<Vec<&'static str>, String> {
+    let Some(name) = name else { return Ok(FAULTS.to_vec()) };
+    let is_called =
+        |fault: &&&str| **fault == name || fault.split(' ').any(|word| word.eq_ignore_ascii_case(name.trim()));
+    match FAULTS.iter().find(is_called) {
+        Some(fault) => Ok(vec![fault]),
+        None => Err(format!("no fault is called {name}; there are {}", FAULTS.join(", "))),
+    }
+}
+
 /// A story of this plot in which nothing goes wrong but this fault.
 pub fn with_fault(plot: &str, fault: &str, seed: u64) -> Story {
     let mut story = plotted(plot, seed);
@@ -541,6 +552,21 @@ mod tests {
         assert_eq!(unseen, Vec::<&str>::new());
         for command in COMMANDS {
             assert!(words.iter().any(|word| word.contains(&format!("\"{command}\""))), "{command}");
+        }
+    }
+
+    #[test]
+    fn each_fault_is_reached_by_its_name_and_an_unknown_one_is_told_which_there_are() {
+        assert_eq!(faults_called(None).unwrap(), FAULTS);
+        for fault in FAULTS {
+            let (number, word) = fault.split_once(' ').unwrap();
+            for name in [fault, number, word, &number.to_lowercase()] {
+                assert_eq!(faults_called(Some(name)).unwrap(), [*fault], "{name}");
+            }
+        }
+        for name in ["F35", "F1", "crash", ""] {
+            let error = faults_called(Some(name)).unwrap_err();
+            assert!(FAULTS.iter().all(|fault| error.contains(fault)), "{error}");
         }
     }
 
