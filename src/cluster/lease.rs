@@ -91,13 +91,23 @@ pub struct Elector {
     clock: Clock,
     terms: Terms,
     watching: Watching,
+    /// A mistake to live with.
+    #[cfg(test)]
+    pub tamper: Option<std::sync::Arc<dyn super::Tamper>>,
 }
 
 impl Elector {
     /// A candidate for this Lease.
     pub fn new(client: Client, terms: Terms, clock: Clock) -> Self {
         let api = Api::namespaced(client, &terms.namespace);
-        Self { api, clock, terms, watching: Watching::default() }
+        Self {
+            api,
+            clock,
+            terms,
+            watching: Watching::default(),
+            #[cfg(test)]
+            tamper: None,
+        }
     }
 
     /// Waits until the Lease is ours; `seen` is called with every answer of the API server. Returns how often it has changed hands.
@@ -170,6 +180,8 @@ impl Elector {
         let lease = self.api.get_opt(&self.terms.name).await?;
         let spec = lease.as_ref().and_then(|lease| lease.spec.as_ref());
         let next = evaluate(&mut self.watching, spec, &self.terms.identity, self.terms.duration, Instant::now());
+        #[cfg(test)]
+        let next = self.tamper.as_ref().map_or(next, |tamper| tamper.lease(spec, next, self.clock.now()));
         let at = MicroTime(self.clock.now());
         let before = self.watching.changed_hands;
         let wanted = |transitions: i32, acquired: Option<MicroTime>| LeaseSpec {

@@ -140,6 +140,15 @@ pub trait Tamper: Send + Sync + std::fmt::Debug {
     fn outstays(&self) -> bool {
         false
     }
+    /// What is done with a Lease of which this was to be done.
+    fn lease(
+        &self,
+        _: Option<&k8s_openapi::api::coordination::v1::LeaseSpec>,
+        next: lease::Move,
+        _: jiff::Timestamp,
+    ) -> lease::Move {
+        next
+    }
 }
 
 /// What the operator is told at its start.
@@ -257,8 +266,8 @@ impl Cluster {
 
     /// The planted mistake.
     #[cfg(test)]
-    pub fn tamper(&self) -> Option<&dyn Tamper> {
-        self.settings.tamper.as_deref()
+    pub fn tamper(&self) -> Option<&Arc<dyn Tamper>> {
+        self.settings.tamper.as_ref()
     }
 
     /// The numbers.

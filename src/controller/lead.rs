@@ -35,6 +35,10 @@ pub async fn lead(
 ) -> Ended {
     let mut stop = std::pin::pin!(stop);
     let mut elector = Elector::new(cluster.client(), terms, cluster.clock());
+    #[cfg(test)]
+    {
+        elector.tamper = cluster.tamper().cloned();
+    }
     let epoch = tokio::select! {
         biased;
         () = &mut stop => return Ended::Told,
@@ -81,7 +85,7 @@ pub async fn lead(
 async fn lost(elector: &mut Elector, cluster: &Cluster) {
     elector.hold().await;
     #[cfg(test)]
-    if cluster.tamper().is_some_and(crate::cluster::Tamper::outstays) {
+    if cluster.tamper().is_some_and(|tamper| tamper.outstays()) {
         std::future::pending::<()>().await;
     }
 }

@@ -1,15 +1,22 @@
 //! Planted mistakes: the proof of the proof. Each was, or could have been, made in the decision or in what it is told; the
 //! stories must find every one.
-use super::{story::Story, swarm};
+use super::{
+    stage::{Policy, SECRET},
+    story::Story,
+    swarm,
+};
 use crate::{
     api::{HASH_LABEL, Phase},
-    cluster::Tamper,
+    cluster::{Tamper, lease::Move},
     metrics::Seen,
-    plan::{Belt, Claim, Effect, Found, Measured, Observed, Plan, Target},
+    plan::{Belt, Claim, Effect, Found, Measured, Observed, Plan, Target, same_template},
     traffic::{Acceptance, Apart, RouteSeen, Weights},
     vocab::{Verdict, Weight},
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+use k8s_openapi::{
+    api::coordination::v1::LeaseSpec,
+    apimachinery::pkg::apis::meta::v1::{MicroTime, Time},
+};
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
@@ -88,6 +95,29 @@ impl Tamper for Outstays {
 
     fn outstays(&self) -> bool {
         true
+    }
+}
+
+/// A replica takes a Lease for expired by the time that stands in it and its own clock.
+#[derive(Debug)]
+struct WallClock;
+
+impl Tamper for WallClock {
+    fn seen(&self, _: &mut Observed) {}
+
+    fn decided(&self, _: &Observed, _: &mut Plan) {}
+
+    fn lease(&self, lease: Option<&LeaseSpec>, next: Move, now: jiff::Timestamp) -> Move {
+        let renewed = lease.and_then(|lease| lease.renew_time.as_ref());
+        let time = lease.and_then(|lease| lease.lease_duration_seconds).map_or(0, i64::from);
+        let is_held =
+            lease.is_some_and(|lease| lease.holder_identity.as_ref().is_some_and(|holder| !holder.is_empty()));
+        match (next, renewed) {
+            (Move::Yield | Move::Acquire, Some(renewed)) if is_held => {
+                if now.duration_since(renewed.0).as_secs() > time { Move::Acquire } else { Move::Yield }
+            }
+            _ => next,
+        }
     }
 }
 
@@ -432,6 +462,83 @@ const MISTAKES: &[Mistake] = &[
         decided: as_decided,
     },
     Mistake {
+        name: "history is left with the Deployment",
+        plots: &["history"],
+        // What has no pods is not looked at, when a Deployment is taken over and after.
+        seen: |seen| {
+            let Some(deployment) = &seen.deployment else { return };
+            let (uid, template) = (deployment.uid.clone(), deployment.template.clone());
+            let stable = seen.rollout.status.as_ref().and_then(|status| status.workload.as_ref());
+            let stable = stable.and_then(|workload| workload.stable_replica_set.clone());
+            seen.replica_sets.retain(|set| {
+                let serves = match &stable {
+                    Some(stable) => *stable == set.name,
+                    None => same_template(&set.template, &template),
+                };
+                set.controller.as_ref() != Some(&uid) || !set.is_empty() || serves
+            });
+        },
+        decided: as_decided,
+    },
+    Mistake {
+        name: "a Deployment is taken for held by a policy that is not there",
+        plots: &["unguarded"],
+        seen: |seen| {
+            if seen.belt == Belt::Absent {
+                seen.belt = Belt::Armed;
+            }
+        },
+        decided: as_decided,
+    },
+    Mistake {
+        name: "what serves is taken out and nothing put in its place",
+        plots: &["good", "bad"],
+        seen: nothing,
+        decided: |seen, plan| {
+            if let (Some(Effect::CreateCandidate { .. }), Some(deployment)) = (&plan.effect, &seen.deployment)
+                && let Some(set) = seen.controlled().next()
+                && let Some(target) = target_of(seen, &set.name)
+            {
+                plan.effect = Some(Effect::TakeOut {
+                    set: target,
+                    labels: set.labels.clone(),
+                    revision: set.hash.clone(),
+                    deployment: Target {
+                        name: deployment.name.clone(),
+                        uid: deployment.uid.clone(),
+                        resource_version: deployment.resource_version.clone(),
+                    },
+                });
+            }
+        },
+    },
+    Mistake {
+        name: "a candidate is owned by the Rollout alone",
+        plots: &["good"],
+        seen: nothing,
+        decided: |seen, plan| {
+            if let Some(Effect::CreateCandidate { deployment, .. }) = &mut plan.effect {
+                deployment.uid = seen.rollout.metadata.uid.clone().unwrap_or_default();
+            }
+        },
+    },
+    Mistake {
+        name: "what is handed in gets an annotation of ours",
+        plots: &["good"],
+        seen: nothing,
+        decided: |_, plan| {
+            if let Some(Effect::HandIn { annotations, .. }) = &mut plan.effect {
+                annotations.insert("bellwether.dev/promoted".to_owned(), "true".to_owned());
+            }
+        },
+    },
+    Mistake {
+        name: "a Secret is told",
+        plots: &["good"],
+        seen: nothing,
+        decided: |_, plan| plan.status.message = format!("told with {}", SECRET.0),
+    },
+    Mistake {
         name: "every look writes",
         plots: &["good", "bad"],
         seen: nothing,
@@ -482,6 +589,12 @@ fn plotted(plot: &str, seed: u64) -> Story {
             story
         }
         "paused leader" => swarm::with_fault("good", "F13 split-brain", seed),
+        "wrong clock" => swarm::with_fault("good", "F14 clock-skew", seed),
+        "unguarded" => {
+            let mut story = swarm::plotted("good", seed);
+            story.setting.policies = Policy::None;
+            story
+        }
         "unjudged" => swarm::plotted("good", seed),
         plot => swarm::plotted(plot, seed),
     }
@@ -490,15 +603,16 @@ fn plotted(plot: &str, seed: u64) -> Story {
 /// So many stories a mistake may take.
 const STORIES: u64 = 24;
 
-/// With how many stories a mistake is found, or none.
-fn found(plots: &[&str], tamper: &Arc<dyn Tamper>) -> Option<u64> {
-    (1..=STORIES).find(|at| {
-        let plot = plots[usize::try_from(*at).unwrap() % plots.len()];
+/// With how many stories a mistake is found, and what it breaks first, or none.
+fn found(plots: &[&str], tamper: &Arc<dyn Tamper>) -> Option<(u64, &'static str)> {
+    (1..=STORIES).find_map(|at| {
+        let plot = plots[usize::try_from(at).unwrap() % plots.len()];
         let mut story = plotted(plot, 9_000 + at);
         // The plain settings show most: routes, policies, judgement.
         (story.setting.routed, story.setting.judged) = (true, plot != "unjudged");
         story.setting.replicas = story.setting.replicas.max(3);
-        !story.tell(Some(tamper.clone())).violations.is_empty()
+        let broken = story.tell(Some(tamper.clone())).violations.into_iter().next();
+        broken.map(|violation| (at, violation.rule))
     })
 }
 
@@ -509,6 +623,7 @@ fn every_planted_mistake_is_found() {
     let mut all: Vec<(&str, &[&str], Arc<dyn Tamper>)> = vec![
         ("yesterday's copy is trusted", plots, stale),
         ("a leader goes on without its Lease", &["paused leader"], Arc::new(Outstays)),
+        ("a Lease is over by the wall clock", &["wrong clock"], Arc::new(WallClock)),
     ];
     all.extend(MISTAKES.iter().map(|it| (it.name, it.plots, Arc::new(*it) as Arc<dyn Tamper>)));
     let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
@@ -517,8 +632,8 @@ fn every_planted_mistake_is_found() {
         for _ in 0..cores {
             scope.spawn(|| {
                 while let Some((name, plots, tamper)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Some(stories) = found(plots, tamper) {
-                        println!("{name}: found with {stories} stories");
+                    if let Some((stories, rule)) = found(plots, tamper) {
+                        println!("{name}: found with {stories} stories, by {rule}");
                     } else {
                         println!("{name}: NOT FOUND");
                         missed.lock().unwrap().push(*name);

@@ -2,6 +2,7 @@
 use super::{
     api::{Call, Policies, Server},
     checks,
+    deeds::Deed,
     dice::Dice,
     json::Read,
     operator::{Duty, HOME, Replica, Way},
@@ -20,10 +21,10 @@ pub const NAME: &str = "checkout";
 pub const GIT: &str = "git";
 /// A person.
 pub const USER: &str = "jane";
-
 /// What nobody may be told, and the same as it is stored.
 pub const SECRET: (&str, &str) =
     ("secret-that-is-long-enough-for-an-hmac", "c2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2gtZm9yLWhtYWM=");
+
 /// What the API server and the Rollout are like in a story.
 #[derive(Clone, Debug)]
 pub struct Setting {
@@ -54,6 +55,8 @@ pub struct Setting {
     pub inconclusive: &'static str,
     /// So many former ReplicaSets the Deployment keeps.
     pub history: i64,
+    /// What the Deployment rolled by itself, one image after the other, before anybody told the operator of it.
+    pub former: &'static [&'static str],
     /// Whether the replicas are two operators, each with Rollouts of its own.
     pub sharded: bool,
     /// So many Rollouts are looked at side by side.
@@ -98,6 +101,7 @@ impl Default for Setting {
             deadline: "30s",
             inconclusive: "20s",
             history: 10,
+            former: &[],
             sharded: false,
             side_by_side: 16,
             bent: None,
@@ -128,6 +132,7 @@ impl Setting {
             routed: self.routed,
             owned: self.owned,
             history: self.history,
+            former: self.former,
             weather: if self.routed { Weather::default() } else { self.weather.clone() },
             way: Way::Straight,
             replicas_of_operator: 1,
@@ -255,19 +260,20 @@ impl Stage {
             "spec": {"webhook": {"url": "https://alerts.example", "secretRef": {"name": "on-call", "key": "key"}}},
         });
         admin.create("alertreceivers", NAMESPACE, receiver).unwrap();
-        self.git.create("deployments", NAMESPACE, self.deployment("app:v1")).unwrap();
+        let images = self.setting.former.iter().copied().chain(["app:v1"]);
+        let first = images.clone().next().unwrap_or_default();
+        self.git.create("deployments", NAMESPACE, self.deployment(first)).unwrap();
         self.git.create("services", NAMESPACE, Self::service()).unwrap();
         if self.setting.routed && !self.setting.owned {
             self.git.create("httproutes", NAMESPACE, Self::route(&[(NAME, 100)])).unwrap();
         }
         self.world.plane.rate = 0.0;
-        self.until(60_000, |world| {
-            let deployment = world.server.get("deployments", NAMESPACE, NAME);
-            deployment.is_some_and(|it| {
-                it.number("/status/availableReplicas") == it.number("/spec/replicas") && it.number("/spec/replicas") > 0
-            })
-        })
-        .await;
+        self.until(60_000, serves).await;
+        for image in images.skip(1) {
+            self.doing(&Deed::Image(image));
+            self.pass(1_000).await;
+            self.until(240_000, serves).await;
+        }
         self.pass(3_000).await;
         if !self.setting.routed {
             self.world.plane.route("direct/0", Some(vec![(NAME.to_owned(), 100)]));
@@ -414,6 +420,15 @@ impl Past {
         KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(name, past.clone());
         past
     }
+}
+
+/// Whether the Deployment has all its pods, all of its template.
+fn serves(world: &World) -> bool {
+    let Some(deployment) = world.server.get("deployments", NAMESPACE, NAME) else { return false };
+    let wanted = deployment.number("/spec/replicas");
+    let counts = ["replicas", "updatedReplicas", "availableReplicas"];
+    let seen = deployment.number("/status/observedGeneration") == deployment.number("/metadata/generation");
+    wanted > 0 && seen && counts.iter().all(|count| deployment.number(&format!("/status/{count}")) == wanted)
 }
 
 /// The Rollout's phase and message.

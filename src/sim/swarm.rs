@@ -13,7 +13,7 @@ use serde_json::json;
 /// What a story is about, before anything goes wrong.
 pub const PLOTS: &[&str] = &[
     "good", "bad", "newer", "commands", "deleted", "scaled", "git", "revert", "broken", "idle", "rivals", "returns",
-    "swap", "apart", "steps", "narrow",
+    "swap", "apart", "steps", "narrow", "history",
 ];
 
 /// The faults, by name: each can be had alone, and stories mix them.
@@ -56,6 +56,9 @@ pub const FAULTS: &[&str] = &[
 
 /// Releases one after the other, more than a Deployment keeps.
 const RELEASES: &[&str] = &["app:v11", "app:v12", "app:v13", "app:v14", "app:v15", "app:v16", "app:v17", "app:v18"];
+
+/// What a Deployment served before a Rollout named it: something plain, and a mistake that somebody rolled back.
+const FORMER: &[&str] = &["app:v0", "app:v0-errors300"];
 
 /// What people say.
 const COMMANDS: &[&str] =
@@ -158,6 +161,9 @@ pub fn plotted(plot: &str, seed: u64) -> Story {
     // What HTTP adds to a request is the same at each of them.
     let over_http = Dice::of(seed, "way").range(1, OVER_HTTP) == 1;
     story.setting.way = if over_http { Way::Http } else { Way::Watched };
+    if plot == "history" || Dice::of(seed, "former").permille(150) {
+        story.setting.former = FORMER;
+    }
     if plot == "apart" {
         story.setting.owned = true;
         story.setting.routed = true;
@@ -293,6 +299,16 @@ fn script(plot: &str, dice: &mut Dice) -> Vec<(u64, Deed)> {
             let (time, to, which) = (at(20_000, 90_000), at(1, 8).cast_signed(), at(0, 6));
             script.extend(into_a_trade(which, to).map(|deed| (time, deed)));
             script
+        }
+        "history" => {
+            // Down and up again in mid-flight, and back to what served long ago.
+            let (down, to) = (at(1_000, 60_000), usize::try_from(at(0, 2)).unwrap_or(0));
+            vec![
+                (0, Deed::Image(["app:v2", "app:v2-errors300"][usize::try_from(at(0, 1)).unwrap_or(0)])),
+                (down, Deed::Scale(0)),
+                (down + at(500, 9_000), Deed::Scale(i64::try_from(at(1, 5)).unwrap_or(3))),
+                (at(90_000, 200_000), Deed::Image([FORMER[0], FORMER[1], "app:v1"][to])),
+            ]
         }
         "idle" => Vec::new(),
         _ => vec![(0, Deed::Image("app:v2"))],
@@ -603,6 +619,7 @@ mod tests {
         assert!(some(|it| it.sharded) && some(|it| it.templated) && some(|it| it.owned) && some(|it| it.routed));
         assert!(some(|it| it.narrow));
         assert!(some(|it| it.held) && some(|it| it.judged) && some(|it| it.history < 10));
+        assert!(some(|it| it.former.is_empty()));
         assert!(some(|it| it.way == Way::Http) && some(|it| it.way == Way::Watched));
         assert!(
             [Policy::All, Policy::Validating, Policy::None]
