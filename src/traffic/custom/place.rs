@@ -49,8 +49,8 @@ fn one(entries: &[Value], part: &str) -> Result<Option<usize>, String> {
     let (member, value) = (format!("/{}", unescaped(member)), unescaped(value));
     let says = |entry: &Value| match entry.pointer(&member) {
         Some(Value::String(text)) => *text == value,
-        Some(other) => !other.is_null() && other.to_string() == value,
-        None => false,
+        Some(Value::Number(number)) => format!("{number}") == value,
+        _ => false,
     };
     let mut all = entries.iter().enumerate().filter(|(_, entry)| says(entry)).map(|(place, _)| place);
     match (all.next(), all.next()) {
