@@ -354,10 +354,24 @@ impl Cluster {
     ) -> Result<Route, Error> {
         let namespace = key.namespace.as_deref().unwrap_or_default();
         let refused = self.refusals.of_route(key, reference);
-        let made = |found| Ok(Route { reference: reference.clone(), found, refused, unfit: None });
-        let (Some(kind), Some(pair), Ok(router)) = (kinds::resource_of(reference), pair, reference.router()) else {
-            return made(Found::NotServed);
+        let seen_as = |reference: &RouteRef, found| {
+            Ok(Route { reference: reference.clone(), found, refused: refused.clone(), unfit: None })
         };
+        let (Some(kind), Some(pair), Ok(router)) = (kinds::resource_of(reference), pair, reference.router()) else {
+            return seen_as(reference, Found::NotServed);
+        };
+        let unreadable = |what: &str, source: &kube::Error| {
+            Found::Unreadable(format!("{} {what} cannot be read: {}", reference.kind, words_of(source)))
+        };
+        let followed = match reference.template.as_ref().and_then(|template| template.like.as_ref()) {
+            None => None,
+            Some(like) => match self.ask_for(&kind, namespace, like).await {
+                Ok(main) => Some(reference.following(router, main.as_deref().unwrap_or(&Value::Null), pair)),
+                Err(source) => return seen_as(reference, unreadable(like, &source)),
+            },
+        };
+        let reference = followed.as_ref().unwrap_or(reference);
+        let made = |found| seen_as(reference, found);
         let object = match self.ask(&kind, namespace, &reference.name, Ask::Get).await {
             Ok(object) => object,
             Err(kube::Error::Api(status)) if status.code == 404 => {
@@ -366,10 +380,7 @@ impl Cluster {
                 return made(if named { Found::Missing } else { Found::NotServed });
             }
             // The other routes of this Rollout do not wait for it.
-            Err(source) => {
-                let what = format!("{} {}", reference.kind, reference.name);
-                return made(Found::Unreadable(format!("{what} cannot be read: {}", words_of(&source))));
-            }
+            Err(source) => return made(unreadable(&reference.name, &source)),
         };
         let claim = self.living(namespace, Claim::of(&labels_of(&object), uid)).await?;
         let (seen, drifted) = match reference.ownership {
@@ -418,6 +429,62 @@ fn unfit(steps: &[Step], reference: &RouteRef, router: &dyn Router, route: &Valu
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[tokio::test]
+    async fn a_canary_ingress_of_ours_follows_the_one_that_takes_all_requests() {
+        let backend = |host: &str, class: &str, service: &str| {
+            let paths = json!([{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": service, "port": {"number": 80}}}}]);
+            json!({"ingressClassName": class, "rules": [{"host": host, "http": {"paths": paths}}]})
+        };
+        let entry: RouteRef = serde_json::from_value(json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "shop-canary", "router": "nginx",
+            "ownership": "Operator", "template": {"like": "shop", "annotations": {"nginx.ingress.kubernetes.io/canary": "true"}},
+        }))
+        .unwrap();
+        let pair = Pair { stable: "s".into(), canary: "c".into(), port: 80, also: Vec::new() };
+        let router = entry.router().unwrap();
+        let main =
+            |host, class| json!({"metadata": {"name": "shop", "namespace": "n"}, "spec": backend(host, class, "s")});
+        let split = crate::traffic::Split::from(crate::vocab::Weight::new(20).unwrap());
+        let stored = router.whole(&entry.following(router, &main("a.test", "one"), &pair), "n", &pair, &split).unwrap();
+        let step: Step = serde_json::from_value(json!({"name": "few", "weight": 5, "observe": "1m"})).unwrap();
+        for (now, drifts) in [
+            (Some(main("a.test", "one")), Some(false)),
+            (Some(main("b.test", "one")), Some(true)),
+            (Some(main("a.test", "two")), Some(true)),
+            (None, None),
+        ] {
+            let (there, canary) = (now.clone(), stored.clone());
+            let outbound = crate::outbound::Outbound::new(crate::outbound::Settings::default()).unwrap();
+            let (cluster, _) = super::super::tests::cluster_with(outbound, move |call, _| match &there {
+                _ if call.ends_with("/ingresses/shop-canary") => (200, canary.clone()),
+                Some(main) if call.ends_with("/ingresses/shop") => (200, main.clone()),
+                _ => (
+                    404,
+                    json!({"kind": "Status", "code": 404, "reason": "NotFound", "status": "Failure", "message": "", "details": {"name": "shop"}}),
+                ),
+            });
+            let key = Key::new("shop").within("n");
+            let route = cluster.route(&key, &entry, Some(&pair), "uid", std::slice::from_ref(&step)).await.unwrap();
+            let Found::Object { seen, drifted, .. } = route.found else { panic!("{now:?}") };
+            match drifts {
+                Some(drifts) => {
+                    assert_eq!((seen.is_ok(), drifted, route.unfit), (true, drifts, None), "{now:?}");
+                    let written = router.whole(&route.reference, "n", &pair, &split).unwrap();
+                    let main = &now.unwrap()["spec"];
+                    assert_eq!(
+                        written["spec"],
+                        backend(
+                            main["rules"][0]["host"].as_str().unwrap(),
+                            main["ingressClassName"].as_str().unwrap(),
+                            "c"
+                        )
+                    );
+                }
+                None => assert!(seen.unwrap_err().to_string().contains("names Ingress shop, which is not there")),
+            }
+        }
+    }
 
     #[test]
     fn a_step_that_a_route_cannot_carry_is_found_before_it_begins_and_named() {

@@ -175,6 +175,26 @@ fn routes(spec: &RolloutSpec) -> Result<(), Complaint> {
                 "ownership: Operator and template come together: the operator writes the whole route",
             ));
         }
+        if let (Some(template), Ok(router)) = (&route.template, route.router()) {
+            let field = format!("{field}.template");
+            match &template.like {
+                None if template.spec.is_empty() => {
+                    return Err(Complaint::new(format!("{field}.spec"), "say what to write: the route's whole spec"));
+                }
+                Some(_) if !template.spec.is_empty() => {
+                    return Err(Complaint::new(format!("{field}.like"), "is instead of spec: take one of them out"));
+                }
+                Some(_) if !router.can(Capability::Follow) => {
+                    let what = format!("is nothing that {} can do: write spec", router.name());
+                    return Err(Complaint::new(format!("{field}.like"), what));
+                }
+                Some(like) if *like == route.name => {
+                    let what = "is the name of the route itself: name the Ingress that takes all requests";
+                    return Err(Complaint::new(format!("{field}.like"), what));
+                }
+                _ => {}
+            }
+        }
         let named = |route: &RouteRef| identity(&route.api_version, &route.kind, &route.name);
         if routes.iter().take(index).any(|other| named(other) == named(route)) {
             return Err(Complaint::new(field, format!("{route} is named twice")));
@@ -219,6 +239,10 @@ fn apart(spec: &RolloutSpec) -> Result<(), Complaint> {
             let (Ok(steers), Some(traffic)) = (route.router(), &spec.traffic) else { continue };
             let port = route.template.as_ref().and_then(|template| steers.port(&json!({"spec": template.spec})));
             let Some(pair) = traffic.pair(port.unwrap_or(80)) else { continue };
+            let follows = route.template.as_ref().is_some_and(|template| template.like.is_some());
+            let anything = json!({"spec": {"defaultBackend": {"service": {"name": pair.stable}}}});
+            let followed = follows.then(|| route.following(steers, &anything, &pair));
+            let route = followed.as_ref().unwrap_or(route);
             if let Err(why @ traffic::Unsteerable::CannotMatch { .. }) = steers.whole(route, "", &pair, &step.split()) {
                 return Err(Complaint::new(field, why.to_string()));
             }

@@ -31,7 +31,7 @@ use crate::{
 };
 pub use custom::{Custom, CustomWeight, Form};
 pub use reference::{Ownership, RouteRef, RouteTemplate, only_with};
-use serde_json::Value;
+use serde_json::{Map, Value};
 pub use split::{Apart, Comparison, Cookie, Mirror, NamedValue, PathComparison, PathMatch, RequestMatch, Split};
 use std::fmt;
 pub use unsteerable::Unsteerable;
@@ -140,6 +140,12 @@ pub trait Router: Sync {
         self.apart(steered, pair, &split.apart)
     }
 
+    /// The spec of a route that is ours to write beside the user's own, which takes all requests; empty where nothing of that
+    /// leads to stable. Asked only of those that can [`Capability::Follow`].
+    fn follow(&self, _main: &Value, _pair: &Pair) -> Map<String, Value> {
+        Map::new()
+    }
+
     /// The route, which is ours to write whole, with what reaches the canary beside the weight.
     fn apart(&self, route: Value, pair: &Pair, apart: &Apart) -> Result<Value, Unsteerable>;
 }
@@ -181,6 +187,8 @@ pub enum Capability {
     Sessions,
     /// Rules in one object for several ports of the two Services.
     Ports,
+    /// A route of ours beside the user's own of the same kind, which it follows.
+    Follow,
 }
 
 /// What one look at a route found.

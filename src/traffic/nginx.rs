@@ -10,7 +10,7 @@ use crate::{
     duration::Duration,
     vocab::{Pair, Weight},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Canary Ingresses, for ingress-nginx and for the `kubernetesIngressNGINX` provider of Traefik.
 ///
@@ -29,6 +29,11 @@ use serde_json::{Value, json};
 /// Where it is (`ownership: Operator`), a step's `match` can be one header and one cookie, either of which is enough: the
 /// header becomes `canary-by-header` with its value or pattern, the cookie `canary-by-cookie`, whose value nginx wants to be
 /// `always`. With `never` in that cookie a request stays with stable. There is no mirror.
+///
+/// Its template may name the Ingress that takes all requests (`template.like`) instead of a spec. Then it has the class and the
+/// TLS of that one, and those of its paths that name stable, with the canary in its place: paths of other Services are none of
+/// the rollout's. What is changed there is followed at the next look. A spec of one's own, and a canary Ingress of one's own,
+/// are compared with nothing: ingress-nginx splits no request of a host and path that only one of the two has.
 ///
 /// A client stays with the Service that answered it first where the user's Ingress says `affinity: cookie`, unless its
 /// `affinity-canary-behavior` is `legacy`.
@@ -52,7 +57,14 @@ impl Router for Nginx {
     }
 
     fn capabilities(&self) -> &'static [Capability] {
-        &[Capability::Weight, Capability::Match, Capability::Requests, Capability::Sessions, Capability::Ports]
+        &[
+            Capability::Weight,
+            Capability::Match,
+            Capability::Requests,
+            Capability::Sessions,
+            Capability::Ports,
+            Capability::Follow,
+        ]
     }
 
     fn settle(&self) -> Duration {
@@ -89,9 +101,40 @@ impl Router for Nginx {
         Ok(Some(steered))
     }
 
+    fn follow(&self, main: &Value, pair: &Pair) -> Map<String, Value> {
+        followed(main, pair)
+    }
+
     fn apart(&self, route: Value, pair: &Pair, apart: &Apart) -> Result<Value, Unsteerable> {
         apart::added(route, pair, apart)
     }
+}
+
+/// What of the Ingress that takes all requests leads to stable, with the canary in its place.
+fn followed(main: &Value, pair: &Pair) -> Map<String, Value> {
+    let mut spec = main["spec"].as_object().cloned().unwrap_or_default();
+    let to_canary = |backend: &mut Value| {
+        let leads = backend["service"]["name"] == pair.stable.as_str();
+        if leads {
+            backend["service"]["name"] = json!(pair.canary);
+        }
+        leads
+    };
+    let default = spec.get_mut("defaultBackend").is_some_and(to_canary);
+    if !default {
+        spec.remove("defaultBackend");
+    }
+    if let Some(rules) = spec.get_mut("rules").and_then(Value::as_array_mut) {
+        rules.retain_mut(|rule| {
+            let Some(paths) = rule["http"]["paths"].as_array_mut() else { return false };
+            paths.retain_mut(|path| to_canary(&mut path["backend"]));
+            !paths.is_empty()
+        });
+        if rules.is_empty() {
+            spec.remove("rules");
+        }
+    }
+    if default || spec.contains_key("rules") { spec } else { Map::new() }
 }
 
 /// The share that is written, of an Ingress that is fit for it.

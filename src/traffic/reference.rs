@@ -1,6 +1,6 @@
 //! How a rollout names the routes that carry its weights.
 use super::{Capability, Custom, ROUTERS, Router, Unsteerable, resources, routers_for};
-use crate::duration::Duration;
+use crate::{duration::Duration, vocab::Pair};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -67,6 +67,16 @@ impl RouteRef {
         }
     }
 
+    /// The same with the spec that follows from the object that the template names.
+    #[must_use]
+    pub fn following(&self, router: &dyn Router, main: &Value, pair: &Pair) -> Self {
+        let mut followed = self.clone();
+        if let Some(template) = &mut followed.template {
+            template.spec = router.follow(main, pair);
+        }
+        followed
+    }
+
     /// How long the data plane is given after it accepted a change: as written, else as the router needs.
     pub fn settle_with(&self, router: &dyn Router) -> Duration {
         self.settle.unwrap_or_else(|| router.settle())
@@ -90,12 +100,22 @@ pub enum Ownership {
 }
 
 /// A route to be written by the operator.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!(has(self.spec) && has(self.like))",
+    "message": "spec says what the route is, or like names the object that says it: write one of them",
+}]))]
 pub struct RouteTemplate {
     /// The route's whole spec, as its own kind defines it.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schemars(schema_with = "any_object")]
     pub spec: Map<String, Value>,
+    /// Instead of spec, and only with router nginx: the name of the Ingress that takes all requests. The canary Ingress has
+    /// those of its paths that lead to stable, and follows it whenever it changes, also while a revision is on trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub like: Option<String>,
     /// Its annotations. Others in the route that have the same prefix, up to the slash, as one of these are removed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "texts")]

@@ -111,6 +111,14 @@ pub(super) fn from_template(entry: &RouteRef, namespace: &str, split: &Split) ->
     let Some(template) = &entry.template else {
         return Err(Unsteerable::NoTemplate { route: format!("{} {namespace}/{}", entry.kind, entry.name) });
     };
+    if let (Some(main), true) = (&template.like, template.spec.is_empty()) {
+        let kind = &entry.kind;
+        return Err(Unsteerable::Unready {
+            route: format!("{kind} {namespace}/{}", entry.name),
+            why: format!("template.like names {kind} {main}, which is not there or leads to stable nowhere"),
+            lines: "name the one that takes all requests and sends them to the stable Service".to_owned(),
+        });
+    }
     let spec = Value::Object(template.spec.clone());
     let (label, value) = MANAGED_BY;
     let mut annotations: Map<String, Value> =

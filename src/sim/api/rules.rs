@@ -63,6 +63,7 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
         "(has(self.ownership) && self.ownership == 'Operator') == has(self.template)" => {
             (new["ownership"] == "Operator") == has("template")
         }
+        "!(has(self.spec) && has(self.like))" => !(has("spec") && has("like")),
         // This list and the next two follow from the registry of routers.
         known if known.starts_with("has(self.custom) != (self.apiVersion + ' ' + self.kind in [") => {
             let steered = crate::traffic::resources()

@@ -1,6 +1,6 @@
 //! What is nginx's own: an Ingress beside another, and matches as annotations.
 use super::*;
-use crate::traffic::{RouteRef, Split, read_whole, renew};
+use crate::traffic::{RouteRef, RouteTemplate, Split, read_whole, renew};
 
 fn pair() -> Pair {
     Pair { stable: "stable".into(), canary: "canary".into(), port: 80, also: Vec::new() }
@@ -136,4 +136,38 @@ fn a_match_leaves_with_its_step_and_one_by_hand_is_undone() {
     let mut by_hand = plain.clone();
     by_hand["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-by-header"] = json!("x-all");
     assert!(read_whole(&Nginx, &entry(), &by_hand, &pair()).1);
+}
+
+#[test]
+fn a_canary_ingress_that_follows_another_has_its_paths_to_stable_and_no_others() {
+    let main: Value = serde_saphyr::from_str(
+        "{spec: {ingressClassName: inner, tls: [{hosts: [a.example.com], secretName: a}], \
+         defaultBackend: {service: {name: other, port: {number: 80}}}, rules: [ \
+         {host: a.example.com, http: {paths: [ \
+          {path: /, pathType: Prefix, backend: {service: {name: stable, port: {name: http}}}}, \
+          {path: /docs, pathType: Prefix, backend: {service: {name: docs, port: {number: 80}}}}]}}, \
+         {host: docs.example.com, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: docs}}}]}}, \
+         {host: bare.example.com}]}}",
+    )
+    .unwrap();
+    let wanted: Value = serde_saphyr::from_str(
+        "{ingressClassName: inner, tls: [{hosts: [a.example.com], secretName: a}], rules: [{host: a.example.com, \
+         http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: canary, port: {name: http}}}}]}}]}",
+    )
+    .unwrap();
+    assert_eq!(Value::Object(Nginx.follow(&main, &pair())), wanted);
+    let annotations = [(CANARY.to_owned(), "true".to_owned())].into();
+    let template = RouteTemplate { annotations, like: Some("main".to_owned()), ..RouteTemplate::default() };
+    let entry = RouteRef { template: Some(template), ..entry() };
+    let whole = Nginx.whole(&entry.following(&Nginx, &main, &pair()), "shop", &pair(), &Split::NONE).unwrap();
+    assert_eq!((&whole["spec"], &whole["metadata"]["annotations"][CANARY]), (&wanted, &json!("true")));
+    for nothing in ["{spec: {rules: []}}", "{spec: {defaultBackend: {service: {name: docs}}}}", "{}"] {
+        let nothing: Value = serde_saphyr::from_str(nothing).unwrap();
+        let refused =
+            Nginx.whole(&entry.following(&Nginx, &nothing, &pair()), "shop", &pair(), &Split::NONE).unwrap_err();
+        assert_eq!(refused.category(), "RouteNotPrepared");
+        assert!(refused.to_string().contains("template.like names Ingress main, which is not there"), "{refused}");
+    }
+    let default: Value = serde_saphyr::from_str("{spec: {defaultBackend: {service: {name: stable}}}}").unwrap();
+    assert_eq!(Nginx.follow(&default, &pair())["defaultBackend"]["service"]["name"], "canary");
 }
