@@ -67,7 +67,7 @@ fn merge<'a>(kind: &Kind, path: &mut Vec<&'a str>, live: &mut Value, config: &'a
             for (name, value) in wanted {
                 // What the system writes is compared, not merged.
                 if path.as_slice() == ["metadata"] && !is_managed(path, name) {
-                    if !matches!(name.as_str(), "managedFields" | "creationTimestamp" | "generation") {
+                    if !matches!(name.as_str(), "managedFields" | "creationTimestamp") {
                         members.insert(name.clone(), value.clone());
                     }
                     continue;

@@ -111,8 +111,18 @@ pub(super) fn fill(kind: &Kind, part: &str, object: &mut Value, extra: &[Value])
             or!(&mut object["spec"], "enableServiceLinks", json!(true));
         }
         ("", "services") => service(object),
+        ("coordination.k8s.io", "leases") => {
+            or!(object, "spec", json!({}));
+        }
+        ("apps", "controllerrevisions") => {
+            or!(object, "revision", json!(0));
+        }
+        ("", "configmaps") if object["data"].as_object().is_some_and(serde_json::Map::is_empty) => drop_data(object),
         ("", "secrets") => {
             or!(object, "type", json!("Opaque"));
+            if object["data"].as_object().is_some_and(serde_json::Map::is_empty) {
+                drop_data(object);
+            }
         }
         ("gateway.networking.k8s.io", "httproutes") => {
             or!(&mut object["spec"], "rules", json!([{}]));
@@ -149,6 +159,12 @@ pub(super) fn fill(kind: &Kind, part: &str, object: &mut Value, extra: &[Value])
                 metadata.remove(member);
             }
         }
+    }
+}
+
+fn drop_data(object: &mut Value) {
+    if let Some(members) = object.as_object_mut() {
+        members.remove("data");
     }
 }
 
@@ -259,6 +275,11 @@ fn service(object: &mut Value) {
     let spec = &mut object["spec"];
     or!(spec, "type", json!("ClusterIP"));
     or!(spec, "sessionAffinity", json!("None"));
+    if spec["sessionAffinity"] == "ClientIP" {
+        or!(spec, "sessionAffinityConfig", json!({"clientIP": {"timeoutSeconds": 10_800}}));
+    } else if let Some(members) = spec.as_object_mut() {
+        members.remove("sessionAffinityConfig");
+    }
     each(spec, "ports", |port| {
         or!(port, "protocol", json!("TCP"));
         let number = port["port"].as_u64();
@@ -271,6 +292,9 @@ fn service(object: &mut Value) {
     }
 }
 
+/// How the addresses of Services begin.
+pub(super) const ADDRESSES: &str = "10.96.";
+
 /// Gives a Service an address of its own, or keeps the one it had.
 pub(super) fn address(object: &mut Value, old: Option<&Value>, next: &mut u64) {
     let spec = &mut object["spec"];
@@ -282,7 +306,7 @@ pub(super) fn address(object: &mut Value, old: Option<&Value>, next: &mut u64) {
         let address = kept.map_or_else(
             || {
                 *next += 1;
-                format!("10.96.{}.{}", *next / 250, *next % 250 + 1)
+                format!("{ADDRESSES}{}.{}", *next / 250, *next % 250 + 1)
             },
             str::to_owned,
         );

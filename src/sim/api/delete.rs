@@ -71,7 +71,11 @@ impl State {
             self.commit(ask.user, None, ask.table, Some(old.clone()), None);
         }
         if kind.answers_with_deleted() {
-            return Ok(old);
+            let mut gone = (*old).clone();
+            if !options.dry_run {
+                gone["metadata"]["resourceVersion"] = json!(self.rv.to_string());
+            }
+            return Ok(Arc::new(gone));
         }
         let mut details = json!({"name": name, "kind": kind.plural, "uid": old.uid()});
         if !kind.group.is_empty() {

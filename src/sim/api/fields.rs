@@ -106,8 +106,6 @@ pub(super) fn is_managed(path: &[&str], member: &str) -> bool {
                 | "generation"
                 | "managedFields"
                 | "resourceVersion"
-                | "deletionTimestamp"
-                | "deletionGracePeriodSeconds"
         ),
         _ => true,
     }
@@ -253,9 +251,8 @@ impl Fields {
     }
 
     fn write_paths(&self, prefix: &str, all: &mut Vec<String>) {
-        if self.own {
-            all.push(prefix.to_owned());
-        }
+        // Of each level first the fields themselves, then what is in them.
+        let mut below = Vec::new();
         for (name, inner) in &self.below {
             let step = match name.split_at(2) {
                 ("f:", name) => format!(".{name}"),
@@ -266,8 +263,10 @@ impl Fields {
                 }
                 (_, value) => format!("[={value}]"),
             };
-            inner.write_paths(&format!("{prefix}{step}"), all);
+            below.push((format!("{prefix}{step}"), inner));
         }
+        all.extend(below.iter().filter(|(_, inner)| inner.own).map(|(path, _)| path.clone()));
+        below.iter().for_each(|(path, inner)| inner.write_paths(path, all));
     }
 
     fn to_value(&self) -> Value {

@@ -12,6 +12,7 @@ mod defaults;
 mod delete;
 mod fields;
 pub mod kind;
+mod managers;
 mod patch;
 mod restore;
 mod rules;

@@ -5,6 +5,9 @@ use serde_json::{Map, Value, json};
 /// The object with a patch applied; what becomes of it is another's business.
 pub(super) fn patched(kind: &Kind, how: PatchType, object: &Value, patch: &Value) -> Result<Value, Status> {
     let mut new = object.clone();
+    if how == PatchType::Strategic && !has_keys(kind, "", patch) {
+        return Err(Status::unexpected("map does not contain declared merge key"));
+    }
     match how {
         PatchType::Merge => {
             if !patch.is_object() {
@@ -17,21 +20,45 @@ pub(super) fn patched(kind: &Kind, how: PatchType, object: &Value, patch: &Value
         PatchType::Json => {
             let patch: json_patch::Patch = serde_json::from_value(patch.clone())
                 .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-            json_patch::patch(&mut new, &patch).map_err(|error| {
-                let causes = json!([{"reason": "UnexpectedServerResponse", "message": error.to_string()}]);
-                Status::new(422, "Invalid", "the server rejected our request due to an error in our request")
-                    .about(json!({"causes": causes}))
-            })?;
+            for operation in patch.0 {
+                let operation = or_added(&new, operation);
+                json_patch::patch(&mut new, &[operation]).map_err(|error| {
+                    let causes = json!([{"reason": "UnexpectedServerResponse", "message": error.to_string()}]);
+                    Status::new(422, "Invalid", "the server rejected our request due to an error in our request")
+                        .about(json!({"causes": causes}))
+                })?;
+            }
         }
         PatchType::Strategic => {
             if kind.is_custom() {
                 return Err(super::write::no_strategy());
             }
             strategic(kind, "", &mut new, patch);
+            // What it says of these is not read.
+            for member in ["kind", "apiVersion"] {
+                new[member] = object[member].clone();
+            }
         }
         PatchType::Apply => return Err(Status::bad_request("an apply is no patch of what is there")),
     }
     Ok(new)
+}
+
+/// Against RFC 6902 the real server replaces a member that is not there too: it adds it.
+fn or_added(object: &Value, operation: json_patch::PatchOperation) -> json_patch::PatchOperation {
+    match operation {
+        json_patch::PatchOperation::Replace(replace)
+            if replace
+                .path
+                .as_str()
+                .rsplit_once('/')
+                .and_then(|(parent, _)| object.pointer(parent))
+                .is_some_and(Value::is_object) =>
+        {
+            json_patch::PatchOperation::Add(json_patch::AddOperation { path: replace.path, value: replace.value })
+        }
+        other => other,
+    }
 }
 
 /// The key by which a strategic merge knows the items of a list; without one the list is replaced.
@@ -47,6 +74,18 @@ fn merge_key(kind: &Kind, parent: &str, name: &str) -> Option<&'static str> {
         "conditions" => "type",
         "ownerReferences" => "uid",
         _ => return None,
+    })
+}
+
+/// Whether all items of a patch's lists that are merged say which item they are of.
+fn has_keys(kind: &Kind, name: &str, patch: &Value) -> bool {
+    patch.as_object().into_iter().flatten().all(|(member, change)| {
+        match (change.as_array(), merge_key(kind, name, member)) {
+            (Some(items), Some(key)) => items
+                .iter()
+                .all(|item| (item.get(key).is_some() || item.get("$patch").is_some()) && has_keys(kind, member, item)),
+            _ => has_keys(kind, member, change),
+        }
     })
 }
 

@@ -94,6 +94,53 @@ fn walk(value: &mut Value, shape: &Shape) {
     }
 }
 
+/// Whether everything in an object is of the type that the schema says, and known to it; else where it is not. An apply has
+/// to know that before it can merge.
+pub(super) fn typed(kind: &Kind, object: &Value) -> Result<(), String> {
+    let Some(schema) = kind.custom.as_ref().map(|custom| &custom.schema).filter(|schema| schema.is_object()) else {
+        return Ok(());
+    };
+    for (member, value) in object.as_object().into_iter().flatten() {
+        if !matches!(member.as_str(), "apiVersion" | "kind" | "metadata") {
+            is_typed(Path { above: None, step: Step::Member(member) }, value, &schema["properties"][member])?;
+        }
+    }
+    Ok(())
+}
+
+fn is_typed(path: Path<'_>, value: &Value, schema: &Value) -> Result<(), String> {
+    if !schema.is_object() {
+        return Err(path.to_string());
+    }
+    let is_free = schema["x-kubernetes-preserve-unknown-fields"] == true;
+    let is_either = schema["x-kubernetes-int-or-string"] == true && (value.is_i64() || value.is_string());
+    if value.is_null() || is_either {
+        return Ok(());
+    }
+    if !has_type(value, schema) {
+        return Err(path.to_string());
+    }
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                let known = schema["properties"].get(name).or(schema.get("additionalProperties"));
+                match known.filter(|known| known.is_object()) {
+                    Some(known) => is_typed(Path { above: Some(&path), step: Step::Member(name) }, value, known)?,
+                    None if is_free => {}
+                    None => return Err(format!("{path}.{name}")),
+                }
+            }
+        }
+        Value::Array(items) if schema["items"].is_object() => {
+            for (at, item) in items.iter().enumerate() {
+                is_typed(Path { above: Some(&path), step: Step::Item(at) }, item, &schema["items"])?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// Refuses what the schema does not allow. What was stored already and did not change is not asked again.
 pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Status> {
     let Some(schema) = kind.custom.as_ref().map(|custom| &custom.schema).filter(|schema| schema.is_object()) else {

@@ -65,6 +65,8 @@ impl State {
             "" => {}
             "status" if ask.kind.status => {}
             "scale" if ask.kind.scale => {}
+            // Of a kind that a definition made it is the object that is said to be missing.
+            _ if ask.kind.is_custom() => return Err(Status::not_found(&ask.kind, ask.name())),
             _ => return Err(Status::not_served()),
         }
         let needs_namespace = !matches!(call.method, Method::List | Method::Watch | Method::DeleteCollection);
@@ -217,7 +219,14 @@ impl State {
             .filter(|object| selector.takes(object))
             .collect();
         let mut metadata = json!({"resourceVersion": version.to_string()});
-        if let Some(limit) = options.limit.filter(|limit| found.len() > *limit) {
+        // Where any version will do, all is answered from memory at once.
+        let is_limited = options.next.is_some() || options.version.as_deref() != Some("0");
+        if let Some(limit) = options.limit.filter(|limit| is_limited && found.len() >= *limit) {
+            let last = found.get(limit - 1).map(|object| (object.namespace(), object.name()));
+            // What follows is not looked at: there may be more of what was asked for, or not.
+            if all.last().is_none_or(|object| Some((object.namespace(), object.name())) == last) {
+                return Ok(List { metadata, items: found.into_iter().cloned().collect() });
+            }
             if selector.is_all() {
                 metadata["remainingItemCount"] = json!(found.len() - limit);
             }
@@ -278,18 +287,7 @@ impl List {
     }
 
     fn into_value(self, ask: &Ask<'_>) -> Value {
-        let items = self.items.into_iter().map(|object| {
-            if ask.call.metadata_only {
-                return metadata_of(&object);
-            }
-            let mut item = Arc::unwrap_or_clone(object);
-            // A list of a built-in kind says it once.
-            if let Some(members) = item.as_object_mut().filter(|_| !ask.kind.is_custom()) {
-                members.remove("apiVersion");
-                members.remove("kind");
-            }
-            item
-        });
+        let items = self.items.into_iter().map(|object| item_of(&object, &ask.kind, ask.call.metadata_only));
         let items = Value::Array(items.collect());
         let (api_version, kind) = Self::names(ask);
         let mut list = json!({"apiVersion": api_version, "kind": kind, "metadata": self.metadata});
@@ -332,6 +330,19 @@ fn resources_of(kind: &Kind) -> Vec<Value> {
     all.extend(kind.status.then(|| part("status", &kind.kind)));
     all.extend(kind.scale.then(|| part("scale", "Scale")));
     all
+}
+
+/// An object as an item of a list: one of a built-in kind says the kind once.
+pub(super) fn item_of(object: &Value, kind: &Kind, metadata_only: bool) -> Value {
+    if metadata_only {
+        return metadata_of(object);
+    }
+    let mut item = object.clone();
+    if let Some(members) = item.as_object_mut().filter(|_| !kind.is_custom()) {
+        members.remove("apiVersion");
+        members.remove("kind");
+    }
+    item
 }
 
 /// An object without everything but its metadata.

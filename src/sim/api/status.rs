@@ -113,6 +113,31 @@ impl Status {
         Self::new(422, "Invalid", message).about(Self::caused(details, causes))
     }
 
+    /// What is invalid, under the kind that the object says it is.
+    pub(super) fn of_said(mut self, said: &Kind) -> Self {
+        if let Some(details) = self.details.as_mut().and_then(Value::as_object_mut).filter(|_| self.code == 422) {
+            details.insert("kind".to_owned(), json!(said.kind));
+            details.remove("group");
+            if !said.group.is_empty() {
+                details.insert("group".to_owned(), json!(said.group));
+            }
+        }
+        self
+    }
+
+    /// A patch that leaves an object which is none of its kind.
+    pub(super) fn no_object(why: &str) -> Self {
+        let cause =
+            json!({"reason": "FieldValueInvalid", "message": format!("Invalid value: {why}"), "field": "patch"});
+        Self::new(422, "Invalid", format!(" \"\" is invalid: patch: Invalid value: {why}"))
+            .about(Self::caused(json!({}), vec![cause]))
+    }
+
+    /// What the real server did not expect itself: no reason, and nothing that it is about.
+    pub(super) fn unexpected(why: impl Into<String>) -> Self {
+        Self::new(500, "", why)
+    }
+
     /// An option of a request that may not be so; `why` as of fields.
     pub(super) fn option(kind: &str, field: &str, why: &str) -> Self {
         let cause = json!({"reason": "FieldValueInvalid", "message": why, "field": field});

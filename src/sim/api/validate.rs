@@ -35,8 +35,42 @@ fn is_label_value(text: &str) -> bool {
             && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
+/// A new Service may ask for an address, but only for one of this cluster's.
+pub(super) fn address(kind: &Kind, new: &Value) -> Result<(), Status> {
+    let address = new["spec"].text("clusterIP");
+    if kind.is("", "services") && new.name().is_empty() {
+        return Err(Status::invalid(kind, "", "spec.clusterIPs", "Invalid value: no name to give an address to"));
+    }
+    if !kind.is("", "services") || matches!(address, "" | "None") || address.starts_with(super::defaults::ADDRESSES) {
+        return Ok(());
+    }
+    let why = format!("Invalid value: [\"{address}\"]: the provided IP is not in the valid range");
+    Err(Status::invalid(kind, new.name(), "spec.clusterIPs", &why))
+}
+
+/// Of a custom kind an object that says to be something else is invalid, under the name that it says.
+pub(super) fn type_of(kind: &Kind, new: &Value) -> Result<(), Status> {
+    let said = said(kind, new);
+    for (member, wanted) in [("kind", kind.kind.clone()), ("apiVersion", kind.api_version())] {
+        if new.text(member) != wanted {
+            let why = format!("Invalid value: {}: must be {wanted}", new[member]);
+            return Err(Status::invalid(&said, new.name(), member, &why));
+        }
+    }
+    Ok(())
+}
+
+/// The kind as an object of it says it.
+pub(super) fn said(kind: &Kind, new: &Value) -> Kind {
+    let group = new.text("apiVersion").rsplit_once('/').map_or("", |(group, _)| group);
+    Kind { kind: new.text("kind").to_owned(), group: group.to_owned(), ..kind.clone() }
+}
+
 /// Checks what all kinds have in common, and what is known of this one.
 pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Status> {
+    if kind.is_custom() {
+        type_of(kind, new)?;
+    }
     let wrong = |field: &str, why: String| Err(Status::invalid(kind, new.name(), field, &why));
     let name = new.name();
     if old.is_none() {
@@ -101,7 +135,7 @@ pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(),
     }
     schema::check(kind, old, new)?;
     workload(kind, old, new)?;
-    small(kind, new)?;
+    small(kind, old, new)?;
     service(kind, old, new)?;
     event(kind, new)
 }
@@ -162,8 +196,23 @@ fn metadata_stays(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
     Ok(())
 }
 
+/// What of a pod's spec never changes: everything but images and the time that it may take.
+fn fixed_of(pod: &Value) -> Value {
+    let mut spec = pod["spec"].clone();
+    if let Some(members) = spec.as_object_mut() {
+        members.remove("activeDeadlineSeconds");
+        members.remove("tolerations");
+    }
+    for list in ["containers", "initContainers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            container["image"] = Value::Null;
+        }
+    }
+    spec
+}
+
 /// The few fields of small kinds that somebody here writes.
-fn small(kind: &Kind, new: &Value) -> Result<(), Status> {
+fn small(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Status> {
     let wrong = |field: &str, why: &str| Err(Status::invalid(kind, new.name(), field, why));
     match (kind.group.as_str(), kind.plural.as_str()) {
         ("", "configmaps" | "secrets") => {
@@ -176,6 +225,9 @@ fn small(kind: &Kind, new: &Value) -> Result<(), Status> {
         ("", "pods") if new["spec"]["containers"].as_array().is_none_or(Vec::is_empty) => {
             return wrong("spec.containers", "Required value");
         }
+        ("", "pods") if old.is_some_and(|old| fixed_of(old) != fixed_of(new)) => {
+            return wrong("spec", "Forbidden: pod updates may not change fields other than images");
+        }
         ("coordination.k8s.io", "leases") => {
             let spec = &new["spec"];
             if spec["leaseDurationSeconds"].as_i64().is_some_and(|seconds| seconds <= 0) {
@@ -183,9 +235,6 @@ fn small(kind: &Kind, new: &Value) -> Result<(), Status> {
             }
             if spec["leaseTransitions"].as_i64().is_some_and(|count| count < 0) {
                 return wrong("spec.leaseTransitions", "Invalid value: must be greater than or equal to 0");
-            }
-            if spec["holderIdentity"] == "" {
-                return wrong("spec.holderIdentity", "Invalid value: \"\": must not be empty");
             }
         }
         ("gateway.networking.k8s.io", "httproutes" | "grpcroutes") if new.get("spec").is_none() => {
@@ -202,7 +251,10 @@ fn workload(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Status>
     }
     let wrong = |field: &str, why: &str| Err(Status::invalid(kind, new.name(), field, why));
     if kind.plural == "controllerrevisions" {
-        if new["revision"].as_i64().is_none_or(|revision| revision < 0) {
+        if new.get("data").is_none() {
+            return wrong("data", "Required value: data is mandatory");
+        }
+        if new["revision"].as_i64().is_some_and(|revision| revision < 0) {
             return wrong("revision", "Invalid value: must be greater than or equal to 0");
         }
         if old.is_some_and(|old| old["data"] != new["data"]) {
@@ -246,6 +298,9 @@ fn service(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Status> 
     }
     let wrong = |field: &str, why: &str| Err(Status::invalid(kind, new.name(), field, why));
     let spec = &new["spec"];
+    if !matches!(spec.text("type"), "ClusterIP" | "NodePort" | "LoadBalancer" | "ExternalName") {
+        return wrong("spec.type", &format!("Unsupported value: {}", spec["type"]));
+    }
     let ports = spec["ports"].as_array().map_or(&[][..], Vec::as_slice);
     if ports.is_empty() && spec["type"] != "ExternalName" && spec["clusterIP"] != "None" {
         return wrong("spec.ports", "Required value");

@@ -14,6 +14,8 @@ use tokio::{sync::watch, time::Instant};
 
 /// How often a silent watch says where it stands.
 const BOOKMARK: Duration = Duration::from_mins(1);
+/// How long before its end a watch says where it stands.
+const BEFORE_THE_END: Duration = Duration::from_secs(2);
 /// How long a watch lasts that does not say.
 const LASTS: Duration = Duration::from_mins(30);
 
@@ -42,6 +44,12 @@ struct Line {
     text: Bytes,
     /// Of an event: which version, and when it was.
     event: Option<(u64, Timestamp)>,
+}
+
+/// A while later, or shortly before the end, where that comes first; one that begins later than that says nothing more.
+fn next_bookmark(now: Instant, deadline: Instant) -> Instant {
+    let last = deadline.checked_sub(BEFORE_THE_END).filter(|last| *last > now);
+    last.map_or(now + BOOKMARK, |last| last.min(now + BOOKMARK))
 }
 
 fn line(kind: &str, object: &[u8]) -> Bytes {
@@ -73,6 +81,7 @@ impl Feed {
         })?;
         let lasts = options.timeout_seconds.filter(|seconds| *seconds > 0).map_or(LASTS, Duration::from_secs);
         let now = Instant::now();
+        let deadline = now + lasts;
         let mut feed = Self {
             server: server.clone(),
             hooks: hooks.clone(),
@@ -85,8 +94,8 @@ impl Feed {
             seen: asked,
             lines: VecDeque::new(),
             news: state.tables[ask.table].news.subscribe(),
-            deadline: now + lasts,
-            bookmark: now + BOOKMARK,
+            deadline,
+            bookmark: next_bookmark(now, deadline),
             restored: state.restored,
             over: false,
         };
@@ -125,14 +134,14 @@ impl Feed {
     fn push_bookmark(&mut self, of_initial: bool) {
         let mut object = json!({
             "apiVersion": self.kind.api_version(), "kind": self.kind.kind,
-            "metadata": {"resourceVersion": self.seen.to_string(), "creationTimestamp": null},
+            "metadata": {"resourceVersion": self.seen.to_string()},
         });
         if of_initial {
             object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let text = self.unstored("BOOKMARK", &object);
         self.lines.push_back(Line { text, event: None });
-        self.bookmark = Instant::now() + BOOKMARK;
+        self.bookmark = next_bookmark(Instant::now(), self.deadline);
     }
 
     /// The line of a commit, where this watch is about it.
@@ -190,9 +199,6 @@ impl Feed {
             let now = Instant::now();
             if now >= self.deadline {
                 self.over = true;
-                if self.bookmarks {
-                    self.push_bookmark(false);
-                }
                 continue;
             }
             if self.bookmarks && now >= self.bookmark {
@@ -222,7 +228,7 @@ impl Feed {
                         return None;
                     }
                 }
-                self.bookmark = Instant::now() + BOOKMARK;
+                self.bookmark = next_bookmark(Instant::now(), self.deadline);
                 Some(text)
             }
             EventFate::Stall(delay) => {

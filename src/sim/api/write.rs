@@ -5,9 +5,11 @@ use super::{
     apply,
     call::PatchType,
     defaults,
-    fields::{self, Entry, Writer, entries_of},
+    fields::Writer,
+    managers::{known_before, managers, note, note_new, same_but_for_time},
     patch::patched,
-    serve::{Ask, metadata_of, scale_of},
+    schema,
+    serve::{Ask, item_of, scale_of},
     store::{Meta as _, State},
     validate,
 };
@@ -22,15 +24,14 @@ impl State {
         if !ask.call.part().is_empty() {
             return Err(Status::not_allowed());
         }
-        self.create_object(ask, ask.call.body.clone(), false)
+        let mut object = ask.call.body.clone();
+        decode(ask, &mut object)?;
+        self.create_object(ask, object, false)
     }
 
     fn create_object(&mut self, ask: &Ask<'_>, mut object: Value, applied: bool) -> Result<Arc<Value>, Status> {
         let kind = &ask.kind;
-        decode(ask, &mut object)?;
-        if !matches!(object.version(), "" | "0") {
-            return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
-        }
+        let leaves_empty = applied && has_empty(kind, &object);
         let prefix: String = object["metadata"].text("generateName").chars().take(GENERATED).collect();
         if object.name().is_empty() && !prefix.is_empty() {
             object["metadata"]["name"] = json!(format!("{prefix}{}", self.new_suffix()));
@@ -38,28 +39,42 @@ impl State {
         self.check_namespace(ask, object.name())?;
         let uid = self.new_uid();
         let Some(metadata) = object["metadata"].as_object_mut() else { return Err(Status::bad_request("no metadata")) };
-        for member in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
-            metadata.remove(member);
+        if ask.call.method == Method::Create || !ask.call.options.dry_run {
+            metadata.remove("selfLink");
+        }
+        if ask.call.method == Method::Create {
+            metadata.remove("deletionTimestamp");
+            metadata.remove("deletionGracePeriodSeconds");
+        }
+        if metadata.get("resourceVersion").is_some_and(|version| version == "") {
+            metadata.remove("resourceVersion");
         }
         metadata.insert("uid".to_owned(), json!(uid));
         metadata.insert("creationTimestamp".to_owned(), json!(ask.time()));
         if kind.has_generation() {
             metadata.insert("generation".to_owned(), json!(1));
-        } else {
-            metadata.remove("generation");
         }
         defaults::begin(kind, &mut object);
         self.fill(kind, "", None, &mut object);
-        if !applied && self.notes_managers_of(kind) {
+        if !applied && self.notes_managers_of(kind) && validate::type_of(kind, &object).is_ok() {
             note_new(ask, &mut object);
         }
         if self.mutate(ask, Operation::Create, None, &mut object) {
+            set_type(kind, &mut object);
             self.fill(kind, "", None, &mut object);
         }
+        validate::address(kind, &object)?;
         validate::check(kind, None, &object)?;
         self.review(ask, Operation::Create, None, &object)?;
+        let is_posted = ask.call.method == Method::Create && !ask.call.options.dry_run;
+        if is_posted && object.version().parse::<u64>().is_ok_and(|version| version != 0) {
+            return Err(Status::unexpected("resourceVersion should not be set on objects to be created"));
+        }
         if let Some(there) = self.get(ask.table, ask.namespace(), object.name()) {
             let mut refused = Status::exists(kind, object.name());
+            if !object["metadata"].text("generateName").is_empty() {
+                refused.message += ", the server was not able to generate a unique name for the object";
+            }
             if there.is_ending() {
                 refused.message = format!("object is being deleted: {}", refused.message);
             }
@@ -68,7 +83,11 @@ impl State {
         if ask.call.options.dry_run {
             return Ok(Arc::new(object));
         }
+        let place = (ask.table, object.namespace().to_owned(), object.name().to_owned());
         let made = self.commit(ask.user, None, ask.table, None, Some(object));
+        if leaves_empty {
+            self.outdated.insert(place);
+        }
         Ok(made.unwrap_or_default())
     }
 
@@ -102,18 +121,22 @@ impl State {
     }
 
     pub(super) fn update(&mut self, ask: &Ask<'_>) -> Result<Arc<Value>, Status> {
-        let old = match self.stored(ask) {
-            Err(_) if ask.call.part().is_empty() && ask.kind.is_created_by_updates() => {
-                return self.create_object(ask, ask.call.body.clone(), false);
-            }
-            found => found?,
-        };
         if ask.call.part() == "scale" {
+            let old = self.stored(ask)?;
             return self.rescale(ask, &old, &ask.call.body);
         }
         let mut new = body_of(ask);
         decode(ask, &mut new)?;
-        self.replace(ask, &old, new, false)
+        match self.stored(ask) {
+            Err(_) if ask.kind.is_created_by_updates() => {
+                if !new.uid().is_empty() {
+                    return Err(other_uid(ask, new.uid(), ""));
+                }
+                version_of(&new)?;
+                self.create_object(ask, new, false)
+            }
+            old => self.replace(ask, &old?, new, false),
+        }
     }
 
     pub(super) fn patch(&mut self, ask: &Ask<'_>, how: PatchType) -> Result<Arc<Value>, Status> {
@@ -149,15 +172,26 @@ impl State {
         if manager.is_empty() {
             return Err(Status::option("PatchOptions", "fieldManager", "Required value: is required for apply patch"));
         }
-        let mut config = ask.call.body.clone();
-        if config["metadata"]["managedFields"].as_array().is_some_and(|all| !all.is_empty()) {
-            return Err(Status::bad_request("metadata.managedFields must be nil"));
-        }
-        decode(ask, &mut config)?;
         let subresource = ask.call.part();
-        if subresource == "status" {
+        let live = self.get(ask.table, ask.namespace(), ask.name()).cloned();
+        if live.is_none() && !subresource.is_empty() && !ask.kind.is_created_by_updates() {
+            return Err(Status::not_found(&ask.kind, ask.name()));
+        }
+        let mut config = ask.call.body.clone();
+        check_config(&ask.kind, &config)?;
+        defaults::without_nulls(&mut config);
+        config.as_object_mut().map(|members| members.entry("metadata").or_insert(json!({})));
+        if subresource == "status" && !ask.kind.is_custom() {
+            config.as_object_mut().map(|members| members.remove("spec"));
+            config["metadata"].as_object_mut().map(|members| {
+                members.retain(|member, _| !kept_by_status(&ask.kind).contains(&member.as_str()));
+            });
+        } else if subresource == "status" {
             config = json!({"apiVersion": config["apiVersion"], "kind": config["kind"], "status": config["status"],
-                "metadata": {"name": config["metadata"]["name"], "namespace": config["metadata"]["namespace"]}});
+                "metadata": config["metadata"]});
+            config["metadata"].as_object_mut().map(|members| {
+                members.retain(|member, _| matches!(member.as_str(), "name" | "namespace" | "uid" | "resourceVersion"));
+            });
             defaults::without_nulls(&mut config);
         } else if ask.kind.status
             && let Some(members) = config.as_object_mut()
@@ -166,11 +200,7 @@ impl State {
         }
         let (api_version, time) = (ask.kind.api_version(), ask.time());
         let writer = Writer { manager, subresource, api_version: &api_version, time: &time };
-        let live = self.get(ask.table, ask.namespace(), ask.name()).cloned();
         let Some(live) = live else {
-            if !subresource.is_empty() {
-                return Err(Status::not_found(&ask.kind, ask.name()));
-            }
             self.authorize(ask, "create")?;
             if !config.uid().is_empty() {
                 let uid = config.uid();
@@ -179,10 +209,14 @@ impl State {
                 return Err(Status::conflict(&ask.kind, ask.name(), &why));
             }
             let mut object = apply::apply(&ask.kind, None, &config, options.force, writer)?;
-            object["metadata"]["name"] = json!(ask.name());
+            check_place(ask, &mut object)?;
+            version_of(&object)?;
             return self.create_object(ask, object, true);
         };
-        let object = apply::apply(&ask.kind, Some(&live), &config, options.force, writer)?;
+        let known = known_before(ask, &live);
+        let mut object =
+            apply::apply(&ask.kind, Some(known.as_ref().unwrap_or(&live)), &config, options.force, writer)?;
+        check_place(ask, &mut object)?;
         self.replace(ask, &live, object, true)
     }
 
@@ -195,18 +229,22 @@ impl State {
         applied: bool,
     ) -> Result<Arc<Value>, Status> {
         let kind = ask.kind.clone();
-        check_versions(&kind, ask.call.method, old, &new)?;
+        check_versions(ask, old, &new)?;
+        let said = validate::said(&kind, &new);
+        let leaves_empty = applied && has_empty(&kind, &new);
         let notes = applied || self.notes_managers_of(&kind);
-        let base = if notes { managers(old, &new) } else { Vec::new() };
+        // What is none of its kind has no fields that could be managed.
+        let is_typed = !kind.is_custom() || validate::type_of(&kind, &new).is_ok();
+        let base = if notes && is_typed { managers(ask, old, &new) } else { Vec::new() };
         carry_over(ask, old, &mut new);
         if ask.call.part() == "status" {
             let status = new.get_mut("status").map(Value::take);
             let managed = new["metadata"]["managedFields"].take();
-            let annotations = new["metadata"]["annotations"].take();
+            let metadata = new["metadata"].take();
             new = without_status(old);
-            // Of a built-in kind they go through: so the Deployment controller counts revisions without a new generation.
-            if !kind.is_custom() && annotations.is_object() {
-                new["metadata"]["annotations"] = annotations;
+            // Of a built-in kind it goes through: so the Deployment controller counts revisions without a new generation.
+            if !kind.is_custom() {
+                new["metadata"] = with_kept(&kind, old, metadata);
             }
             if let Some(members) = new.as_object_mut() {
                 members.extend(status.filter(|status| !status.is_null()).map(|status| ("status".to_owned(), status)));
@@ -215,13 +253,20 @@ impl State {
         }
         self.fill(&kind, ask.call.part(), Some(old), &mut new);
         if notes && !applied {
-            note(ask, base, old, &mut new);
+            if base.is_empty() {
+                // Whose fields nobody manages, by a reset or from the beginning, is managed from the next apply on.
+                new["metadata"].as_object_mut().map(|members| members.remove("managedFields"));
+            } else {
+                note(ask, ask.manager(), base, old, &mut new);
+            }
         }
         if self.mutate(ask, Operation::Update, Some(old), &mut new) {
+            set_type(&kind, &mut new);
             self.fill(&kind, ask.call.part(), Some(old), &mut new);
         }
         count_generation(&kind, ask.call.part(), old, &mut new);
-        validate::check(&kind, Some(old), &new)?;
+        let checked = validate::check(&kind, Some(old), &new);
+        checked.map_err(|status| if kind.is_custom() { status.of_said(&said) } else { status })?;
         self.review(ask, Operation::Update, Some(old), &new)?;
         if notes && same_but_for_time(old, &new) {
             new["metadata"]["managedFields"] = old["metadata"]["managedFields"].clone();
@@ -239,10 +284,13 @@ impl State {
             return Ok(Arc::new(new));
         }
         let place = (ask.table, ask.namespace().to_owned(), ask.name().to_owned());
-        if new == **old && !self.outdated.contains(&place) {
+        if new == **old && self.outdated.contains(&place) == leaves_empty {
             return Ok(Arc::new(new));
         }
         let made = self.commit(ask.user, part_of(ask), ask.table, Some(old.clone()), Some(new));
+        if leaves_empty {
+            self.outdated.insert(place);
+        }
         Ok(made.unwrap_or_default())
     }
 
@@ -271,7 +319,7 @@ impl State {
         let mut items = Vec::new();
         for object in all {
             self.delete_object(ask, &object)?;
-            items.push(if ask.call.metadata_only { metadata_of(&object) } else { (*object).clone() });
+            items.push(item_of(&object, &ask.kind, ask.call.metadata_only));
         }
         Ok(Arc::new(json!({
             "apiVersion": ask.kind.api_version(), "kind": format!("{}List", ask.kind.kind),
@@ -294,42 +342,22 @@ pub(super) fn no_strategy() -> Status {
     Status::unknown_format("application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml")
 }
 
-/// Notes a new object as its sender's. What the real server compares it with is not nothing, but a new object of the kind:
-/// of built-in ones, parts that are always there are nobody's.
-fn note_new(ask: &Ask<'_>, object: &mut Value) {
-    let mut noted = object.clone();
-    let mut bare = json!({"metadata": {}});
-    if let Some(members) = noted.as_object_mut() {
-        members.remove("status");
-    }
-    if !ask.kind.is_custom() && noted["spec"].is_object() {
-        bare["spec"] =
-            json!({"template": {"metadata": {}, "spec": {"containers": []}}, "strategy": {}, "containers": []});
-        if let Some(spec) = bare["spec"].as_object_mut() {
-            spec.retain(|member, _| noted["spec"].get(member).is_some());
-        }
-        // Given out after it was noted who asked for what.
-        if let Some(spec) = noted["spec"].as_object_mut() {
-            for (member, asked) in
-                ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"].map(|it| (it, &ask.call.body["spec"][it]))
-            {
-                if asked.is_null() {
-                    spec.remove(member);
-                }
-            }
-        }
-    }
-    note(ask, Vec::new(), &bare, &mut noted);
-    object["metadata"] = noted["metadata"].take();
+/// Whether something empty is applied to a custom object's metadata: it is stored, though nobody is shown it, and who
+/// writes the same object without it changes what is stored.
+fn has_empty(kind: &Kind, object: &Value) -> bool {
+    let is_empty = |member: &Value| {
+        member.as_array().is_some_and(Vec::is_empty) || member.as_object().is_some_and(serde_json::Map::is_empty)
+    };
+    kind.is_custom()
+        && ["labels", "annotations", "finalizers", "ownerReferences"]
+            .iter()
+            .any(|member| object["metadata"].get(*member).is_some_and(is_empty))
 }
 
-/// Notes what the request changed as its sender's.
-fn note(ask: &Ask<'_>, base: Vec<Entry>, old: &Value, new: &mut Value) {
-    let api_version = ask.kind.api_version();
-    let time = ask.time();
-    let subresource = ask.call.part();
-    let writer = Writer { manager: ask.manager(), subresource, api_version: &api_version, time: &time };
-    fields::record(&ask.kind, base, old, new, writer);
+/// What a policy has changed is of its kind, whatever it said before.
+fn set_type(kind: &Kind, object: &mut Value) {
+    object["kind"] = json!(kind.kind);
+    object["apiVersion"] = json!(kind.api_version());
 }
 
 pub(super) fn part_of(ask: &Ask<'_>) -> Option<&'static str> {
@@ -362,32 +390,77 @@ fn decode(ask: &Ask<'_>, object: &mut Value) -> Result<(), Status> {
     }
     defaults::without_nulls(object);
     once_each(object);
-    if kind.is_custom() && (object.text("kind").is_empty() || object.text("apiVersion").is_empty()) {
-        let missing = if object.text("kind").is_empty() { "Kind" } else { "apiVersion" };
-        return Err(Status::bad_request(format!("Object '{missing}' is missing in '{object}'")));
-    }
-    let (said, api_version) = (object.text("kind"), kind.api_version());
-    if !said.is_empty() && said != kind.kind
-        || !object.text("apiVersion").is_empty() && object.text("apiVersion") != api_version
-    {
-        return Err(Status::bad_request(format!(
-            "{} in version \"{}\" cannot be handled as a {}: the kind or the API version in the data does not match the expected one ({api_version})",
-            said,
-            object.text("apiVersion"),
-            kind.kind
-        )));
-    }
+    check_type(ask, object)?;
+    let api_version = kind.api_version();
     for (member, empty) in [("metadata", json!({})), ("kind", json!(kind.kind)), ("apiVersion", json!(api_version))] {
         object.as_object_mut().map(|members| members.entry(member).or_insert(empty));
     }
-    if !object["metadata"].is_object() || object.get("spec").is_some_and(|spec| !spec.is_object()) {
+    let is_misshapen = kind.is("", "pods") && object["spec"].get("containers").is_some_and(|all| !all.is_array());
+    if is_misshapen || !object["metadata"].is_object() || object.get("spec").is_some_and(|spec| !spec.is_object()) {
         return Err(Status::bad_request(format!("{} cannot be handled: json: cannot unmarshal", kind.kind)));
     }
+    check_place(ask, object)
+}
+
+/// A body has to say that it is of the kind that the path names; one of a built-in kind may leave it out. What a patch has
+/// made of a custom kind is only invalid.
+fn check_type(ask: &Ask<'_>, object: &Value) -> Result<(), Status> {
+    let (kind, said) = (&ask.kind, object.text("kind"));
+    let (version, api_version) = (object.text("apiVersion"), kind.api_version());
+    let is_patched = matches!(ask.call.method, Method::Patch(_));
+    if kind.is_custom() {
+        return match () {
+            () if is_patched => Ok(()),
+            () if said.is_empty() => Err(Status::bad_request(format!("Object 'Kind' is missing in '{object}'"))),
+            () if version != api_version => Err(Status::bad_request(format!(
+                "the API version in the data ({version}) does not match the expected API version ({api_version})"
+            ))),
+            () => Ok(()),
+        };
+    }
+    if (said.is_empty() || said == kind.kind) && (version.is_empty() || version == api_version) {
+        return Ok(());
+    }
+    let why = format!("no kind \"{said}\" is registered for version \"{version}\"");
+    if is_patched {
+        return Err(Status::no_object(&why));
+    }
+    Err(Status::bad_request(format!("{said} in version \"{version}\" cannot be handled as a {}: {why}", kind.kind)))
+}
+
+/// What is applied is of the very kind, says nothing of managers, and has the types of the kind's fields.
+fn check_config(kind: &Kind, config: &Value) -> Result<(), Status> {
+    if config.text("kind") != kind.kind || config.text("apiVersion") != kind.api_version() {
+        let why = format!("invalid object type: {}, Kind={}", config.text("apiVersion"), config.text("kind"));
+        return Err(Status::bad_request(why));
+    }
+    if !config["metadata"]["managedFields"].is_null() {
+        return Err(Status::bad_request("metadata.managedFields must be nil"));
+    }
+    let owners = config.owners();
+    let is_twice = |at: usize| owners[..at].iter().any(|other| other["uid"] == owners[at]["uid"]);
+    if (0..owners.len()).any(is_twice) {
+        return Err(Status::unexpected(
+            "failed to create typed patch object: .metadata.ownerReferences: duplicate entries",
+        ));
+    }
+    schema::typed(kind, config)
+        .map_err(|path| Status::unexpected(format!("failed to create typed patch object: {path}: not of its type")))
+}
+
+/// An object is where the path says, or says nothing of it.
+fn check_place(ask: &Ask<'_>, object: &mut Value) -> Result<(), Status> {
+    let kind = &ask.kind;
     if !ask.name().is_empty() {
         let name = object.name();
         if name.is_empty() {
-            object["metadata"]["name"] = json!(ask.name());
-        } else if name != ask.name() {
+            let why = format!(
+                "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                ask.name()
+            );
+            return Err(Status::bad_request(why));
+        }
+        if name != ask.name() {
             let why = format!("the name of the object ({name}) does not match the name on the URL ({})", ask.name());
             return Err(Status::bad_request(why));
         }
@@ -417,31 +490,66 @@ fn once_each(object: &mut Value) {
     }
 }
 
-/// A replacement of another object is a conflict at once; a patch of another finds out later that uids never change.
-fn check_versions(kind: &Kind, method: Method, old: &Value, new: &Value) -> Result<(), Status> {
-    if method == Method::Update && !new.uid().is_empty() && new.uid() != old.uid() {
-        let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.uid(), old.uid());
-        return Err(Status::conflict(kind, old.name(), &why));
+/// Another object was meant than the one that is stored.
+fn other_uid(ask: &Ask<'_>, meant: &str, stored: &str) -> Status {
+    let kind = &ask.kind;
+    let folder = match kind.plural.as_str() {
+        plural if kind.is_custom() => format!("{}/{plural}", kind.group),
+        "services" => "services/specs".to_owned(),
+        plural => plural.to_owned(),
+    };
+    let namespace = if kind.namespaced { format!("{}/", ask.namespace()) } else { String::new() };
+    let root = if ask.call.options.dry_run { "" } else { "/registry" };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {root}/{folder}/{namespace}{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {meant}, UID in object meta: {stored}",
+        ask.name()
+    );
+    Status::conflict(kind, ask.name(), &why)
+}
+
+/// The version that an object says it has; 0 where it says none.
+fn version_of(object: &Value) -> Result<u64, Status> {
+    match object.version() {
+        "" => Ok(0),
+        text => text
+            .parse()
+            .map_err(|_| Status::unexpected(format!("strconv.ParseUint: parsing \"{text}\": invalid syntax"))),
     }
-    if matches!(new.version(), "" | "0") {
+}
+
+/// A replacement of another object is a conflict at once; a patch of another finds out later that uids never change.
+fn check_versions(ask: &Ask<'_>, old: &Value, new: &Value) -> Result<(), Status> {
+    let kind = &*ask.kind;
+    if ask.call.method == Method::Update && !new.uid().is_empty() && new.uid() != old.uid() {
+        return Err(other_uid(ask, new.uid(), old.uid()));
+    }
+    if version_of(new)? == 0 {
         if !kind.takes_unconditional_updates() {
             // The real server puts the name of the resource where the kind belongs.
             let resource = Kind { kind: kind.plural.clone(), ..kind.clone() };
             let why = "Invalid value: 0x0: must be specified for an update";
             return Err(Status::invalid(&resource, old.name(), "metadata.resourceVersion", why));
         }
-    } else if new.version() != "0" && new.version() != old.version() {
+    } else if new.version() != old.version() {
         return Err(Status::modified(kind, old.name()));
     }
     Ok(())
 }
 
-/// Who managed what before this write: as stored, unless the writer sends another list or an empty one.
-fn managers(old: &Value, new: &Value) -> Vec<Entry> {
-    match new["metadata"]["managedFields"].as_array() {
-        Some(sent) if sent.len() == 1 && sent[0].as_object().is_some_and(serde_json::Map::is_empty) => Vec::new(),
-        Some(sent) if !sent.is_empty() => entries_of(new),
-        _ => entries_of(old),
+/// The metadata that comes with a status; a few kinds keep a member of it.
+fn with_kept(kind: &Kind, old: &Value, mut metadata: Value) -> Value {
+    for member in kept_by_status(kind) {
+        metadata[*member] = old["metadata"][*member].clone();
+    }
+    defaults::without_nulls(&mut metadata);
+    metadata
+}
+
+fn kept_by_status(kind: &Kind) -> &'static [&'static str] {
+    match kind.plural.as_str() {
+        "deployments" => &["labels"],
+        "pods" => &["ownerReferences", "deletionTimestamp"],
+        _ => &[],
     }
 }
 
@@ -460,7 +568,10 @@ fn carry_over(ask: &Ask<'_>, old: &Value, new: &mut Value) {
     keep("resourceVersion");
     keep("generation");
     keep("creationTimestamp");
-    keep("selfLink");
+    // It is dropped where it would be stored.
+    if !ask.call.options.dry_run {
+        keep("selfLink");
+    }
     if old.is_ending() {
         keep("deletionTimestamp");
         keep("deletionGracePeriodSeconds");
@@ -493,30 +604,4 @@ fn count_generation(kind: &Kind, part: &str, old: &Value, new: &mut Value) {
     if differs {
         new["metadata"]["generation"] = json!(old["metadata"]["generation"].as_i64().unwrap_or(0) + 1);
     }
-}
-
-/// Whether nothing differs but when who wrote.
-fn same_but_for_time(old: &Value, new: &Value) -> bool {
-    let (Some(before), Some(after)) = (old.as_object(), new.as_object()) else { return false };
-    let rest = before.len() == after.len()
-        && before.iter().all(|(name, value)| name == "metadata" || after.get(name) == Some(value));
-    if !rest {
-        return false;
-    }
-    let without = |object: &Value| {
-        let mut metadata = object["metadata"].clone();
-        metadata.as_object_mut().map(|members| members.remove("managedFields"));
-        metadata
-    };
-    let timeless = |object: &Value| {
-        let mut entries = entries_of(object);
-        for entry in &mut entries {
-            entry.time.clear();
-        }
-        entries.sort_by(|one, other| {
-            (&one.manager, one.applies, &one.subresource).cmp(&(&other.manager, other.applies, &other.subresource))
-        });
-        entries
-    };
-    without(old) == without(new) && timeless(old) == timeless(new)
 }

@@ -119,7 +119,7 @@ pub fn all() -> Vec<Sort> {
                 ["/status/conditions", [{"type": "Ready", "status": "True", "reason": "R", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}]],
                 ["/status/conditions", [{"type": "Ready", "status": "False", "reason": "R", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}, {"type": "Stalled", "status": "True", "reason": "R", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}]],
                 ["/status/conditions", [{"type": "Ready"}]], ["/status/conditions", []], ["/status/attempt", 2], ["/status/attempt", -2],
-                ["/status/weights", {"desired": 5, "accepted": 0}], ["/status/weights", {"desired": 5, "accepted": 0, "by": null}],
+                ["/status/weights", {"desired": 5, "accepted": 0}],
                 ["/status/handled", [{"uid": "u", "outcome": "Accepted"}]], ["/status", null], ["/status", {}], ["/status/unknown", 1],
                 ["/spec/onDelete", "Continue"], ["/metadata/labels/tier", "by-status"], ["/metadata/annotations/note", "by-status"],
             ])),

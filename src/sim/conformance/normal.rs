@@ -22,10 +22,9 @@ impl Eyes<'_> {
         if answer.code >= 400 {
             return self.refusal(answer);
         }
-        if let Some(next) = answer.body()["metadata"]["continue"].as_str() {
-            next.clone_into(&mut self.known.next);
-        }
-        let lines: Vec<_> = answer.lines.iter().map(|line| self.value(line)).collect();
+        answer.body()["metadata"]["continue"].as_str().unwrap_or_default().clone_into(&mut self.known.next);
+        let lines: Vec<_> =
+            answer.lines.iter().filter(|line| !is_of_a_timer(line)).map(|line| self.value(line)).collect();
         json!({"code": answer.code, "body": lines})
     }
 
@@ -33,8 +32,9 @@ impl Eyes<'_> {
     fn refusal(&mut self, answer: &Answer) -> Value {
         let body = answer.body();
         let details = &body["details"];
+        let name = details["name"].as_str().map(|name| without_generated(name));
         let mut told = json!({
-            "code": answer.code, "reason": body["reason"], "name": details["name"], "kind": details["kind"],
+            "code": answer.code, "reason": body["reason"], "name": name, "kind": details["kind"],
             "group": details["group"],
         });
         let reason = body["reason"].as_str().unwrap_or_default();
@@ -67,6 +67,10 @@ impl Eyes<'_> {
             Value::String(text) if is_time(text) => json!("<time>"),
             Value::String(text) => json!(self.text(text)),
             Value::Array(items) => items.iter().map(|item| self.value(item)).collect(),
+            Value::Object(members) if members.get("type").is_some_and(|kind| kind == "BOOKMARK") => {
+                let about = &value["object"];
+                self.value(&json!({"mark": {"apiVersion": about["apiVersion"], "kind": about["kind"], "metadata": about["metadata"]}}))
+            }
             Value::Object(members) => {
                 let name = members.get("metadata").and_then(|metadata| metadata["name"].as_str());
                 if let Some(name) = name.filter(|name| OF_THE_CLUSTER.contains(name)) {
@@ -134,8 +138,22 @@ impl Eyes<'_> {
     }
 }
 
+/// A bookmark that a watch sends when it thinks that it is time; the one after what was there at the beginning is none.
+fn is_of_a_timer(line: &Value) -> bool {
+    line["type"] == "BOOKMARK" && line["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"] != "true"
+}
+
 fn is_time(text: &str) -> bool {
     text.len() >= 20 && text.parse::<jiff::Timestamp>().is_ok()
+}
+
+/// A name that ends as the server makes such ends is one that it made.
+fn without_generated(name: &str) -> String {
+    let is_made = |end: &str| end.len() == 5 && end.chars().all(|c| "bcdfghjklmnpqrstvwxz2456789".contains(c));
+    match name.rsplit_once('-') {
+        Some((prefix, end)) if is_made(end) => format!("{prefix}-<generated>"),
+        _ => name.to_owned(),
+    }
 }
 
 fn without_numbers(text: &str) -> String {

@@ -5,7 +5,10 @@ use super::{
 };
 use crate::sim::dice::Dice;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 const MAPS: &str = "/api/v1/namespaces/$(ns)/configmaps";
 const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
@@ -14,16 +17,25 @@ const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
 pub fn deletions(seed: u64) -> Found {
     let mut pair = Pair::new(&format!("owners-{seed}"));
     let mut dice = Dice::of(seed, "owners");
+    // Who is deleted in the foreground waits for dependents that hold it up. What becomes of others depends on whether the
+    // collector looks at them before or after their owner has gone, and on a real one that is a race: they may be deleted in
+    // the foreground too or not, and lose an owner that something else keeps or not. So either nobody waits, or all hold up
+    // and have no two owners of one family, of which one may wait before the other does.
+    let waits = dice.permille(600);
+    let mut families: Vec<BTreeSet<usize>> = Vec::new();
     for (at, name) in NAMES.into_iter().enumerate() {
         let mut owners = Vec::new();
-        for owner in &NAMES[..at] {
-            if dice.permille(350) {
+        let mut family = BTreeSet::from([at]);
+        for (above, owner) in NAMES[..at].iter().enumerate() {
+            if dice.permille(350) && !(waits && !family.is_disjoint(&families[above])) {
+                family.extend(&families[above]);
                 owners.push(json!({
                     "apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": format!("$(uid:configmaps/{owner})"),
-                    "blockOwnerDeletion": dice.permille(500),
+                    "blockOwnerDeletion": waits || dice.permille(500),
                 }));
             }
         }
+        families.push(family);
         let finalizers = if dice.permille(250) { json!(["example.com/wait"]) } else { json!([]) };
         let object = json!({"metadata": {"name": name, "ownerReferences": owners, "finalizers": finalizers}});
         let made = Request::new("POST", MAPS).with(object).about("configmaps", name);
@@ -39,7 +51,8 @@ pub fn deletions(seed: u64) -> Found {
         let request = if dice.permille(250) {
             Request::patch(path, "application/merge-patch+json", json!({"metadata": {"finalizers": null}}))
         } else {
-            let how = *dice.pick(&["Foreground", "Background", "Orphan", "Foreground"]);
+            let first = if waits { "Foreground" } else { "Background" };
+            let how = *dice.pick(&[first, "Background", "Orphan", first]);
             Request::new("DELETE", path).with(json!({"propagationPolicy": how}))
         };
         let (memory, real) = (code_of(&mut pair.memory, &request), code_of(&mut pair.real.0, &request));

@@ -113,7 +113,7 @@ impl std::fmt::Display for Request {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub code: u16,
-    /// The lines of the body; one, but for a watch.
+    /// The values of the body; one, but for a watch.
     pub lines: Vec<Value>,
 }
 
@@ -228,9 +228,9 @@ impl Side {
             let code = answer.status().as_u16();
             (code, answer.into_body().collect().await.expect("the whole answer").to_bytes())
         });
-        let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let read = |line| serde_json::from_slice(line).unwrap_or_else(|_| json!(String::from_utf8_lossy(line)));
-        Answer { code, lines: lines.map(read).collect() }
+        // Of a refusal a value may take several lines, and a page that is no JSON is one text.
+        let lines: Result<Vec<_>, _> = serde_json::Deserializer::from_slice(&body).into_iter().collect();
+        Answer { code, lines: lines.unwrap_or_else(|_| vec![json!(String::from_utf8_lossy(&body))]) }
     }
 
     /// Sends a request, remembers what it says of objects, and tells it in the words of both sides.

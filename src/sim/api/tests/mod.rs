@@ -1,5 +1,6 @@
 //! What the server must do, as claims; each was checked against what the real one does or is known to do.
 mod admission;
+mod answers;
 mod apply;
 mod client;
 mod collect;
