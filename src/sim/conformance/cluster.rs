@@ -73,6 +73,12 @@ impl Cluster {
             let served = Request::new("GET", format!("/apis/bellwether.dev/v1alpha1/{plural}"));
             until("our definitions are served", || side.ask(&served).code == 200);
         }
+        // A server remembers versions of a kind from its first watch of it on.
+        for sort in super::kinds::all() {
+            let watched = Request::new("GET", format!("/{}/{}", sort.api, sort.plural)).asking("watch", "1");
+            let watched = watched.asking("timeoutSeconds", "1").asking("resourceVersion", "0");
+            until("all kinds are watched", || side.ask(&watched).code == 200);
+        }
         let rbac = "/apis/rbac.authorization.k8s.io/v1";
         let rules = RIGHTS.map(|(group, resources, verbs)| {
             let all = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
