@@ -96,7 +96,7 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Option<Duration>, Error> {
         tracing::info!(rollout = %key, effect = effect.verb(), object = effect.object(), "performing");
         cluster.perform(&rollout, effect).await?;
     }
-    Ok(plan.look_again.map(|after| Duration::try_from(after).unwrap_or_default()))
+    Ok(Some(Duration::try_from(plan.look_again).unwrap_or_default()))
 }
 
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {

@@ -47,8 +47,8 @@ pub struct Plan {
     pub status: RolloutStatus,
     /// The one thing to do, after the status is written.
     pub effect: Option<Effect>,
-    /// When to look again; none is when something changes.
-    pub look_again: Option<SignedDuration>,
+    /// When to look again at the latest, if nothing changes before.
+    pub look_again: SignedDuration,
     /// What was newly decided, for events.
     pub news: Vec<Decision>,
 }

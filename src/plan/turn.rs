@@ -131,7 +131,7 @@ impl<'a> Turn<'a> {
     }
 
     fn conclude(mut self, stop: Stop) -> Plan {
-        let mut look_again;
+        let soon;
         let mut effect = None;
         match stop {
             Stop::Do(doing) => {
@@ -139,16 +139,16 @@ impl<'a> Turn<'a> {
                     Some(Intent { action: doing.verb().to_owned(), object: doing.object(), epoch: self.seen.epoch });
                 self.say_refused(&doing);
                 effect = Some(doing);
-                look_again = Some(SignedDuration::ZERO);
+                soon = Some(SignedDuration::ZERO);
             }
-            Stop::Again => look_again = Some(SignedDuration::ZERO),
+            Stop::Again => soon = Some(SignedDuration::ZERO),
             Stop::Wait(phase, wait) => {
                 self.status.intent = None;
-                look_again = Some(wait.after);
+                soon = Some(wait.after);
                 self.waits(phase, wait);
             }
             Stop::Rest(phase, message, after) => {
-                look_again = after;
+                soon = after;
                 self.status.intent = None;
                 self.status.waiting_for.clear();
                 self.status.phase = phase;
@@ -157,7 +157,7 @@ impl<'a> Turn<'a> {
         }
         // A watch may be silent without anybody noticing.
         let longest = if self.status.alerts.is_empty() { AT_REST } else { LATER };
-        look_again = Some(look_again.unwrap_or(longest).min(longest.max(LATER)));
+        let look_again = soon.unwrap_or(longest).min(longest.max(LATER));
         let underpowered = self.underpowered();
         super::report::conditions(&mut self.status, &self.seen.rollout, self.seen.now, underpowered);
         Plan { status: self.status, effect, look_again, news: self.news }

@@ -544,7 +544,7 @@ const MISTAKES: &[Mistake] = &[
         seen: nothing,
         decided: |seen, plan| {
             plan.status.message = format!("looked at {}", seen.now.as_millisecond());
-            plan.look_again = Some(jiff::SignedDuration::from_millis(100));
+            plan.look_again = jiff::SignedDuration::from_millis(100);
         },
     },
     Mistake {
@@ -557,7 +557,7 @@ const MISTAKES: &[Mistake] = &[
                 && seen.now.as_second() % 20 > 1
             {
                 plan.effect = None;
-                plan.look_again = Some(jiff::SignedDuration::from_secs(1));
+                plan.look_again = jiff::SignedDuration::from_secs(1);
             }
         },
     },
@@ -568,7 +568,7 @@ const MISTAKES: &[Mistake] = &[
         decided: |_, plan| {
             if matches!(&plan.effect, Some(Effect::Scale { replicas: 0, .. })) {
                 plan.effect = None;
-                plan.look_again = Some(jiff::SignedDuration::from_secs(5));
+                plan.look_again = jiff::SignedDuration::from_secs(5);
             }
         },
     },

@@ -36,7 +36,7 @@ fn look_blind(world: &mut World, found: &Found) -> Plan {
     with_route(world, found.clone());
     let plan = world.look();
     with_route(world, found.clone());
-    if plan.look_again != Some(SignedDuration::ZERO) {
+    if plan.look_again != SignedDuration::ZERO {
         world.seen.now += SignedDuration::from_secs(1);
     }
     plan
@@ -597,7 +597,7 @@ fn what_a_revision_did_in_its_former_life_is_not_held_against_it() {
             (pod.restarts, pod.started, pod.ended) = (5, Some(old), Some(old));
         }
         let plan = world.look();
-        if plan.look_again != Some(SignedDuration::ZERO) {
+        if plan.look_again != SignedDuration::ZERO {
             world.seen.now += SignedDuration::from_secs(1);
         }
     }

@@ -282,7 +282,7 @@ fn deletion_at_every_moment_leaves_plain_kubernetes_serving() {
                     if let Some(status) = &mut world.seen.rollout.status {
                         status.workload = adopted;
                     }
-                } else if plan.look_again != Some(SignedDuration::ZERO) {
+                } else if plan.look_again != SignedDuration::ZERO {
                     world.seen.now += SignedDuration::from_secs(1);
                 }
             }

@@ -37,7 +37,7 @@ fn trading(world: &mut World, until: impl Fn(&World) -> bool) {
         }
         let plan = world.look();
         holds(world);
-        if plan.look_again != Some(SignedDuration::ZERO) {
+        if plan.look_again != SignedDuration::ZERO {
             world.seen.now += SignedDuration::from_secs(1);
         }
     }
@@ -53,7 +53,7 @@ fn traded(change: fn(&mut Value), looks: usize) -> World {
         flight.and_then(|flight| flight.promotion).is_some_and(|promotion| promotion.trading)
     });
     for _ in 0..looks {
-        if world.look().look_again != Some(SignedDuration::ZERO) {
+        if world.look().look_again != SignedDuration::ZERO {
             world.seen.now += SignedDuration::from_secs(1);
         }
         holds(&world);

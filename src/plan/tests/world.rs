@@ -344,7 +344,7 @@ impl World {
     pub fn looks(&mut self, count: usize) {
         for _ in 0..count {
             let plan = self.look();
-            if plan.look_again != Some(SignedDuration::ZERO) {
+            if plan.look_again != SignedDuration::ZERO {
                 self.seen.now += SignedDuration::from_secs(1);
             }
         }
@@ -358,7 +358,7 @@ impl World {
             let plan = self.look();
             looks += 1;
             assert!(looks < 5_000, "it never rests: {:?}", self.effects.iter().rev().take(8).collect::<Vec<_>>());
-            if plan.look_again != Some(SignedDuration::ZERO) {
+            if plan.look_again != SignedDuration::ZERO {
                 self.seen.now += SignedDuration::from_secs(1);
                 if let Measured::Read { at, .. } = &mut self.seen.measured {
                     *at = self.seen.now;
