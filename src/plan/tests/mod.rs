@@ -496,6 +496,41 @@ fn custom_settings_are_checked_with_the_rollout() {
     );
 }
 
+#[test]
+fn a_template_says_what_to_write_or_which_ingress_it_follows() {
+    let said = |route: Value, steps: Value| {
+        let rollout = rollout(|value| {
+            value["spec"]["traffic"]["routes"] = json!([route]);
+            if !steps.is_null() {
+                value["spec"]["steps"] = steps;
+            }
+        });
+        check(&rollout.spec).map_err(|complaint| complaint.to_string())
+    };
+    let ingress = |template: Value| {
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "shop-canary", "router": "nginx",
+            "ownership": "Operator", "template": template})
+    };
+    assert_eq!(said(ingress(json!({"like": "shop"})), Value::Null), Ok(()));
+    let http = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": "shop",
+        "ownership": "Operator", "template": {"like": "web"}});
+    for (route, words) in [
+        (ingress(json!({})), "template.spec: say what to write"),
+        (ingress(json!({"like": "shop", "spec": {"rules": []}})), "template.like: is instead of spec"),
+        (ingress(json!({"like": "shop-canary"})), "template.like: is the name of the route itself"),
+        (http, "template.like: is nothing that gateway-api can do: write spec"),
+    ] {
+        let why = said(route, Value::Null).unwrap_err();
+        assert!(why.starts_with(&format!("spec.traffic.routes[0].{words}")), "{why}");
+    }
+    let annotations = json!({"nginx.ingress.kubernetes.io/canary": "true"});
+    let follows = || ingress(json!({"like": "shop", "annotations": annotations}));
+    let step = |wanted: Value| json!([{"name": "beta", "weight": 0, "observe": "1m", "match": [wanted]}]);
+    assert_eq!(said(follows(), step(json!({"headers": [{"name": "x-beta", "value": "1"}]}))), Ok(()));
+    let why = said(follows(), step(json!({"method": "GET"}))).unwrap_err();
+    assert!(why.starts_with("spec.steps[0].match") && why.contains("headers and cookies only"), "{why}");
+}
+
 /// How long a raise takes to count, with the routes named, and the world in that moment.
 fn raised(routes: Value) -> (i64, World) {
     let mut world = adopted(rollout(|value| value["spec"]["traffic"]["routes"] = routes));
