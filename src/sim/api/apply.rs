@@ -27,7 +27,14 @@ pub(super) fn apply(
         for other in &others {
             kept.add(&other.fields);
         }
+        // What nobody manages is not given up with what the last one to manage it held beside it.
+        let place = ["name", "namespace"].map(|member| (member, merged["metadata"].get(member).cloned()));
         prune(kind, &mut Vec::new(), &mut merged, &last.fields, &kept);
+        for (member, value) in place {
+            if let Some(value) = value {
+                merged["metadata"][member] = value;
+            }
+        }
     }
     let (changed, gone) = Fields::between(kind, live, &merged);
     let mut conflicts = Vec::new();

@@ -266,7 +266,9 @@ impl Fields {
             below.push((format!("{prefix}{step}"), inner));
         }
         all.extend(below.iter().filter(|(_, inner)| inner.own).map(|(path, _)| path.clone()));
-        below.iter().for_each(|(path, inner)| inner.write_paths(path, all));
+        for (path, inner) in &below {
+            inner.write_paths(path, all);
+        }
     }
 
     fn to_value(&self) -> Value {

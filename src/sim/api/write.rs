@@ -183,15 +183,15 @@ impl State {
         config.as_object_mut().map(|members| members.entry("metadata").or_insert(json!({})));
         if subresource == "status" && !ask.kind.is_custom() {
             config.as_object_mut().map(|members| members.remove("spec"));
-            config["metadata"].as_object_mut().map(|members| {
+            if let Some(members) = config["metadata"].as_object_mut() {
                 members.retain(|member, _| !kept_by_status(&ask.kind).contains(&member.as_str()));
-            });
+            }
         } else if subresource == "status" {
             config = json!({"apiVersion": config["apiVersion"], "kind": config["kind"], "status": config["status"],
                 "metadata": config["metadata"]});
-            config["metadata"].as_object_mut().map(|members| {
+            if let Some(members) = config["metadata"].as_object_mut() {
                 members.retain(|member, _| matches!(member.as_str(), "name" | "namespace" | "uid" | "resourceVersion"));
-            });
+            }
             defaults::without_nulls(&mut config);
         } else if ask.kind.status
             && let Some(members) = config.as_object_mut()

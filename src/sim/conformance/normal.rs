@@ -32,7 +32,7 @@ impl Eyes<'_> {
     fn refusal(&mut self, answer: &Answer) -> Value {
         let body = answer.body();
         let details = &body["details"];
-        let name = details["name"].as_str().map(|name| without_generated(name));
+        let name = details["name"].as_str().map(without_generated);
         let mut told = json!({
             "code": answer.code, "reason": body["reason"], "name": name, "kind": details["kind"],
             "group": details["group"],

@@ -27,7 +27,7 @@ pub fn deletions(seed: u64) -> Found {
         let mut owners = Vec::new();
         let mut family = BTreeSet::from([at]);
         for (above, owner) in NAMES[..at].iter().enumerate() {
-            if dice.permille(350) && !(waits && !family.is_disjoint(&families[above])) {
+            if dice.permille(350) && (!waits || family.is_disjoint(&families[above])) {
                 family.extend(&families[above]);
                 owners.push(json!({
                     "apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": format!("$(uid:configmaps/{owner})"),

@@ -84,6 +84,20 @@ fn what_is_applied_is_checked_in_this_order() {
 }
 
 #[test]
+fn who_gives_up_all_of_the_metadata_does_not_give_up_the_name() {
+    let server = server();
+    let mine = json!({"metadata": {"name": "a", "labels": {"tier": "one"}}, "data": {"a": "1"}});
+    ask(&server, APPLY, ("configmaps", ""), "a", mine).unwrap();
+    let less = json!({"metadata": {"name": "a"}, "data": {"a": "1"}});
+    let left = ask(&server, APPLY, ("configmaps", ""), "a", less).unwrap();
+    assert_eq!((left.name(), &left["metadata"]["labels"]), ("a", &Value::Null));
+    let mine = json!({"metadata": {"name": "a", "labels": {"tier": "one"}}});
+    ask(&server, APPLY, ("configmaps", ""), "a", mine).unwrap();
+    let other = json!({"metadata": {"name": "another"}});
+    assert_eq!(why(ask(&server, APPLY, ("configmaps", ""), "a", other)).0, 400);
+}
+
+#[test]
 fn a_version_that_is_no_number_is_an_error_of_the_servers_own_but_not_of_a_new_object() {
     let server = server();
     let mut odd = config_map("a");
