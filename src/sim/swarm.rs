@@ -213,6 +213,7 @@ fn setting(dice: &mut Dice) -> Setting {
     setting
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each plot")]
 fn script(plot: &str, dice: &mut Dice) -> Vec<(u64, Deed)> {
     let mut at = |low: u64, high: u64| dice.range(low, high);
     match plot {
