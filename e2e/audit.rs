@@ -1,4 +1,4 @@
-//! What the operator writes, as the API server's audit log has it.
+//! What the operator and others write, as the API server's audit log has it.
 use crate::{
     process::cluster,
     world::{OPERATOR_NAMESPACE, ms_of},
@@ -15,7 +15,7 @@ pub struct Audit {
     rest: String,
 }
 
-/// A write of the operator's account.
+/// A write.
 #[derive(Debug)]
 pub struct Write(Value);
 
@@ -30,17 +30,20 @@ impl Audit {
 
     /// The writes of the operator's account since the last look.
     pub fn writes(&mut self) -> Vec<Write> {
+        let account = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:");
+        let mut writes = self.everyones();
+        writes.retain(|write| write.0["user"]["username"].as_str().is_some_and(|user| user.starts_with(&account)));
+        writes
+    }
+
+    /// All writes since the last look.
+    pub fn everyones(&mut self) -> Vec<Write> {
         let mut bytes = Vec::new();
         self.file.read_to_end(&mut bytes).unwrap();
         self.rest.push_str(&String::from_utf8_lossy(&bytes));
         let Some(end) = self.rest.rfind('\n') else { return Vec::new() };
         let lines: String = self.rest.drain(..=end).collect();
-        let account = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:");
-        let events = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        events
-            .filter(|event| event["user"]["username"].as_str().is_some_and(|user| user.starts_with(&account)))
-            .map(Write)
-            .collect()
+        lines.lines().filter_map(|line| serde_json::from_str(line).ok()).map(Write).collect()
     }
 }
 
@@ -58,6 +61,11 @@ impl Write {
     /// Whether the API server took it.
     pub fn is_taken(&self) -> bool {
         self.0["responseStatus"]["code"].as_i64().is_some_and(|code| code < 300)
+    }
+
+    /// Whether it deletes.
+    pub fn is_deletion(&self) -> bool {
+        self.0["verb"].as_str().is_some_and(|verb| verb.starts_with("delete"))
     }
 
     /// The namespace of what was written.

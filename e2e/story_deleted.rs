@@ -1,6 +1,7 @@
 //! A Rollout that is deleted leaves plain Kubernetes, serving. A route that is deleted takes its requests along until it is
 //! there again, and a namespace everything.
 use crate::{
+    audit::{Audit, Write},
     figures::figure,
     load::Request,
     objects::{APP, OnSigterm, Revision},
@@ -122,14 +123,30 @@ fn a_route_deleted_in_mid_step_is_waited_for_and_created_again_it_carries_the_st
 fn a_namespace_deleted_in_mid_step_ends_and_the_operator_holds_the_next_one_of_that_name() {
     let _right = beside_others();
     with_temp_ns("ns-gone", async |world| {
-        let stage = Stage::set(world, Setup { on_sigterm: OnSigterm::Dies, ..Setup::default() }).await;
+        let mut stage = Stage::set(world, Setup { on_sigterm: OnSigterm::Dies, ..Setup::default() }).await;
         stage.push(&Revision::new("v2").with("ERROR_RATE", "0.005")).await;
         stage.until_served("twenty", 20, "v2").await;
+        let mut audit = Audit::from_now().await;
         let deleted_at = now_ms();
         world.remove().await;
         world.until_gone().await;
-        figure("namespace_deleted_in_mid_step", &format!("it ended within {:.0} s", (now_ms() - deleted_at) / 1000.0));
-        drop(stage);
+        let took = (now_ms() - deleted_at) / 1000.0;
+        // Kubernetes ends a namespace's pods before it takes anything else away. Until they are told, nothing may be lost.
+        let mut writes = audit.everyones();
+        writes.retain(|it| it.namespace() == world.namespace && it.resource() == "pods" && it.is_deletion());
+        let told_at = writes.iter().map(Write::at).reduce(f64::min).expect("the pods are told to end");
+        stage.apart = Some(Box::new(move |it| it.t + it.ms > told_at));
+        let tally = stage.end_load().await;
+        let until_told = tally.requests.iter().filter(|it| it.t > deleted_at && it.t < told_at && it.own).count();
+        figure(
+            "namespace_deleted_in_mid_step",
+            &format!(
+                "it ended within {took:.0} s; {until_told} requests were answered in the {:.0} ms until its pods were told; {tally}",
+                told_at - deleted_at
+            ),
+        );
+        assert!(tally.of("v2").count() > 0, "both revisions served when it was deleted");
+        lost_nothing(&tally);
 
         world.create().await;
         let stage = Stage::set(world, Setup { on_sigterm: OnSigterm::Dies, ..Setup::default() }).await;
