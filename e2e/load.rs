@@ -91,30 +91,47 @@ pub type Apart = Box<dyn Fn(&Request) -> bool>;
 /// Where requests go in.
 #[derive(Clone, Debug)]
 pub struct Door {
-    /// Namespace and name of the gateway's Service.
-    pub gateway: (&'static str, &'static str),
+    /// Namespace and name of the Service that takes them: a gateway's, or the app's own.
+    pub service: (String, &'static str),
     /// The host that is asked for.
     pub host: String,
+    /// The path that is asked for.
+    pub path: &'static str,
     /// Requests a second.
     pub rate: u32,
     /// How they are sent; `bw-app load --help` says what there is.
     pub protocol: &'static str,
+    /// How many of a hundred have a connection of their own.
+    pub new_connections: u8,
 }
 
 impl Door {
     /// Traefik, by the name that the story's routes have.
     pub fn usual(world: &World) -> Self {
-        let host = objects::host(&world.namespace, objects::APP);
-        Self { gateway: ("traefik", "traefik"), host, rate: RATE, protocol: "http1" }
+        Self {
+            service: ("traefik".to_owned(), "traefik"),
+            host: objects::host(&world.namespace, objects::APP),
+            path: "/",
+            rate: RATE,
+            protocol: "http1",
+            new_connections: 50,
+        }
+    }
+
+    /// The app's own Service, which chooses a pod for each connection: so each request has one of its own.
+    pub fn of_app(world: &World) -> Self {
+        Self { service: (world.namespace.clone(), objects::APP), new_connections: 100, ..Self::usual(world) }
     }
 
     async fn command(&self, world: &World, file: &Path) -> Command {
-        let (namespace, name) = self.gateway;
-        let gateway = Api::namespaced_with(world.client.clone(), namespace, &Kind::Service.resource());
-        let gateway: kube::api::DynamicObject = gateway.get(name).await.expect("a gateway: hack/planes");
-        let url = format!("http://{}/", gateway.data["spec"]["clusterIP"].as_str().unwrap());
+        let (namespace, name) = &self.service;
+        let service = Api::namespaced_with(world.client.clone(), namespace, &Kind::Service.resource());
+        let service: kube::api::DynamicObject = service.get(name).await.expect("a gateway: hack/planes");
+        let url = format!("http://{}{}", service.data["spec"]["clusterIP"].as_str().unwrap(), self.path);
+        let share = (f64::from(self.new_connections) / 100.0).to_string();
         let mut command = Command::new("bw-app");
-        command.args(["load", "-url", &url, "-host", &self.host, "-protocol", self.protocol, "-out"]).arg(file);
+        command.args(["load", "-url", &url, "-host", &self.host, "-protocol", self.protocol]);
+        command.args(["-new-connections", &share, "-out"]).arg(file);
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         command
     }
@@ -148,7 +165,8 @@ impl Load {
 
     /// Begins to send requests to the namespace's app.
     pub async fn through(world: &World, door: &Door) -> Self {
-        let file = std::env::temp_dir().join(format!("{}.jsonl", world.namespace));
+        let path = door.path.trim_end_matches('/').replace('/', "-");
+        let file = std::env::temp_dir().join(format!("{}{path}.jsonl", world.namespace));
         let mut command = door.command(world, &file).await;
         let child = command.args(["-rate", &door.rate.to_string(), "-duration", "1h"]).spawn().unwrap();
         let load = Self { child, file };
@@ -201,6 +219,22 @@ impl Drop for Load {
         // Another load for the same app must not find its answers.
         let _ = std::fs::remove_file(&self.file);
     }
+}
+
+/// How many of these requests this version answered, which has to be this share of all: no further from it than five
+/// standard deviations of chance.
+pub fn answered_share(what: &str, requests: &[Request], version: &str, share: f64) -> usize {
+    let got = requests.iter().filter(|request| request.own && request.version == version).count();
+    is_share(what, got, requests.len(), share);
+    got
+}
+
+/// So many of all are this share of them: no further from it than five standard deviations of chance.
+pub fn is_share(what: &str, got: usize, all: usize, share: f64) {
+    let count = |number: usize| f64::from(u32::try_from(number).unwrap());
+    let off = (count(got) - share * count(all)).abs();
+    let most = 5.0 * (count(all) * share * (1.0 - share)).sqrt();
+    assert!(off <= most, "{what}: {got} of {all} requests at {:.0} %", share * 100.0);
 }
 
 impl Tally {

@@ -35,7 +35,9 @@ pub struct Plane {
 impl Plane {
     /// Where requests go in.
     pub fn door(&self, world: &World, rate: u32) -> Door {
-        Door { gateway: self.gateway, host: self.host(world), rate, protocol: self.protocol }
+        let (namespace, name) = self.gateway;
+        let service = (namespace.to_owned(), name);
+        Door { service, host: self.host(world), rate, protocol: self.protocol, ..Door::usual(world) }
     }
 
     /// The same for requests of another protocol, which the app counts.

@@ -302,8 +302,12 @@ pub async fn push(world: &World, revision: &Revision, on_sigterm: OnSigterm) {
 
 /// An app that drains serves, with all around it but a route and a Rollout.
 pub async fn serving(world: &World) -> Records {
-    let env = objects::env(&Revision::new("v1").with("ERROR_RATE", "0.005"), OnSigterm::Drains);
-    let app = [objects::deployment(APP, REPLICAS, &env), objects::service(APP)];
+    serving_as(world, &Revision::new("v1").with("ERROR_RATE", "0.005"), objects::service(APP)).await
+}
+
+/// The same of this revision behind this Service.
+pub async fn serving_as(world: &World, revision: &Revision, service: Value) -> Records {
+    let app = [objects::deployment(APP, REPLICAS, &objects::env(revision, OnSigterm::Drains)), service];
     let around = [objects::sink(&world.namespace, 0), vec![objects::provider("MetricProvider", "prometheus")]].concat();
     let records = Records::begin(world);
     world.applied(Apply::ServerSide, &[&around[..], &app].concat()).await;

@@ -9,7 +9,7 @@ use crate::{
 use serde_json::{Value, json};
 
 /// A Job that runs the app's own evaluation.
-fn job(args: &[&str], result: &str) -> Value {
+pub fn job(args: &[&str], result: &str) -> Value {
     let container = json!({"name": "eval", "image": "localhost/bw-app:1", "imagePullPolicy": "Never", "args": args});
     json!({"result": result, "deadline": "60s", "template": {"spec": {"containers": [container]}}})
 }
@@ -37,7 +37,7 @@ fn setup() -> Setup {
 }
 
 /// The Jobs that there are, each as its metric, arm and whether it succeeded.
-async fn jobs(world: &World) -> Vec<(String, String, bool)> {
+pub async fn jobs(world: &World) -> Vec<(String, String, bool)> {
     let said = kubectl(&world.namespace, &["get", "jobs", "-o", "json"]).await.well("kubectl get jobs");
     let list: Value = serde_json::from_str(&said).unwrap();
     let mut jobs: Vec<_> = list["items"]

@@ -3,7 +3,7 @@
 use crate::{
     audit::Audit,
     figures::figure,
-    load::{Door, Load, Request},
+    load::{Door, Load, Request, answered_share},
     objects::{self, APP, OnSigterm, Revision},
     plane::{self, Plane},
     process::plugin,
@@ -32,18 +32,12 @@ async fn until_asked(records: &Records, revision: &str, step: &str, weight: u8) 
         .await;
 }
 
-/// Holds the share that this version has of all answers against the one that was asked for: no further from it than five
-/// standard deviations of chance.
+/// Holds the share that this version has of all answers against the one that was asked for.
 fn check_share(plane: &Plane, requests: &[Request], version: &str, weight: u8) -> String {
     let all = requests.len();
     assert!(all >= usize::try_from(MANY).unwrap() * 9 / 10, "only {all} of {MANY} requests were sent");
     let lost: Vec<_> = requests.iter().filter(|request| !request.own).collect();
-    let got = requests.iter().filter(|request| request.own && request.version == version).count();
-    let count = |number: usize| f64::from(u32::try_from(number).unwrap());
-    let share = f64::from(weight) / 100.0;
-    let off = (count(got) - share * count(all)).abs();
-    let most = 5.0 * (count(all) * share * (1.0 - share)).sqrt();
-    assert!(off <= most, "{}: {got} of {all} requests at {weight} %", plane.name);
+    let got = answered_share(plane.name, requests, version, f64::from(weight) / 100.0);
     assert!(lost.is_empty(), "{}: {} requests were lost at {weight} %: {:?}", plane.name, lost.len(), lost[0]);
     format!("{weight} %: {got}/{all}")
 }

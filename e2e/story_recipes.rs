@@ -1,11 +1,11 @@
 //! The recipes of crds/examples, as they stand there but for names and durations, on the real gateway; and the way back.
 use crate::{
     figures::figure,
-    load::Load,
+    load::{Door, Load, answered_share},
     objects::{self, APP, OnSigterm, Revision},
     process::plugin,
     records::Records,
-    stage::{Setup, Stage, is_at_rest, lost_nothing, push, serving, waits_for},
+    stage::{DRAIN, Setup, Stage, is_at_rest, lost_nothing, push, serving, serving_as, waits_for},
     world::{Apply, Kind, World, beside_others, now_ms, until, with_temp_ns},
 };
 use serde_json::{Value, json};
@@ -130,7 +130,7 @@ fn a_b_sends_testers_to_the_new_revision_and_nobody_else() {
         records.until("v2 is promoted", 180, |it| is_at_rest(it) && it["status"]["past"].is_null()).await;
         let testers = answers(world, GATEWAY, &[("x-tester", "yes")]).await;
         assert!(testers.iter().all(|version| version == "v2"), "{testers:?}");
-        ended(world, records, load, from, "ab").await;
+        ended(world, records, load, from, "ab", "v2").await;
     });
 }
 
@@ -160,7 +160,53 @@ fn shadow_on_a_gateway_that_cannot_copy_is_refused_before_a_request_is_at_risk()
                     && it["status"]["stable"] != blocked["status"]["stable"]
             })
             .await;
-        ended(world, records, load, from, "shadow").await;
+        ended(world, records, load, from, "shadow", "v2").await;
+    });
+}
+
+#[test]
+fn without_a_route_a_releases_share_of_the_pods_is_its_share_of_the_requests() {
+    let _right = beside_others();
+    with_temp_ns("ratio", async |world| {
+        let mut rollout = recipe(world, "pod-ratio.yaml");
+        for step in rollout["spec"]["steps"].as_array_mut().unwrap() {
+            step["approval"] = json!("Required");
+        }
+        let revision = |version| Revision::new(version).with("ERROR_RATE", "0.005").with("DRAIN", DRAIN);
+        let records = serving_as(world, &revision("v1"), objects::service(APP)).await;
+        world.applied(Apply::ServerSide, &[rollout]).await;
+        records.until("the Deployment is held", 60, is_at_rest).await;
+        let door = Door::of_app(world);
+        let load = Load::through(world, &door).await;
+        let from = now_ms();
+        let held = records.rollout().unwrap();
+        let old = held["status"]["stable"]["podTemplateHash"].as_str().unwrap().to_owned();
+
+        push(world, &revision("v2"), OnSigterm::Drains).await;
+        // Of 3 + 1 and of 3 + 3 pods.
+        for (step, pods, share) in [("one", 1, 0.25), ("half", 3, 0.5)] {
+            let asks = |it: &Value| {
+                let ready = ["canary", "stable"].map(|arm| it["status"][arm]["ready"].as_i64());
+                let status = &it["status"];
+                status["phase"] == "AwaitingApproval"
+                    && status["step"]["name"] == step
+                    && ready == [Some(pods), Some(3)]
+            };
+            records.until(&format!("somebody is asked at step {step}"), 120, asks).await;
+            let burst = door.burst(world, 2_000).await;
+            let got = answered_share(&format!("step {step}"), &burst, "v2", share);
+            figure("pod_ratio", &format!("{got} of {} requests at {pods} of {} pods", burst.len(), pods + 3));
+            let lost: Vec<_> = burst.iter().filter(|request| !request.own).collect();
+            assert!(lost.is_empty(), "{} requests were lost at step {step}: {:?}", lost.len(), lost[0]);
+            plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
+        }
+        records.until("v2 is promoted", 180, |it| is_at_rest(it) && it["status"]["past"].is_null()).await;
+        until("the old pods are gone", 60, async || {
+            let left = records.pods_of(&old).into_values().filter(|pod| !pod.gone).count();
+            if left == 0 { Ok(()) } else { Err(format!("{left} are left")) }
+        })
+        .await;
+        ended(world, records, load, from, "pod_ratio", "v2").await;
     });
 }
 
@@ -198,10 +244,11 @@ fn a_former_revision_in_git_again_serves_again_without_steps() {
     });
 }
 
-/// The end of a story whose release is promoted: everybody is served by v2, and no request was lost.
-async fn ended(world: &World, records: Records, load: Load, from: f64, story: &str) {
-    load.until_answered("v2 serves", 50, 30, |request| request.own && request.version == "v2").await;
-    until("only v2 is left", 60, async || {
+/// The end of a story whose release is promoted: everybody is served by this version, and no request was lost.
+async fn ended(world: &World, records: Records, load: Load, from: f64, story: &str, version: &str) {
+    let what = format!("{version} serves");
+    load.until_answered(&what, 50, 30, |request| request.own && request.version == version).await;
+    until("only the promoted revision is left", 60, async || {
         let rollout = records.rollout().unwrap();
         let weights = &rollout["status"]["weights"];
         if weights.is_null() || weights["accepted"] == 0 { Ok(()) } else { Err(weights.to_string()) }

@@ -1,44 +1,65 @@
-//! Other ways to split the traffic than an HTTPRoute that the team writes: one that the operator writes whole, an Ingress with
-//! annotations, and none at all.
+//! Other ways to split the traffic than an HTTPRoute that the team writes: one that the operator writes whole, for both ports
+//! of a Service, and an Ingress with annotations.
 use crate::{
     figures::figure,
-    load::Load,
+    load::{Door, Load},
     objects::{self, APP, OnSigterm, Revision},
     plane::TRAEFIK_NGINX,
     process::kubectl,
     records::Records,
-    stage::{Setup, Stage, is_at_rest, lost_nothing, push, serving, waits_for},
-    world::{Apply, World, beside_others, ms_of, now_ms, with_temp_ns},
+    stage::{Setup, Stage, is_at_rest, lost_nothing, push, serving, serving_as, waits_for},
+    world::{Apply, Kind, World, beside_others, ms_of, now_ms, with_temp_ns},
 };
 use serde_json::{Value, json};
 
-/// The release is promoted, and no request is lost on the way.
-async fn promoted(world: &World, records: Records, load: Load, from: f64, story: &str) {
+/// The release is promoted, and no request of any of these loads is lost on the way.
+async fn promoted(world: &World, records: Records, loads: Vec<Load>, revision: &Revision, story: &str) {
+    let from = now_ms();
     let old = records.rollout().unwrap()["status"]["stable"]["podTemplateHash"].clone();
-    push(world, &Revision::new("v2").with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
+    push(world, revision, OnSigterm::Drains).await;
     let promoted = records
         .until("the release is promoted", 180, |it| {
             is_at_rest(it) && it["status"]["stable"]["podTemplateHash"] != old && it["status"]["past"].is_null()
         })
         .await;
     let hash = promoted["status"]["stable"]["podTemplateHash"].as_str().unwrap();
+    let promoted_at = records.when(|it| it["status"]["stable"]["podTemplateHash"] == hash).unwrap();
     let pods = records.pods_of(hash);
     assert!(pods.values().all(|pod| pod.ending_at.is_none() && pod.restarts == 0), "not the tested pods: {pods:?}");
-    load.until_answered("v2 serves", 50, 30, |request| request.own && request.version == "v2").await;
-    let tally = load.end(world, &records, from, None).await;
-    figure(
-        story,
-        &format!("promoted; {} requests in all, lost by the machinery {}", tally.requests.len(), tally.lost.len()),
-    );
-    lost_nothing(&tally);
+    for load in loads {
+        load.until_answered("v2 serves", 50, 30, |request| request.own && request.version == "v2").await;
+        let tally = load.end(world, &records, from, None).await;
+        figure(story, &format!("promoted; {tally}"));
+        lost_nothing(&tally);
+        let before = tally.of("v2").filter(|request| request.t < promoted_at).count();
+        assert!(before > 0, "the candidate had no share of these requests");
+    }
 }
 
+/// A Service's second port, and the path under which a route sends requests to it.
+const SECOND: (u16, &str) = (8081, "/second");
+
 #[test]
-fn a_route_that_the_operator_owns_is_written_whole_weighed_and_left_serving() {
+fn a_route_that_the_operator_owns_is_written_whole_weighed_at_both_ports_of_a_service_and_left_serving() {
     let _right = beside_others();
     with_temp_ns("owned", async |world| {
-        let records = serving(world).await;
-        let template = objects::route(&world.namespace, APP, &[("app-stable", 1), ("app-canary", 0)])["spec"].clone();
+        let (second, path) = SECOND;
+        let revision = |version| Revision::new(version).with("ERROR_RATE", "0.005").with("PORT", "8080,8081");
+        let mut service = objects::service(APP);
+        let ports = json!([
+            {"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"},
+            {"name": "second", "port": 81, "targetPort": second, "protocol": "TCP"},
+        ]);
+        service["spec"]["ports"] = ports.clone();
+        let records = serving_as(world, &revision("v1"), service).await;
+        let mut template =
+            objects::route(&world.namespace, APP, &[("app-stable", 1), ("app-canary", 0)])["spec"].clone();
+        let mut rule = template["rules"][0].clone();
+        rule["matches"] = json!([{"path": {"type": "PathPrefix", "value": path}}]);
+        for backend in rule["backendRefs"].as_array_mut().unwrap() {
+            backend["port"] = json!(81);
+        }
+        template["rules"].as_array_mut().unwrap().push(rule);
         let steps = [objects::step("twenty", 20, "5s"), objects::step("half", 50, "5s")];
         let mut rollout = objects::rollout(APP, &steps, &objects::analysis("MetricProvider", "prometheus"));
         rollout["spec"]["traffic"]["port"] = json!(80);
@@ -46,25 +67,12 @@ fn a_route_that_the_operator_owns_is_written_whole_weighed_and_left_serving() {
         rollout["spec"]["traffic"]["routes"][0]["template"] = json!({"spec": template});
         world.applied(Apply::ServerSide, &[rollout]).await;
         records.until("the Deployment is held", 60, is_at_rest).await;
-        let load = Load::begin(world).await;
-        promoted(world, records, load, now_ms(), "operator_owned_route").await;
-    });
-}
-
-#[test]
-fn without_a_route_the_ratio_of_pods_carries_a_release_to_its_promotion() {
-    let _right = beside_others();
-    with_temp_ns("ratio", async |world| {
-        let records = serving(world).await;
-        let plain = objects::route(&world.namespace, APP, &[(APP, 1)]);
-        let mut analysis = objects::analysis("MetricProvider", "prometheus");
-        analysis["metrics"] = json!([{"name": "errors", "preset": "app/error-rate"}]);
-        let mut rollout = objects::rollout(APP, &[objects::step("half", 50, "10s")], &analysis);
-        rollout["spec"].as_object_mut().unwrap().remove("traffic");
-        world.applied(Apply::ServerSide, &[plain, rollout]).await;
-        records.until("the Deployment is held", 60, is_at_rest).await;
-        let load = Load::begin(world).await;
-        promoted(world, records, load, now_ms(), "pod_ratio").await;
+        for name in ["app-stable", "app-canary"] {
+            assert_eq!(world.get(Kind::Service, name).await["spec"]["ports"], ports, "the ports of Service {name}");
+        }
+        let usual = Load::begin(world).await;
+        let other = Load::through(world, &Door { path, ..Door::usual(world) }).await;
+        promoted(world, records, vec![usual, other], &revision("v2"), "operator_owned_route_to_two_ports").await;
     });
 }
 
@@ -83,7 +91,8 @@ fn an_ingress_with_the_annotations_of_nginx_carries_a_release_to_its_promotion()
         world.applied(Apply::ServerSide, &[&TRAEFIK_NGINX.objects(world)[..], &[rollout]].concat()).await;
         records.until("the Deployment is held", 60, is_at_rest).await;
         let load = Load::begin(world).await;
-        promoted(world, records, load, now_ms(), "ingress_with_annotations_of_nginx").await;
+        let revision = Revision::new("v2").with("ERROR_RATE", "0.005");
+        promoted(world, records, vec![load], &revision, "ingress_with_annotations_of_nginx").await;
     });
 }
 

@@ -48,8 +48,11 @@ func TestSettingsRefuseTypos(t *testing.T) {
 	if s := mustRead(t, "CRASH_AFTER", "0"); s.crashAfter == nil || *s.crashAfter != 0 {
 		t.Error("CRASH_AFTER=0 must crash at the start")
 	}
-	if s := mustRead(t); s.crashAfter != nil || s.die || s.drain != 5*time.Second {
+	if s := mustRead(t); s.crashAfter != nil || s.die || s.drain != 5*time.Second || len(s.ports) != 1 {
 		t.Errorf("defaults: %+v", s)
+	}
+	if s := mustRead(t, "PORT", "8080,8081"); len(s.ports) != 2 || s.ports[1] != "8081" {
+		t.Errorf("two ports: %+v", s)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -24,7 +25,7 @@ POST /incident?share=0.2&for=20s makes it answer 500 to that share of requests f
 
 Every answer has the headers X-App: 1, X-App-Version and X-App-Pod, so that it can be told from a gateway's.
 It behaves as the environment says; durations are written 250ms, 5s, or 0:
-  PORT               port (8080)
+  PORT               port (8080), or several: 8080,8081
   VERSION            what X-App-Version says
   ERROR_RATE         share of requests answered 500, from 0 to 1
   LATENCY            how long each request takes at least
@@ -39,7 +40,8 @@ It behaves as the environment says; durations are written 250ms, 5s, or 0:
 `
 
 type settings struct {
-	port, version, pod             string
+	version, pod                   string
+	ports                          []string
 	errorRate                      float64
 	latency, jitter, warmup, drain time.Duration
 	crashAfter, crashAfterReady    *time.Duration
@@ -80,9 +82,9 @@ func readSettings(env func(string) string) (s settings, err error) {
 		return &f
 	}
 
-	s.port, s.version = env("PORT"), env("VERSION")
-	if s.port == "" {
-		s.port = "8080"
+	s.ports, s.version = []string{"8080"}, env("VERSION")
+	if env("PORT") != "" {
+		s.ports = strings.Split(env("PORT"), ",")
 	}
 	if rate := optionalNumber("ERROR_RATE", 1); rate != nil {
 		s.errorRate = *rate
@@ -130,12 +132,18 @@ func serve(args []string) error {
 		time.AfterFunc(*s.crashAfter, func() { crash("CRASH_AFTER is over") })
 	}
 
-	server := &http.Server{Addr: ":" + s.port, Handler: newApp(s), Protocols: new(http.Protocols)}
+	server := &http.Server{Handler: newApp(s), Protocols: new(http.Protocols)}
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetUnencryptedHTTP2(true)
-	failed := make(chan error, 1)
-	go func() { failed <- server.ListenAndServe() }()
-	fmt.Printf("version %q serves on :%s\n", s.version, s.port)
+	failed := make(chan error, len(s.ports))
+	for _, port := range s.ports {
+		listener, err := net.Listen("tcp", ":"+port)
+		if err != nil {
+			return err
+		}
+		go func() { failed <- server.Serve(listener) }()
+	}
+	fmt.Printf("version %q serves on %v\n", s.version, s.ports)
 	select {
 	case err := <-failed:
 		return err
