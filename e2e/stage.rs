@@ -92,6 +92,8 @@ pub struct Stage<'a> {
     pub stable_pods: BTreeMap<String, PodLife>,
     /// What is lost to the story itself.
     pub apart: Option<Apart>,
+    /// The alerts that came before the release that is checked.
+    pub told: Vec<&'static str>,
     on_sigterm: OnSigterm,
     from: f64,
 }
@@ -132,7 +134,8 @@ impl<'a> Stage<'a> {
         let uids: BTreeSet<_> = stable_pods.keys().collect();
         assert_eq!(uids.len(), count(REPLICAS), "being held changed the pods: {stable_pods:?}");
         let on_sigterm = setup.on_sigterm;
-        Self { world, records, load, git, stable_hash, stable_pods, apart: None, on_sigterm, from }
+        let told = Vec::new();
+        Self { world, records, load, git, stable_hash, stable_pods, apart: None, told, on_sigterm, from }
     }
 
     /// Pushes a revision: the Deployment gets another template, as from a pipeline.
@@ -264,8 +267,9 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Exactly these alerts came, each verified and under one delivery id.
+    /// Exactly these alerts came after those that had come before, each verified and under one delivery id.
     pub async fn alerted(&self, events: &[&str]) {
+        let events = [&self.told[..], events].concat();
         let path = format!("/api/v1/namespaces/{}/services/sink:80/proxy/deliveries", self.world.namespace);
         let deliveries = until(&format!("alerts {events:?}"), 30, async || {
             let request = http::Request::get(&path).body(Vec::new()).unwrap();

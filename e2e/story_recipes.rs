@@ -6,6 +6,7 @@ use crate::{
     process::plugin,
     records::Records,
     stage::{DRAIN, Setup, Stage, is_at_rest, lost_nothing, push, serving, serving_as, waits_for},
+    story_job::{job, jobs},
     world::{Apply, Kind, World, beside_others, now_ms, until, with_temp_ns},
 };
 use serde_json::{Value, json};
@@ -100,6 +101,59 @@ fn blue_green_shows_a_preview_changes_over_at_once_and_back_at_once() {
         let tally = stage.check_aborted("blue_green_back", "v2").await;
         let last = tally.span("v2").map_or(0.0, |(_, last)| last - at);
         figure("blue_green_back", &format!("the last request at the new pods {:.1} s after the abort", last / 1000.0));
+    });
+}
+
+/// Every pod of the revision with this template hash answers 500 to half of its requests for a minute.
+async fn falls_sick(world: &World, records: &Records, hash: &str) {
+    for pod in records.pods_of(hash).values().filter(|pod| pod.ending_at.is_none()) {
+        let path = of_pod(world, &pod.name, "incident?share=0.5&for=60s");
+        world.client.request_text(http::Request::post(path).body(Vec::new()).unwrap()).await.unwrap();
+    }
+}
+
+/// A path of a pod's app, through the API server.
+fn of_pod(world: &World, pod: &str, path: &str) -> String {
+    format!("/api/v1/namespaces/{}/pods/{pod}:8080/proxy/{path}", world.namespace)
+}
+
+#[test]
+fn blue_green_that_is_judged_shows_nobody_a_bad_preview_changes_over_by_itself_and_back_at_once() {
+    let _right = beside_others();
+    with_temp_ns("blue-green-judged", async |world| {
+        let mut stage = Stage::set(world, Setup::default()).await;
+        let mut rollout = recipe(world, "blue-green-judged.yaml");
+        rollout["spec"]["steps"][1]["observe"] = json!("60s");
+        let metrics = &mut rollout["spec"]["analysis"]["metrics"];
+        metrics[0]["job"] = job(&["eval", "-questions", "50", "-least", "0.8"], "ExitCode");
+        // Its limit is an edge of Traefik's own buckets, and the test bed has finer ones.
+        metrics[2]["limit"]["max"] = json!("250ms");
+        world.applied(Apply::ServerSide, &[rollout]).await;
+        stage.push(&Revision::new("v2").with("ERROR_RATE", "0.5")).await;
+        let failed = stage.until_aborted(120, &["AnalysisFailed"]).await;
+        let why = failed["status"]["latch"]["message"].as_str().unwrap_or_default();
+        assert!(why.starts_with("smoke: "), "{why}");
+        assert_eq!(stage.records.weights(), [0], "nothing was switched");
+        stage.told = vec!["Aborted"];
+
+        stage.push(&Revision::new("v3")).await;
+        stage.until_served("switch", 100, "v3").await;
+        let made: Vec<_> = jobs(world).await.into_iter().map(|(_, _, good)| good).collect();
+        assert_eq!(made, [false, true], "a smoke test of each preview");
+        let hash = stage.records.rollout().unwrap()["status"]["canary"]["podTemplateHash"].clone();
+        let sick_at = now_ms();
+        falls_sick(world, &stage.records, hash.as_str().unwrap()).await;
+        let aborted = stage.until_aborted(60, &["AnalysisFailed"]).await;
+        let why = aborted["status"]["latch"]["message"].as_str().unwrap_or_default();
+        assert!(why.starts_with("errors: "), "{why}");
+        assert_eq!(stage.records.weights(), [0, 100, 0], "the route's weights");
+        let tally = stage.check_aborted("blue_green_judged", "v3").await;
+        assert_eq!(tally.of("v2").count(), 0, "users saw nothing of the bad preview");
+        let last = tally.span("v3").map_or(0.0, |(_, last)| last - sick_at);
+        figure(
+            "blue_green_judged",
+            &format!("the last request at the new pods {:.1} s after they fell sick", last / 1000.0),
+        );
     });
 }
 
