@@ -1,8 +1,9 @@
 //! The recipes of crds/examples, as they stand there but for names and durations, on the real gateway; and the way back.
 use crate::{
     figures::figure,
-    load::{Door, Load, answered_share},
+    load::{Door, Load, RATE, answered_share, is_share},
     objects::{self, APP, OnSigterm, Revision},
+    plane::TRAEFIK_SERVICE,
     process::plugin,
     records::Records,
     stage::{DRAIN, Setup, Stage, is_at_rest, lost_nothing, push, serving, serving_as, waits_for},
@@ -215,6 +216,65 @@ fn shadow_on_a_gateway_that_cannot_copy_is_refused_before_a_request_is_at_risk()
             })
             .await;
         ended(world, records, load, from, "shadow", "v2").await;
+    });
+}
+
+/// How many requests the pods of this template hash have answered, as they count themselves.
+async fn counted(world: &World, records: &Records, hash: &str) -> usize {
+    let mut count = 0;
+    for pod in records.pods_of(hash).values().filter(|pod| pod.ready && pod.ending_at.is_none()) {
+        let request = http::Request::get(of_pod(world, &pod.name, "metrics")).body(Vec::new()).unwrap();
+        let page = world.client.request_text(request).await.unwrap();
+        let lines = page.lines().filter(|line| line.starts_with("http_requests_total{"));
+        count += lines.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum::<usize>();
+    }
+    count
+}
+
+#[test]
+fn shadow_copies_requests_to_the_new_revision_and_its_answers_reach_nobody() {
+    let _right = beside_others();
+    with_temp_ns("shadow-copies", async |world| {
+        // Routes of the Gateway API have no copies on this gateway; its own lists of Services have.
+        let mut rollout = recipe(world, "shadow.yaml");
+        rollout["spec"]["steps"][0]["approval"] = json!("Required");
+        let services = json!([{"name": "app-stable", "port": 80}, {"name": "app-canary", "port": 80}]);
+        let mut route = (TRAEFIK_SERVICE.route)();
+        route["ownership"] = json!("Operator");
+        route["template"] = json!({"spec": {"weighted": {"services": services}}});
+        rollout["spec"]["traffic"]["routes"] = json!([route]);
+        let door = TRAEFIK_SERVICE.door(world, RATE);
+        let names_it = TRAEFIK_SERVICE.objects(world).into_iter().filter(|object| object["kind"] == "IngressRoute");
+        let records = serving(world).await;
+        world.applied(Apply::ServerSide, &names_it.chain([rollout]).collect::<Vec<_>>()).await;
+        records.until("the Deployment is held", 60, is_at_rest).await;
+        let load = Load::through(world, &door).await;
+        let from = now_ms();
+
+        push(world, &Revision::new("v2").with("ERROR_RATE", "0.5"), OnSigterm::Drains).await;
+        let aborted = records.until("v2 is found out", 120, |it| it["status"]["phase"] == "Aborted").await;
+        assert_eq!(aborted["status"]["latch"]["reason"], "AnalysisFailed", "{}", aborted["status"]["latch"]);
+
+        push(world, &Revision::new("v3").with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
+        let asks = |it: &Value| it["status"]["phase"] == "AwaitingApproval" && it["status"]["canary"]["ready"] == 2;
+        let asked = records.until("v3 has copies, and somebody is asked", 120, asks).await;
+        let hash = asked["status"]["canary"]["podTemplateHash"].as_str().unwrap();
+        let (sent, copied) = (load.requests().len(), counted(world, &records, hash).await);
+        let burst = door.burst(world, 1_000).await;
+        let sent = load.requests().len() - sent + burst.len();
+        let copied = counted(world, &records, hash).await - copied;
+        is_share("copies", copied, sent, 0.2);
+        let of_stable = |request: &crate::load::Request| request.own && request.version == "v1";
+        let other: Vec<_> =
+            load.requests().into_iter().chain(burst).filter(|it| it.t > from && !of_stable(it)).collect();
+        assert!(other.is_empty(), "{} not answered by stable: {:?}", other.len(), &other[..other.len().min(40)]);
+        figure(
+            "shadow_copies",
+            &format!("{copied} of {sent} requests were copied at 20 %, and all were answered by stable"),
+        );
+        plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
+        records.until("v3 is promoted", 180, |it| is_at_rest(it) && it["status"]["past"].is_null()).await;
+        ended(world, records, load, from, "shadow_copies", "v3").await;
     });
 }
 
