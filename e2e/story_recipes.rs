@@ -307,7 +307,7 @@ fn without_a_route_a_releases_share_of_the_pods_is_its_share_of_the_requests() {
                     && ready == [Some(pods), Some(3)]
             };
             records.until(&format!("somebody is asked at step {step}"), 120, asks).await;
-            let burst = door.burst(world, 2_000).await;
+            let burst = door.burst(world, 1_000).await;
             let got = answered_share(&format!("step {step}"), &burst, "v2", share);
             figure("pod_ratio", &format!("{got} of {} requests at {pods} of {} pods", burst.len(), pods + 3));
             let lost: Vec<_> = burst.iter().filter(|request| !request.own).collect();
