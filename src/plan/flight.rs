@@ -136,8 +136,10 @@ impl<'a> Turn<'a> {
         }
         let message = self.status.latch.as_ref().map(|latch| {
             format!(
-                "{}: {}; stable serves, and the Deployment is held until its template changes or somebody says Retry",
-                latch.reason, latch.message
+                "{}: {}; stable serves, and the Deployment is held until its template changes or somebody says Retry{}",
+                latch.reason,
+                latch.message,
+                self.still_weighed()
             )
         });
         self.rest(stable, Phase::Aborted, message.unwrap_or_default())

@@ -359,6 +359,20 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
+    /// What people should know of routes that have weight for the canary Service although nothing is on trial: they could
+    /// not be written, or somebody has written them.
+    pub fn still_weighed(&self) -> String {
+        let left = |route: &Route| match &route.found {
+            Found::Object { claim: Claim::Ours, seen: Ok(seen), .. } => {
+                let most = Some(seen.weight.at_most()).filter(|most| *most > Weight::ZERO)?;
+                let object = object_of(route);
+                Some(format!("; {object} still gives the canary Service {most}, which reaches stable's pods as well"))
+            }
+            _ => None,
+        };
+        self.seen.routes.iter().filter_map(left).collect()
+    }
+
     /// A route carries our claim no more, unless it refuses to be written.
     pub fn let_go(&self, route: &Route) -> Holds {
         if let (Found::Object { claim: Claim::Ours, .. }, Some(pair)) = (&route.found, self.pair())

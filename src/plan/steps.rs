@@ -37,6 +37,10 @@ impl Turn<'_> {
             started_at: Some(now),
             ..StepStatus::default()
         });
+        // What the former step waited for is over.
+        self.status.phase = Phase::Progressing;
+        self.status.waiting_for.clear();
+        self.status.message = format!("step {name} begins");
         if index > 0 {
             self.note(Reason::StepEntered, format!("step {name} at {weight}"), None);
         }
