@@ -264,7 +264,9 @@ fn fits(path: Path<'_>, old: Option<&Value>, new: &Value, schema: &Value) -> Res
                 {
                     return Err((format!("{path}.{missing}"), "Required value".to_owned()));
                 }
-                return wrong(format!("Invalid value: {path} must validate one and only one schema (oneOf)"));
+                // A real server names no field of it.
+                let why = format!("Invalid value: \"\": \"{path}\" must validate one and only one schema (oneOf)");
+                return Err(("<nil>".to_owned(), why));
             }
         }
         _ => {}
