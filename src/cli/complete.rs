@@ -4,6 +4,7 @@
 //! Source: kubernetes.io, "Extend kubectl with plugins"; the last line is a directive of cobra, which completes kubectl.
 use super::{Args, Global, Session, history, render::plain};
 use clap::{Arg, ArgAction, Command, CommandFactory};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, ResourceExt,
     api::{DynamicObject, ListParams},
@@ -213,8 +214,7 @@ async fn asked(next: &Next, session: &Session<'_>) -> anyhow::Result<Vec<(String
             names.map(|name| alone(format!("{name}="))).collect()
         }
         Next::Namespace => {
-            let resource = super::resource("", "v1", "Namespace", "namespaces");
-            let api: Api<DynamicObject> = Api::all_with(session.client.clone(), &resource);
+            let api: Api<Namespace> = Api::all(session.client.clone());
             let all = api.list_metadata(&ListParams::default().limit(500)).await?;
             all.iter().map(|it| alone(it.name_any())).collect()
         }
@@ -276,6 +276,10 @@ mod tests {
         let all = || Fake::default().on("GET", ROLLOUTS, list.clone());
         assert_eq!(answered("status ", &all()).await, "checkout\tStable\ncart\n:4\n");
         assert_eq!(answered("promote --full ch", &all()).await, "checkout\tStable\n:4\n");
+        let namespaces =
+            json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": [{"metadata": {"name": "shop"}}]});
+        let namespaces = Fake::default().on("GET", "/api/v1/namespaces", namespaces);
+        assert_eq!(answered("status -n ", &namespaces).await, "shop\n:4\n");
         let nobody = Fake::default().refuse("GET", ROLLOUTS, 403, &json!({}), "no");
         assert_eq!(answered("status ", &nobody).await, ":4\n");
     }
