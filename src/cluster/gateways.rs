@@ -33,6 +33,9 @@ impl Cluster {
                     ("" | "core", "Service") => continue,
                     _ => false,
                 };
+                // Of a gateway whom nothing is asked for nothing is read.
+                let asks = is_gateway && !asked.is_empty();
+                let listed = if asks { self.listed(place, name).await } else { Value::Null };
                 for (Need { field, feature, harm }, step) in &asked {
                     if !is_gateway {
                         return Some(format!(
@@ -40,7 +43,7 @@ impl Cluster {
                              has {feature}: it could {harm}; take {field} out of the steps, or name the Gateway itself"
                         ));
                     }
-                    if !self.gateway_lists(place, name, feature).await {
+                    if !lists(&listed, feature) {
                         return Some(format!(
                             "spec.steps: step {step} says {field}, and the class of Gateway {place}/{name} does not list \
                              {feature} in status.supportedFeatures: it could {harm}; take {field} out of \
@@ -53,15 +56,18 @@ impl Cluster {
         None
     }
 
-    /// Whether a gateway's class lists this feature. What cannot be read lists nothing.
-    async fn gateway_lists(&self, namespace: &str, name: &str, feature: &str) -> bool {
-        let Ok(Some(gateway)) = self.get(&kinds::gateways(), namespace, name).await else { return false };
+    /// The features that a gateway's class lists. What cannot be read lists nothing.
+    async fn listed(&self, namespace: &str, name: &str) -> Value {
+        let Ok(Some(gateway)) = self.get(&kinds::gateways(), namespace, name).await else { return Value::Null };
         let class = gateway["spec"]["gatewayClassName"].as_str().unwrap_or_default();
-        let Ok(Some(class)) = self.get(&kinds::gateway_classes(), "", class).await else { return false };
-        let features = class["status"]["supportedFeatures"].as_array().into_iter().flatten();
-        // Before Gateway API 1.2 a feature was a text of its own.
-        features.into_iter().any(|listed| listed == feature || listed["name"] == feature)
+        let Ok(Some(class)) = self.get(&kinds::gateway_classes(), "", class).await else { return Value::Null };
+        class["status"]["supportedFeatures"].clone()
     }
+}
+
+/// Whether a feature is among those that are listed. Before Gateway API 1.2 one was a text of its own.
+fn lists(listed: &Value, feature: &str) -> bool {
+    listed.as_array().into_iter().flatten().any(|known| known == feature || known["name"] == feature)
 }
 
 const GROUP: &str = "gateway.networking.k8s.io";

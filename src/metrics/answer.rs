@@ -17,6 +17,13 @@ pub(super) struct Series {
     pub histograms: Vec<(i64, Native)>,
 }
 
+impl Series {
+    /// Whether this is its name.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.labels.get("__name__").is_some_and(|known| known == name)
+    }
+}
+
 /// Why an answer is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {

@@ -3,9 +3,7 @@
 //! How far two arms' ratios may differ by chance nobody can say from two sums alone: one long answer costs as much as a
 //! hundred short ones. So there is no comparison with a guarantee here; limits and conditions hold what they say.
 use super::{
-    Outcome, Seen,
-    answer::Series,
-    counters,
+    Outcome, Seen, counters,
     evidence::{Counted, Look},
     held::{self, Held, Noun},
     presets::Ratio,
@@ -29,7 +27,7 @@ impl Gained {
         let grid = look.windows();
         let mut gained = Self { intervals: vec![(0.0, 0.0); grid.len()], total: (0.0, 0.0), recent: 0.0 };
         for series in &arm.series {
-            let divides = is_called(series, ratio.per);
+            let divides = series.is_called(ratio.per);
             for (at, by) in counters::fractions(series, &arm.beats, look.times.start)? {
                 gained.recent += if divides && at > look.late() { by } else { 0.0 };
                 let Some(interval) = grid.index(at).and_then(|index| gained.intervals.get_mut(index)) else { continue };
@@ -42,10 +40,6 @@ impl Gained {
         }
         Ok(gained)
     }
-}
-
-fn is_called(series: &Series, name: &str) -> bool {
-    series.labels.get("__name__").is_some_and(|known| known == name)
 }
 
 /// Nothing where there is nothing to divide by.
@@ -66,7 +60,7 @@ pub(super) fn judge(
     let numbers = numbers.filter_map(|(at, interval)| Some((divided(*interval)?, of_stable(at))));
     let Held { kept, is_judged, why, unit } = held::judge(look.metric, INTERVALS, numbers);
     // Nothing divided by something is 0, which keeps most limits: so a counter that nobody has is said.
-    let is_there = |arm: &Counted| arm.series.iter().any(|series| is_called(series, look.preset.series));
+    let is_there = |arm: &Counted| arm.series.iter().any(|series| series.is_called(look.preset.series));
     let why = if is_there(canary) || stable.is_some_and(is_there) {
         why
     } else {

@@ -16,6 +16,15 @@ pub struct Hook {
     /// Where the URL is kept that messages are posted to; who knows it can post there too. It is https, or http to an
     /// in-cluster Service. Redirects are not followed.
     pub url_from: InSecret,
+    /// Whom it trusts, and how long it takes.
+    #[serde(flatten)]
+    pub delivery: Delivery,
+}
+
+/// Whom a delivery trusts, and how long it may take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivery {
     /// PEM certificates of the authorities that are trusted for this URL, instead of the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 65536))]
@@ -65,7 +74,7 @@ pub(super) fn post(url: String, body: &Value, ca_bundle: Option<&String>, timeou
 impl Hook {
     /// This as a message, with the URL that the Secret holds.
     pub(super) fn post(&self, url: &[u8], body: &Value) -> Result<Message, Unsayable> {
-        Ok(post(text(url)?, body, self.ca_bundle.as_ref(), self.timeout))
+        Ok(post(text(url)?, body, self.delivery.ca_bundle.as_ref(), self.delivery.timeout))
     }
 }
 

@@ -1,12 +1,9 @@
 //! A webhook: the alert as JSON, signed with a key that only the receiver and the Secret hold.
 use super::{
     Alert, Message, Notifier, SecretRef, Unsayable,
-    hook::{bounded, five_seconds},
+    hook::{Delivery, bounded},
 };
-use crate::{
-    duration::Duration,
-    signature::{SIGNATURE_HEADER, TIMESTAMP_HEADER, sign},
-};
+use crate::signature::{SIGNATURE_HEADER, TIMESTAMP_HEADER, sign};
 use jiff::Timestamp;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -29,14 +26,9 @@ pub struct Spec {
     /// The Secret's entry with the key that alerts are signed with: its bytes as they are, a line break at the end
     /// included. 32 random bytes or more are advised.
     pub secret_ref: SecretRef,
-    /// PEM certificates of the authorities that are trusted for this URL, instead of the system's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 65536))]
-    pub ca_bundle: Option<String>,
-    /// How long one delivery may take, from 1s to 30s.
-    #[serde(default = "five_seconds")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('30s')").message("timeout must be from 1s to 30s"))]
-    pub timeout: Duration,
+    /// Whom it trusts, and how long it takes.
+    #[serde(flatten)]
+    pub delivery: Delivery,
 }
 
 impl Notifier for Spec {
@@ -60,8 +52,8 @@ impl Notifier for Spec {
             ],
             content_type: "application/json",
             body,
-            ca_bundle: self.ca_bundle.clone(),
-            timeout: bounded(self.timeout),
+            ca_bundle: self.delivery.ca_bundle.clone(),
+            timeout: bounded(self.delivery.timeout),
         })
     }
 }
@@ -69,7 +61,8 @@ impl Notifier for Spec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notify::tests::alert;
+    use super::super::hook::five_seconds;
+    use crate::{duration::Duration, notify::tests::alert};
 
     const KEY: &[u8] = b"a key of the receiver";
 
@@ -77,8 +70,7 @@ mod tests {
         Spec {
             url: "https://hooks.example.com/a".into(),
             secret_ref: SecretRef { name: "hooks".into(), key: "hmac".into() },
-            ca_bundle: None,
-            timeout,
+            delivery: Delivery { ca_bundle: None, timeout },
         }
     }
 

@@ -42,8 +42,7 @@ impl Turn<'_> {
 
     /// Whether a candidate that was on its way out takes over by command.
     fn rolls_forward(&self) -> bool {
-        let promotion = self.status.flight.as_ref().and_then(|flight| flight.promotion.as_ref());
-        self.status.latch.is_none() && promotion.is_some_and(|promotion| promotion.forward)
+        self.status.latch.is_none() && self.promotion().is_some_and(|promotion| promotion.forward)
     }
 
     /// Whether what is on trial takes over by command, whatever the Deployment's template says meanwhile.

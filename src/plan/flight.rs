@@ -227,8 +227,7 @@ impl<'a> Turn<'a> {
                 (step.progress, step.full_at) = (None, None);
             }
             // Scaled to nothing, nothing of it may go on; where a promotion has moved the Service, its pods are what there is.
-            let moved = self.flight()?.promotion.as_ref().is_some_and(|promotion| promotion.moved);
-            if !moved {
+            if self.promotion().is_none_or(|promotion| !promotion.moved) {
                 self.home(stable, Phase::Waiting, false)?;
             }
             return Err(self.no_replicas(deployment));
@@ -345,11 +344,7 @@ impl<'a> Turn<'a> {
         want: i32,
     ) -> Holds {
         let ready = self.ready(candidate);
-        if candidate.replicas < want {
-            let at_once = starting_at_once(self.spec().capacity.max_starting.as_ref(), deployment.replicas);
-            let next = ready.saturating_add(at_once).min(want).min(self.room(candidate, deployment));
-            self.scaled(candidate, next.max(candidate.replicas))?;
-        }
+        self.grown(deployment, candidate, ready, want)?;
         if ready >= want {
             return self.progressed(ready, Enough::Yes);
         }
@@ -373,6 +368,16 @@ impl<'a> Turn<'a> {
             message.push_str(", and spec.capacity.maxPods leaves no room for more");
         }
         self.falls_short(candidate, ready, &message, Phase::Progressing)
+    }
+
+    /// The candidate is given its pods, as many at a time as may be starting and as there is room for.
+    pub fn grown(&self, deployment: &Deployment, candidate: &ReplicaSet, ready: i32, want: i32) -> Holds {
+        if candidate.replicas >= want {
+            return Ok(());
+        }
+        let at_once = starting_at_once(self.spec().capacity.max_starting.as_ref(), deployment.replicas);
+        let next = ready.saturating_add(at_once).min(want).min(self.room(candidate, deployment));
+        self.scaled(candidate, next.max(candidate.replicas))
     }
 
     /// Too few of the candidate's pods are ready: why, for how long it may be so, and what is waited for.
@@ -532,8 +537,7 @@ impl<'a> Turn<'a> {
     /// requests return home, and the ReplicaSets change hands.
     fn promote(&mut self, deployment: &'a Deployment, stable: &'a ReplicaSet, candidate: &'a ReplicaSet) -> Holds {
         let phase = Phase::Promoting;
-        let home = self.flight()?.promotion.as_ref().is_some_and(|promotion| promotion.home);
-        if !home {
+        if self.promotion().is_none_or(|promotion| !promotion.home) {
             if self.must_trade(deployment) {
                 self.trade(deployment, stable, candidate)?;
             } else {
@@ -561,7 +565,7 @@ impl<'a> Turn<'a> {
     fn led_home(&mut self, candidate: &'a ReplicaSet) -> Holds {
         let phase = Phase::Promoting;
         let Some(pair) = self.pair() else { return Ok(()) };
-        let home = self.flight()?.promotion.as_ref().is_some_and(|promotion| promotion.home);
+        let home = self.promotion().is_some_and(|promotion| promotion.home);
         let settle = self.settle();
         let pods = self.seen.ready_pods(&candidate.hash);
         let service = self.service(self.seen.stable_service.as_ref(), &pair.stable)?;
@@ -598,8 +602,7 @@ impl<'a> Turn<'a> {
 
     /// Whether the ReplicaSet that served until the promotion has left the Deployment: from here on there is only forward.
     pub fn past_the_point(&self) -> bool {
-        let promotion = self.status.flight.as_ref().and_then(|flight| flight.promotion.as_ref());
-        promotion.is_some_and(|promotion| !self.seen.controlled().any(|set| set.name == promotion.from))
+        self.promotion().is_some_and(|promotion| !self.seen.controlled().any(|set| set.name == promotion.from))
             && self.traded().is_none()
     }
 

@@ -31,7 +31,6 @@ impl<'a> Turn<'a> {
             let unwilling = self.lowered(bearable, phase)?;
             if bearable > Weight::ZERO {
                 if trades {
-                    let settle = self.settle();
                     self.settled(&format!("weight {bearable} while pods are traded back"), settle, phase)?;
                     self.gives_way(stable)?;
                 }
@@ -79,8 +78,7 @@ impl<'a> Turn<'a> {
 
     /// The stable Service reaches stable again, where a promotion had moved it, whoever holds it now.
     fn service_back(&mut self, stable: &'a ReplicaSet, pair: &Pair, phase: Phase) -> Holds {
-        let promotion = self.status.flight.as_ref().and_then(|flight| flight.promotion.as_ref());
-        if !promotion.is_some_and(|promotion| promotion.moved) {
+        if self.promotion().is_none_or(|promotion| !promotion.moved) {
             return Ok(());
         }
         let settle = self.settle();

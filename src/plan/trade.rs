@@ -5,7 +5,7 @@
 //! all requests need at any moment: a pod of one ends only when as many of the other are ready and carry its requests.
 use super::{
     Deployment, ReplicaSet,
-    capacity::{carried_by, most_pods, pods_for, starting_at_once},
+    capacity::{carried_by, most_pods, pods_for},
     flight::{EVERYTHING, Enough},
     turn::{Holds, LATER, SOON, Stop, Turn},
 };
@@ -46,16 +46,15 @@ impl<'a> Turn<'a> {
 
     /// The ReplicaSet that serves, while its pods are traded and it is not under the Deployment's control.
     pub fn traded(&self) -> Option<&'a ReplicaSet> {
-        let promotion = self.status.flight.as_ref()?.promotion.as_ref().filter(|promotion| promotion.trading)?;
+        let promotion = self.promotion().filter(|promotion| promotion.trading)?;
         let seen = self.seen;
         seen.ours().find(|set| set.name == promotion.from)
     }
 
     /// Whether pods of stable have to end before all of the candidate's can come.
     pub fn must_trade(&self, deployment: &Deployment) -> bool {
-        let promotion = self.status.flight.as_ref().and_then(|flight| flight.promotion.as_ref());
         let twice = deployment.replicas.saturating_mul(2);
-        promotion.is_some_and(|promotion| promotion.trading)
+        self.promotion().is_some_and(|promotion| promotion.trading)
             || self.most_pods(deployment).is_some_and(|most| most < twice)
     }
 
@@ -74,11 +73,7 @@ impl<'a> Turn<'a> {
             return Err(self.take_out(stable, deployment));
         }
         let ready = self.ready(candidate);
-        if candidate.replicas < wanted {
-            let at_once = starting_at_once(self.spec().capacity.max_starting.as_ref(), wanted);
-            let most = self.room(candidate, deployment).min(wanted).min(ready.saturating_add(at_once));
-            self.scaled(candidate, most.max(candidate.replicas))?;
-        }
+        self.grown(deployment, candidate, ready, wanted)?;
         self.shifts(deployment, stable, candidate)?;
         if ready >= candidate.replicas.min(wanted) {
             // What stands idle while there is room for it is the way back.

@@ -5,7 +5,8 @@ use super::{
     observed::{AlertEvent, Tried},
 };
 use crate::api::{
-    ArmStatus, Decision, FINALIZER, Flight, Intent, Phase, Reason, Rollout, RolloutSpec, RolloutStatus, Waiting,
+    ArmStatus, Decision, FINALIZER, Flight, Intent, Phase, Promotion, Reason, Rollout, RolloutSpec, RolloutStatus,
+    Waiting,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
@@ -229,6 +230,11 @@ impl<'a> Turn<'a> {
     /// The candidate's facts; only where a flight is known to exist.
     pub fn flight(&mut self) -> Result<&mut Flight, Stop> {
         self.status.flight.as_mut().ok_or(Stop::Again)
+    }
+
+    /// How far what is on trial has taken over, where its steps are passed.
+    pub fn promotion(&self) -> Option<&Promotion> {
+        self.status.flight.as_ref()?.promotion.as_ref()
     }
 
     /// The Deployment; only where it is known to exist.

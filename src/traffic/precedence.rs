@@ -110,6 +110,11 @@ pub(super) fn kept(rules: &[Vec<Asked>], all: Vec<Narrowed>, ties: Ties) -> Resu
     Ok(all.into_iter().filter(gets).collect())
 }
 
+/// The first of so many matches of a step of which nothing was kept.
+pub(super) fn unkept(kept: &[Narrowed], wanted: usize) -> Option<usize> {
+    (0..wanted).find(|at| !kept.iter().any(|it| it.wanted == *at))
+}
+
 /// Whether the first of two matches, each with its rule's place, is asked before the second; none where nobody can tell.
 fn comes_first(one: (&Asked, usize), other: (&Asked, usize), ties: Ties) -> Option<bool> {
     match (one.0.order(other.0)?, ties) {

@@ -296,7 +296,7 @@ impl Bad {
     /// have it, and one that calls it otherwise never will.
     pub(super) fn uncounted<'a>(self, mut all: impl Iterator<Item = &'a Series>) -> Option<String> {
         let (Self::Beside(other) | Self::Among(other)) = self else { return None };
-        let is_there = all.any(|series| series.labels.get("__name__").is_some_and(|name| name == other));
+        let is_there = all.any(|series| series.is_called(other));
         (!is_there).then(|| format!("; nobody counts {other}, which is taken for no failure"))
     }
 

@@ -117,12 +117,10 @@ pub(super) fn fill(kind: &Kind, part: &str, object: &mut Value, extra: &[Value])
         ("apps", "controllerrevisions") => {
             or!(object, "revision", json!(0));
         }
-        ("", "configmaps") if object["data"].as_object().is_some_and(serde_json::Map::is_empty) => drop_data(object),
+        ("", "configmaps") => drop_empty_data(object),
         ("", "secrets") => {
             or!(object, "type", json!("Opaque"));
-            if object["data"].as_object().is_some_and(serde_json::Map::is_empty) {
-                drop_data(object);
-            }
+            drop_empty_data(object);
         }
         ("gateway.networking.k8s.io", "httproutes") => {
             or!(&mut object["spec"], "rules", json!([{}]));
@@ -162,8 +160,9 @@ pub(super) fn fill(kind: &Kind, part: &str, object: &mut Value, extra: &[Value])
     }
 }
 
-fn drop_data(object: &mut Value) {
-    if let Some(members) = object.as_object_mut() {
+fn drop_empty_data(object: &mut Value) {
+    let is_empty = object["data"].as_object().is_some_and(serde_json::Map::is_empty);
+    if let Some(members) = object.as_object_mut().filter(|_| is_empty) {
         members.remove("data");
     }
 }

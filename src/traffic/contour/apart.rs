@@ -36,7 +36,7 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
         );
         impossible(&robs(wanted, &format!("routes[{rule}]"), &cure))
     })?;
-    if let Some(at) = (0..apart.matches.len()).find(|at| !kept.iter().any(|it| it.wanted == *at)) {
+    if let Some(at) = precedence::unkept(&kept, apart.matches.len()) {
         return Err(impossible(&unmatched("route", at, "conditions, and which route is asked first")));
     }
     let mut rules = Vec::new();

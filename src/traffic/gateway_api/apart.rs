@@ -49,7 +49,7 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
         );
         impossible(&robs(wanted, &name, &cure))
     })?;
-    if let Some(at) = (0..apart.matches.len()).find(|at| !kept.iter().any(|it| it.wanted == *at)) {
+    if let Some(at) = precedence::unkept(&kept, apart.matches.len()) {
         return Err(impossible(&unmatched(
             "rule",
             at,
