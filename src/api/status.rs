@@ -213,6 +213,7 @@ pub struct Progress {
 
 /// How traffic is split.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Weights {
     /// The canary's share that the step wants, in percent.
     pub desired: Weight,
@@ -224,6 +225,9 @@ pub struct Weights {
     /// How that is known: every route's `Status` says so, or a `Delay` alone where routes do not tell, or the ratio of `Pods`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// Since when the routes say it and not every gateway has accepted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_since: Option<MicroTime>,
     /// The canary's share of the requests of both revisions, as the metrics of this step tell, like `19 % of 1,000 requests`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<String>,

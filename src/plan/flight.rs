@@ -169,6 +169,8 @@ impl<'a> Turn<'a> {
         for set in self.seen.ours().filter(|set| Some(&set.name) != known.map(|known| &known.name)) {
             self.scaled(set, 0)?;
         }
+        // One release may follow the other without ever coming to rest.
+        self.short_history(deployment.history_limit, known.map(|known| known.name.as_str()))?;
         let (revision, candidate) =
             known.map_or_else(|| self.new_name(deployment), |set| (self.revision_name(set), set.name.clone()));
         self.status.past = None;

@@ -187,7 +187,7 @@ impl<'a> Turn<'a> {
         }
         self.claims(deployment)?;
         self.kept(stable, deployment)?;
-        self.short_history(deployment.history_limit)?;
+        self.short_history(deployment.history_limit, None)?;
         if let Some(name) = self.seen.expired.clone() {
             return Err(Stop::Do(Effect::Expire { name }));
         }
@@ -243,11 +243,11 @@ impl<'a> Turn<'a> {
         Ok(None)
     }
 
-    /// Of former ReplicaSets the newest are kept, as many as the Deployment says.
-    fn short_history(&self, limit: i32) -> Holds {
+    /// Of former ReplicaSets the newest are kept, as many as the Deployment says, beside one that is needed.
+    pub fn short_history(&self, limit: i32, needed: Option<&str>) -> Holds {
         let latched = self.status.latch.as_ref().map(|latch| latch.candidate.as_str());
-        let mut former: Vec<_> =
-            self.seen.ours().filter(|set| set.is_empty() && Some(set.name.as_str()) != latched).collect();
+        let is_former = |set: &&ReplicaSet| set.is_empty() && ![latched, needed].contains(&Some(&set.name));
+        let mut former: Vec<_> = self.seen.ours().filter(is_former).collect();
         former.sort_by(|one, other| other.created.cmp(&one.created).then_with(|| one.name.cmp(&other.name)));
         let limit = usize::try_from(limit).unwrap_or(0);
         former.get(limit).map_or(Ok(()), |set| Err(Stop::Do(Effect::Delete { set: target(*set) })))

@@ -11,7 +11,7 @@ use crate::{
     traffic::{Acceptance, Capability, Ownership, Split, Unsteerable, Weights},
     vocab::{Pair, Weight},
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -419,13 +419,9 @@ impl<'a> Turn<'a> {
     pub fn lowered(&mut self, split: impl Into<Split>, phase: Phase) -> Result<Unwilling, Stop> {
         match self.weighed(&split.into(), phase) {
             Err(Stop::Wait(phase, wait)) if wait.reason == Reason::RouteNotAccepted => {
-                let since = self.status.waiting_for.iter().find(|old| old.reason == wait.reason).map(|old| old.since.0);
-                // Only what this leader has seen for itself, by its own clock.
-                let since = since.map(|since| self.seen.led_since.map_or(since, |led| since.max(led)));
-                if since.is_some_and(|since| self.ago(since) >= PATIENCE) {
-                    return Ok(Some(Stop::Wait(phase, wait)));
-                }
-                Err(Stop::Wait(phase, wait))
+                let since = self.status.weights.as_ref().and_then(|weights| weights.pending_since.as_ref());
+                let stop = Stop::Wait(phase, wait);
+                if since.is_some_and(|since| self.is_ignored(since.0)) { Ok(Some(stop)) } else { Err(stop) }
             }
             other => other,
         }
@@ -435,13 +431,15 @@ impl<'a> Turn<'a> {
     fn weighed(&mut self, split: &Split, phase: Phase) -> Result<Unwilling, Stop> {
         let Some(pair) = self.pair() else { return Ok(None) };
         let before = self.accepted_split();
-        let observed = self.status.weights.take().and_then(|weights| weights.observed);
+        let known = self.status.weights.take().unwrap_or_default();
+        let pending_since = known.pending_since;
         self.status.weights = Some(api::Weights {
             desired: split.weight,
             accepted: before.weight,
             apart: before.apart.clone(),
             by: Some(self.proof().to_owned()),
-            observed,
+            pending_since: None,
+            observed: known.observed,
         });
         let (mut wrong, mut absent, mut problem, mut unaccepted) = (Vec::new(), None, None, None);
         for route in &self.seen.routes {
@@ -498,14 +496,28 @@ impl<'a> Turn<'a> {
             return Ok(problem);
         }
         if let Some((object, why)) = unaccepted {
+            if let Some(weights) = &mut self.status.weights {
+                weights.pending_since = pending_since.or(Some(MicroTime(self.seen.now)));
+            }
             let message = format!("{object} says {split} for the canary and is not accepted: {why}");
             return Err(self.wait(phase, Reason::RouteNotAccepted, &object, message, SOON));
+        }
+        // A gateway that was given up and is back takes it only now.
+        let was_ignored = pending_since.is_some_and(|since| self.is_ignored(since.0));
+        if let Some(flight) = self.status.flight.as_mut().filter(|_| was_ignored) {
+            flight.settling = None;
         }
         if let Some(weights) = &mut self.status.weights {
             weights.accepted = split.weight;
             weights.apart = split.apart.clone();
         }
         Ok(None)
+    }
+
+    /// Whether gateways have left a weight unaccepted for so long that they may never take it: only what this leader has seen
+    /// for itself, by its own clock.
+    fn is_ignored(&self, since: Timestamp) -> bool {
+        self.ago(self.seen.led_since.map_or(since, |led| since.max(led))) >= PATIENCE
     }
 
     /// A weight that was accepted and is another now was undone by somebody.

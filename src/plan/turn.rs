@@ -56,6 +56,8 @@ pub struct Turn<'a> {
 pub const SOON: SignedDuration = SignedDuration::from_secs(1);
 /// How soon to look again at what a person or another controller must change, beside the watches.
 pub const LATER: SignedDuration = SignedDuration::from_secs(10);
+/// What is over within this long is told to nobody.
+const PASSING: SignedDuration = SignedDuration::from_secs(30);
 /// How soon to look again at what is at rest.
 const AT_REST: SignedDuration = SignedDuration::from_mins(30);
 
@@ -64,12 +66,16 @@ fn not_after(status: &mut RolloutStatus, now: Timestamp) {
     let seconds = |time: &mut Time| time.0 = time.0.min(now);
     let exact = |time: &mut MicroTime| time.0 = time.0.min(now);
     status.waiting_for.iter_mut().map(|waiting| &mut waiting.since).for_each(seconds);
+    status.past.iter_mut().map(|past| &mut past.since).for_each(seconds);
+    status.workload.iter_mut().filter_map(|workload| workload.armed_at.as_mut()).for_each(seconds);
+    status.weights.iter_mut().filter_map(|weights| weights.pending_since.as_mut()).for_each(exact);
     if let Some(step) = &mut status.step {
-        step.observed_at.iter_mut().chain(&mut step.full_at).for_each(exact);
+        step.observed_at.iter_mut().chain(&mut step.full_at).chain(&mut step.shared_since).for_each(exact);
         step.progress.iter_mut().filter_map(|progress| progress.short_since.as_mut()).for_each(seconds);
     }
     if let Some(flight) = &mut status.flight {
         flight.dark_since.iter_mut().chain(flight.settling.iter_mut().map(|it| &mut it.since)).for_each(exact);
+        flight.evidence_since.iter_mut().chain(&mut flight.settled_since).for_each(exact);
         flight.reverted.iter_mut().for_each(seconds);
     }
 }
@@ -321,9 +327,14 @@ impl<'a> Turn<'a> {
     }
 
     fn alert_of_wait(&mut self, phase: Phase, wait: &Wait) {
-        let was = self.status.waiting_for.iter().any(|old| old.reason == wait.reason && old.object == wait.object);
-        // A stable that is too sick to take its requests back is nothing that passes by itself.
-        if (phase == Phase::Blocked || wait.reason == Reason::StableShrunk) && !was {
+        let old = self.status.waiting_for.iter().find(|old| old.reason == wait.reason && old.object == wait.object);
+        let since = old.map(|old| old.since.0);
+        let was = since.is_some();
+        // A pod that was evicted is back within seconds; a stable that stays too sick to take its requests back is nothing
+        // that passes by itself.
+        let stays = since.filter(|since| wait.reason == Reason::StableShrunk && self.ago(*since) >= PASSING);
+        let is_news = |since| !self.status.decisions.iter().any(|it| it.reason == wait.reason && it.at.0 >= since);
+        if (phase == Phase::Blocked && !was) || stays.is_some_and(is_news) {
             self.note(wait.reason, wait.message.clone(), None);
             self.alert(AlertEvent::Blocked, wait.reason, &wait.message, None);
         }

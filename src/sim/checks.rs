@@ -332,10 +332,11 @@ impl Checks {
         let hash = pod.label(HASH).unwrap_or_default().to_owned();
         let ready = self.ready_of(&hash);
         let known = self.ready.entry(hash).or_default();
-        known.push((at, ready));
-        if known.len() > 64 {
-            known.remove(0);
+        if let Some((_, until_now)) = known.last().copied() {
+            known.push((at, until_now));
         }
+        known.push((at, ready));
+        known.drain(..known.len().saturating_sub(128));
     }
 
     /// Whether stable's ready pods are too few to take everything back from a candidate that has some: as many may be

@@ -150,8 +150,8 @@ impl Stage {
             }
             // It came back when another had taken over what it left.
             "Blocked" if did(|deed| *deed == Deed::Poison) && did(|deed| *deed == Deed::ApplyRollout) => return,
-            // Stable's pods do not stay ready, and too few of them are at once to take back what the candidate carries.
-            "Aborting" | "Progressing"
+            // Stable's pods do not stay ready, and too few of them are at once to take everything back.
+            "Aborting" | "Progressing" | "Waiting"
                 if rollout.text("/status/waitingFor/0/reason") == "StableShrunk"
                     && stable.as_ref().is_some_and(|set| is_broken(pods::image_of(set))) => {}
             phase => wrong("L01 it comes to rest", format!("it rests in {phase}: {}", ending.message)),

@@ -122,18 +122,17 @@ impl Replica {
         ended.unwrap_or_else(|| self.line().writes())
     }
 
-    /// Its clock is so many milliseconds ahead.
+    /// Its clock is so many milliseconds ahead, from its next start on.
     pub fn skew(&self, by: i64) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).skew = by;
     }
 
-    /// Its clock is right again, from its next start on, which is now if it was not. By how much it was ahead.
-    pub fn set_right(&self) -> u64 {
+    /// Its clock is right again, from its next start on, which is now if it was not.
+    pub fn set_right(&self) {
         let was = std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).skew);
         if was != 0 {
             self.line().kill_now();
         }
-        u64::try_from(was).unwrap_or(0)
     }
 
     /// At how many of the writes that were asked for a process ended.

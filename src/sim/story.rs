@@ -160,8 +160,7 @@ impl Stage {
     /// Everything that went wrong goes right from now on.
     fn calm(&mut self) {
         for replica in &self.replicas {
-            // What was noted ahead of time is waited for until its time has come.
-            self.setting.quiet += replica.set_right();
+            replica.set_right();
             replica.trouble(|trouble| {
                 *trouble = super::faults::Trouble { latency: trouble.latency, bent: trouble.bent, ..Default::default() }
             });

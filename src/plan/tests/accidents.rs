@@ -89,29 +89,55 @@ fn stables_replica_set_deleted_by_hand_is_made_again_by_its_name_and_hash() {
     }
 }
 
+/// A second with a gateway that says nothing, and the weight that is written in it.
+fn look_at_silence(world: &mut World) -> Option<u8> {
+    let seen = RouteSeen {
+        weight: Weights::At(world.split.weight),
+        apart: Apart::default(),
+        accepted: Acceptance::Unknown("the gateway says nothing".to_owned()),
+    };
+    if let Found::Object { seen: route, .. } = &mut world.seen.routes[0].found {
+        *route = Ok(seen);
+    }
+    let effect = world.look().effect;
+    world.seen.now += SignedDuration::from_secs(1);
+    match effect {
+        Some(Effect::SetWeights { split, .. }) => Some(split.weight.percent()),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_gateway_that_is_silent_for_long_is_given_as_long_for_each_weight_anew() {
+    let mut world = flying(50, |_| {});
+    for _ in 0..60 {
+        assert_eq!(look_at_silence(&mut world), None, "nothing new is asked of it");
+    }
+    let hash = candidate(&world).replace("shop-", "");
+    world.command(Action::Abort, None);
+    let on_candidate = |world: &World| {
+        let service = world.seen.canary_service.as_ref();
+        service.unwrap().hash() == Some(hash.as_str())
+    };
+    assert!(on_candidate(&world));
+    let (mut written, mut since) = (Vec::new(), 0);
+    while on_candidate(&world) && since < 100 {
+        written.extend(look_at_silence(&mut world));
+        since += i32::from(!written.is_empty());
+    }
+    assert_eq!(written, [0]);
+    assert!((30..60).contains(&since), "the canary Service moved {since}s after the weight was written");
+}
+
 #[test]
 fn a_silent_gateway_is_written_a_smaller_weight_once_and_not_by_turns() {
     let mut world = flying(50, |_| {});
     let name = candidate(&world);
     let mut written = Vec::new();
     for _ in 0..55 {
-        let seen = RouteSeen {
-            weight: Weights::At(world.split.weight),
-            apart: Apart::default(),
-            accepted: Acceptance::Unknown("the gateway says nothing".to_owned()),
-        };
-        if let Found::Object { seen: route, .. } = &mut world.seen.routes[0].found {
-            *route = Ok(seen);
-        }
         let mut theirs = world.seen.pods.iter_mut().filter(|pod| pod.name.starts_with(&name));
         theirs.next().unwrap().ready = false;
-        let plan = decide(&world.seen);
-        world.seen.rollout.status = Some(plan.status);
-        if let Some(Effect::SetWeights { split, .. }) = plan.effect {
-            written.push(split.weight.percent());
-            world.split = split;
-        }
-        world.seen.now += SignedDuration::from_secs(1);
+        written.extend(look_at_silence(&mut world));
     }
     assert_eq!(written, [25], "one of two pods carries a quarter of four");
 }

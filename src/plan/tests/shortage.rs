@@ -14,10 +14,11 @@ fn an_abort_leaves_the_candidate_what_stable_cannot_carry() {
         }
     };
     world.command(Action::Abort, None);
-    for _ in 0..20 {
+    for second in 0..70 {
         evict(&mut world, 2);
         world.look();
         world.seen.now += SignedDuration::from_secs(1);
+        assert!(second > 25 || world.status().alerts.is_empty(), "told of what passes, after {second}s");
     }
     assert_eq!(world.split.weight.percent(), 50, "two of four carry half");
     assert_eq!(world.status().waiting_for[0].reason, Reason::StableShrunk);
@@ -48,6 +49,25 @@ fn looked_at_with_half_of_stable(world: &mut World, times: usize) {
         world.look();
         world.seen.now += SignedDuration::from_secs(1);
     }
+}
+
+#[test]
+fn releases_that_follow_each_other_without_rest_leave_no_more_behind_than_the_history_that_is_kept() {
+    let mut world = flying(20, |_| {});
+    world.seen.deployment.as_mut().unwrap().history_limit = 2;
+    for at in 3..12 {
+        world.push(&format!("v{at}"));
+        world.until(60, |world| {
+            let status = world.status();
+            status
+                .flight
+                .is_some_and(|flight| world.seen.replica_set(&flight.candidate).is_some_and(|set| set.replicas > 0))
+                && status.latch.is_none()
+                && !status.phase.eq(&Phase::Aborting)
+        });
+    }
+    let sets: Vec<_> = world.seen.replica_sets.iter().map(|set| &set.name).collect();
+    assert!(sets.len() <= 5, "stable, the candidate, and of what was given up two or three: {sets:?}");
 }
 
 #[test]

@@ -35,13 +35,14 @@ impl Checks {
         self.answers_put_back(status);
         let now = format!("{} {}", status.text("/flight/revision"), status.text("/flight/startedAt"));
         let key = (rollout.uid().to_owned(), now, status.number("/attempt"));
-        let failed: Vec<_> = self.trials.values().filter_map(|trial| trial.failed.clone()).collect();
+        let mut flight = self.trials.iter().filter(|(known, _)| (&known.0, &known.1) == (&key.0, &key.1));
+        let failed = flight.find_map(|(_, trial)| trial.failed.clone());
         self.trials.retain(|known, _| known.0 != key.0 || *known == key);
         let version = (rollout.uid().to_owned(), rollout.text("/metadata/resourceVersion").to_owned());
         if let Some(mut trial) = self.tried.get(&version).cloned() {
             trial.aborted = given_up(status);
             // Prometheus still knows what failed.
-            trial.failed = trial.failed.take().or_else(|| failed.first().cloned());
+            trial.failed = trial.failed.take().or(failed);
             self.trials.insert(key, trial);
         }
     }
