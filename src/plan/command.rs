@@ -108,11 +108,14 @@ impl<'a> Turn<'a> {
         if self.past_the_point() {
             return self.undone(action);
         }
+        let why = || action.reason.clone().unwrap_or_else(|| "somebody said Abort".to_owned());
+        if action.action == Action::Abort && self.give_up_untried(&why(), action.by.as_deref()).is_some() {
+            return Ok("its trial does not begin; stable serves".to_owned());
+        }
         let promoting = self.status.flight.as_ref().ok_or_else(nothing)?.promotion.is_some();
         match action.action {
             Action::Abort => {
-                let why = action.reason.clone().unwrap_or_else(|| "somebody said Abort".to_owned());
-                self.give_up(Reason::Commanded, &why, action.by.as_deref());
+                self.give_up(Reason::Commanded, &why(), action.by.as_deref());
                 Ok("requests go back to stable".to_owned())
             }
             _ if promoting => Err("the candidate is already taking over; Abort is the only way back".to_owned()),

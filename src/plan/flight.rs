@@ -8,7 +8,7 @@ use super::{
     workload::{same_template, supported},
 };
 use crate::{
-    api::{Flight, Latch, OnStuck, Past, Phase, Progress, Reason, Settling, Step},
+    api::{Flight, OnStuck, Past, Phase, Progress, Reason, Settling, Step},
     vocab::Weight,
 };
 use jiff::SignedDuration;
@@ -113,38 +113,6 @@ impl<'a> Turn<'a> {
         self.rest(stable, Phase::Stable, "one revision serves and none is on trial".to_owned())
     }
 
-    /// Whether this template was given up.
-    fn is_latched(&self, deployment: &Deployment) -> bool {
-        let latch = self.status.latch.as_ref();
-        latch.is_some_and(|latch| self.is_this(&latch.candidate, &latch.fingerprint, deployment))
-    }
-
-    /// Whether the Deployment's template is that of this candidate, which may be gone or not be there yet.
-    pub fn is_this(&self, candidate: &str, fingerprint: &str, deployment: &Deployment) -> bool {
-        match self.seen.ours().find(|set| set.name == candidate) {
-            Some(set) => same_template(&set.template, &deployment.template),
-            None => fingerprint == revision_of(&deployment.template, |_| false),
-        }
-    }
-
-    /// The candidate was given up: home, and held there.
-    fn given_up(&mut self, stable: &'a ReplicaSet) -> Holds {
-        if self.status.flight.is_some() {
-            self.home(stable, Phase::Aborting, false)?;
-            self.status.flight = None;
-            return Err(Stop::Again);
-        }
-        let message = self.status.latch.as_ref().map(|latch| {
-            format!(
-                "{}: {}; stable serves, and the Deployment is held until its template changes or somebody says Retry{}",
-                latch.reason,
-                latch.message,
-                self.still_weighed()
-            )
-        });
-        self.rest(stable, Phase::Aborted, message.unwrap_or_default())
-    }
-
     /// A new revision goes on trial.
     fn begin(&mut self, deployment: &'a Deployment, stable: &'a ReplicaSet) -> Holds {
         if deployment.replicas == 0 {
@@ -156,10 +124,8 @@ impl<'a> Turn<'a> {
         self.prepared()?;
         self.routed_only()?;
         self.fits(deployment)?;
-        // Of twins, which a name that was taken leaves behind, the one that served.
-        let alike = || self.seen.ours().filter(|set| same_template(&set.template, &deployment.template));
-        let returning = alike().find(|set| self.may_return(set));
-        let (known, returns) = (returning.or_else(|| alike().next()), returning.is_some());
+        let known = self.known(deployment);
+        let returns = known.is_some_and(|set| self.may_return(set));
         if !returns {
             self.provided()?;
         }
@@ -171,8 +137,7 @@ impl<'a> Turn<'a> {
         }
         // One release may follow the other without ever coming to rest.
         self.short_history(deployment.history_limit, known.map(|known| known.name.as_str()))?;
-        let (revision, candidate) =
-            known.map_or_else(|| self.new_name(deployment), |set| (self.revision_name(set), set.name.clone()));
+        let (revision, candidate) = self.names(known, deployment);
         self.status.past = None;
         self.status.attempt = self.status.attempt.saturating_add(1);
         self.status.flight = Some(Flight {
@@ -204,6 +169,18 @@ impl<'a> Turn<'a> {
         self.note(Reason::FlightStarted, format!("a new revision goes on trial against {}", stable.name), None);
         self.preflight(deployment);
         Err(Stop::Again)
+    }
+
+    /// The ReplicaSet that has this template already: of twins, which a name that was taken leaves behind, the one that served.
+    pub fn known(&self, deployment: &Deployment) -> Option<&'a ReplicaSet> {
+        let seen = self.seen;
+        let alike = || seen.ours().filter(|set| same_template(&set.template, &deployment.template));
+        alike().find(|set| self.may_return(set)).or_else(|| alike().next())
+    }
+
+    /// The names of this revision and its ReplicaSet, which may be there or not.
+    pub fn names(&self, known: Option<&ReplicaSet>, deployment: &Deployment) -> (String, String) {
+        known.map_or_else(|| self.new_name(deployment), |set| (self.revision_name(set), set.name.clone()))
     }
 
     /// A revision's name that no ReplicaSet has, and the ReplicaSet's.
@@ -654,25 +631,6 @@ impl<'a> Turn<'a> {
             self.go_back(flight, &from, undo);
         }
         Err(Stop::Again)
-    }
-
-    /// Latches the abort. Nothing else happens in this look: the latch is in the status before its first effect.
-    pub fn give_up(&mut self, reason: Reason, message: &str, by: Option<&str>) -> Stop {
-        let Some(flight) = self.status.flight.clone() else { return Stop::Again };
-        self.status.latch = Some(Latch {
-            revision: flight.revision,
-            candidate: flight.candidate,
-            fingerprint: flight.fingerprint,
-            attempt: self.status.attempt,
-            reason,
-            message: message.chars().take(1_000).collect(),
-            at: Time(self.seen.now),
-            by: by.map(str::to_owned),
-        });
-        self.note(Reason::Aborted, format!("{reason}: {message}"), by.map(str::to_owned));
-        self.alert(AlertEvent::Aborted, reason, message, by);
-        self.status.phase = Phase::Aborting;
-        Stop::Again
     }
 
     /// The step that is held.

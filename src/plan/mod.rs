@@ -9,6 +9,7 @@ mod command;
 mod effect;
 mod flight;
 mod home;
+mod latch;
 mod leave;
 mod observed;
 mod pair;

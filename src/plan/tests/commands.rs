@@ -67,6 +67,29 @@ fn a_step_is_set_back_and_the_weight_falls_before_the_pods_go() {
 }
 
 #[test]
+fn a_release_that_is_aborted_before_its_trial_began_gets_no_pod_until_it_is_retried() {
+    let alerts = |it: &mut Value| it["spec"]["alerts"] = json!([{"receiver": {"name": "on-call"}, "on": ["Aborted"]}]);
+    let mut world = adopted(rollout(alerts));
+    world.push("v2");
+    let sets = world.seen.replica_sets.len();
+    let done = ordered(&mut world, Action::Abort, None);
+    assert_eq!(done.unwrap(), "its trial does not begin; stable serves");
+    world.rests(Phase::Aborted);
+    world.looks(60);
+    assert_eq!(world.seen.replica_sets.len(), sets, "nothing was made for it");
+    let status = world.status();
+    assert_eq!((status.phase, status.attempt), (Phase::Aborted, 0));
+    let alerted: Value = serde_json::from_str(&status.alerts[0].body).unwrap();
+    assert_eq!(alerted["revision"], status.latch.unwrap().revision);
+    world.command(Action::Retry, None);
+    world.until(300, |world| world.has(Reason::Promoted));
+    world.settle();
+    assert_eq!(world.serving(), "v2");
+    // What serves alone cannot be aborted.
+    assert!(ordered(&mut world, Action::Abort, None).is_err());
+}
+
+#[test]
 fn no_pod_ends_under_a_share_that_became_smaller() {
     let mut world = at_twenty(|_| {});
     world.until(60, |world| world.split.weight.percent() == 50);

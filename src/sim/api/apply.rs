@@ -28,12 +28,14 @@ pub(super) fn apply(
             kept.add(&other.fields);
         }
         // What nobody manages is not given up with what the last one to manage it held beside it.
-        let place = ["name", "namespace"].map(|member| (member, merged["metadata"].get(member).cloned()));
+        let members = merged["metadata"].as_object().into_iter().flatten();
+        let unmanaged: Vec<_> = members
+            .filter(|(member, _)| !is_managed(&["metadata"], member))
+            .map(|(member, value)| (member.clone(), value.clone()))
+            .collect();
         prune(kind, &mut Vec::new(), &mut merged, &last.fields, &kept);
-        for (member, value) in place {
-            if let Some(value) = value {
-                merged["metadata"][member] = value;
-            }
+        for (member, value) in unmanaged {
+            merged["metadata"][member.as_str()] = value;
         }
     }
     let (changed, gone) = Fields::between(kind, live, &merged);

@@ -35,10 +35,10 @@ fn is_label_value(text: &str) -> bool {
             && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
-/// A new Service may ask for an address, but only for one of this cluster's.
-pub(super) fn address(kind: &Kind, new: &Value) -> Result<(), Status> {
+/// A new Service may ask for an address, but only for one of this cluster's. In a dry run none is given.
+pub(super) fn address(kind: &Kind, new: &Value, dry_run: bool) -> Result<(), Status> {
     let address = new["spec"].text("clusterIP");
-    if kind.is("", "services") && new.name().is_empty() {
+    if kind.is("", "services") && new.name().is_empty() && !dry_run {
         return Err(Status::invalid(kind, "", "spec.clusterIPs", "Invalid value: no name to give an address to"));
     }
     if !kind.is("", "services") || matches!(address, "" | "None") || address.starts_with(super::defaults::ADDRESSES) {

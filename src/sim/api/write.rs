@@ -63,7 +63,7 @@ impl State {
             set_type(kind, &mut object);
             self.fill(kind, "", None, &mut object);
         }
-        validate::address(kind, &object)?;
+        validate::address(kind, &object, ask.call.options.dry_run)?;
         validate::check(kind, None, &object)?;
         self.review(ask, Operation::Create, None, &object)?;
         let is_posted = ask.call.method == Method::Create && !ask.call.options.dry_run;

@@ -1,0 +1,84 @@
+//! What is given up stays given up: the latch, from the moment it is set until the template changes or somebody says Retry.
+use super::{
+    Deployment, ReplicaSet,
+    observed::AlertEvent,
+    turn::{Holds, Stop, Turn, revision_of},
+    workload::same_template,
+};
+use crate::api::{Latch, Phase, Reason};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+impl<'a> Turn<'a> {
+    /// Whether this template was given up.
+    pub fn is_latched(&self, deployment: &Deployment) -> bool {
+        let latch = self.status.latch.as_ref();
+        latch.is_some_and(|latch| self.is_this(&latch.candidate, &latch.fingerprint, deployment))
+    }
+
+    /// Whether the Deployment's template is that of this candidate, which may be gone or not be there yet.
+    pub fn is_this(&self, candidate: &str, fingerprint: &str, deployment: &Deployment) -> bool {
+        match self.seen.ours().find(|set| set.name == candidate) {
+            Some(set) => same_template(&set.template, &deployment.template),
+            None => fingerprint == revision_of(&deployment.template, |_| false),
+        }
+    }
+
+    /// The candidate was given up: home, and held there.
+    pub fn given_up(&mut self, stable: &'a ReplicaSet) -> Holds {
+        if self.status.flight.is_some() {
+            self.home(stable, Phase::Aborting, false)?;
+            self.status.flight = None;
+            return Err(Stop::Again);
+        }
+        let message = self.status.latch.as_ref().map(|latch| {
+            format!(
+                "{}: {}; stable serves, and the Deployment is held until its template changes or somebody says Retry{}",
+                latch.reason,
+                latch.message,
+                self.still_weighed()
+            )
+        });
+        self.rest(stable, Phase::Aborted, message.unwrap_or_default())
+    }
+
+    /// Latches the abort. Nothing else happens in this look: the latch is in the status before its first effect.
+    pub fn give_up(&mut self, reason: Reason, message: &str, by: Option<&str>) -> Stop {
+        let Some(flight) = self.status.flight.clone() else { return Stop::Again };
+        self.latched((flight.revision, flight.candidate, flight.fingerprint), reason, message, by);
+        self.status.phase = Phase::Aborting;
+        Stop::Again
+    }
+
+    /// A template whose trial has not begun is given up before it has a pod, if there is one.
+    pub fn give_up_untried(&mut self, message: &str, by: Option<&str>) -> Option<()> {
+        let (deployment, stable) = (self.deployment().ok()?, self.stable().ok()?);
+        if self.status.flight.is_some() || same_template(&deployment.template, &stable.template) {
+            return None;
+        }
+        let (revision, candidate) = self.names(self.known(deployment), deployment);
+        let fingerprint = revision_of(&deployment.template, |_| false);
+        self.latched((revision, candidate, fingerprint), Reason::Commanded, message, by);
+        Some(())
+    }
+
+    fn latched(
+        &mut self,
+        (revision, candidate, fingerprint): (String, String, String),
+        reason: Reason,
+        message: &str,
+        by: Option<&str>,
+    ) {
+        self.status.latch = Some(Latch {
+            revision,
+            candidate,
+            fingerprint,
+            attempt: self.status.attempt,
+            reason,
+            message: message.chars().take(1_000).collect(),
+            at: Time(self.seen.now),
+            by: by.map(str::to_owned),
+        });
+        self.note(Reason::Aborted, format!("{reason}: {message}"), by.map(str::to_owned));
+        self.alert(AlertEvent::Aborted, reason, message, by);
+    }
+}
