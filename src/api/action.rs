@@ -54,7 +54,7 @@ pub enum Action {
     /// Leave all steps: promote as soon as the candidate's pods can carry everything. One that was given up takes over
     /// too, as long as stable's ready pods cannot take its requests back.
     PromoteFull,
-    /// Take the candidate out of traffic and do not try it again.
+    /// Take the candidate out of traffic, or do not begin its trial, and do not try it again.
     Abort,
     /// Try an aborted revision again, from the first step and with fresh evidence.
     Retry,
