@@ -242,7 +242,7 @@ impl Checks {
                     self.wanted.push((at, last));
                 }
                 self.wanted.push((at, wanted));
-                self.wanted.retain(|(time, _)| at.saturating_sub(*time) <= 30_000);
+                self.wanted.retain(|(time, _)| at.saturating_sub(*time) <= 120_000);
                 self.ownership(commit, at);
             }
             "rolloutactions" => {
