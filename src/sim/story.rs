@@ -200,7 +200,8 @@ impl Stage {
     }
 
     /// How long a world that is not at rest may be silent, or one of which only a backup says that it is, or a status from
-    /// before the Rollout was changed, deleted or looked at: a look that failed often is tried again after a minute.
+    /// before the Rollout or its Deployment was changed, deleted or looked at: a look that failed often is tried again after
+    /// a minute.
     fn longest_silence(&self) -> u64 {
         let (server, rollouts) = (&self.world.server, self.world.server.list("rollouts", NAMESPACE));
         let rests = |rollout: &Arc<serde_json::Value>| matches!(rollout.text("/status/phase"), "Stable" | "Aborted");
@@ -208,7 +209,13 @@ impl Stage {
             let version = rollout.text("/metadata/resourceVersion").parse::<u64>();
             let of_backup = version.is_ok_and(|version| version <= server.restored());
             let generation = rollout.number("/metadata/generation");
-            !of_backup && !rollout.is_ending() && rollout.number("/status/observedGeneration") == generation
+            let deployment = server.get("deployments", NAMESPACE, NAME);
+            let is_other = deployment.is_some_and(|deployment| {
+                let generation = deployment.number("/metadata/generation");
+                rollout.number("/status/workload/observedGeneration") != generation
+            });
+            let is_current = rollout.number("/status/observedGeneration") == generation && !is_other;
+            !of_backup && !rollout.is_ending() && is_current
         };
         let at_rest = match rollouts.iter().find(|rollout| rollout.name() == NAME) {
             Some(rollout) => rests(rollout) && is_seen(rollout),
