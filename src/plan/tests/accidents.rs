@@ -107,6 +107,55 @@ fn look_at_silence(world: &mut World) -> Option<u8> {
     }
 }
 
+/// Changes every moment below this value; what a release began at is a record that nothing waits for.
+fn each_moment(value: &mut Value, change: &mut impl FnMut(jiff::Timestamp) -> jiff::Timestamp) {
+    match value {
+        Value::Object(members) => {
+            let waited_for = members.iter_mut().filter(|(name, _)| *name != "startedAt" && *name != "promotion");
+            waited_for.for_each(|(_, value)| each_moment(value, change));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| each_moment(item, change)),
+        Value::String(text) => {
+            if let Ok(moment) = text.parse() {
+                *text = change(moment).to_string();
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn nothing_is_waited_for_that_another_leaders_clock_put_into_the_future() {
+    let places = ["flight", "step", "past", "waitingFor", "workload", "weights"];
+    let mut seen = std::collections::BTreeSet::new();
+    let mut world = adopted(rollout(|_| {}));
+    world.push("v2");
+    let routes = world.seen.routes.clone();
+    for look in 0..200 {
+        let mut status = serde_json::to_value(world.status()).unwrap();
+        for place in places {
+            let value = status.get_mut(place).into_iter();
+            value.for_each(|value| each_moment(value, &mut |moment| moment + SignedDuration::from_mins(10)));
+        }
+        let mut ahead = world.seen.clone();
+        ahead.rollout.status = serde_json::from_value(status).unwrap();
+        let mut after = serde_json::to_value(decide(&ahead).status).unwrap();
+        for place in places {
+            each_moment(&mut after[place], &mut |moment| {
+                assert!(moment <= world.seen.now, "{place}: {moment} is ahead of {}", world.seen.now);
+                seen.insert(place);
+                moment
+            });
+        }
+        match look {
+            40 => drop(look_at_silence(&mut world)),
+            42 => world.seen.routes.clone_from(&routes),
+            _ => world.looks(1),
+        }
+    }
+    assert_eq!(seen.len(), places.len(), "moments of {seen:?} alone were met");
+}
+
 #[test]
 fn a_gateway_that_is_silent_for_long_is_given_as_long_for_each_weight_anew() {
     let mut world = flying(50, |_| {});
