@@ -200,11 +200,13 @@ impl Stage {
     }
 
     /// How long a world that is not at rest may be silent, or one of which only a backup says that it is, or a status from
-    /// before the Rollout or its Deployment was changed, deleted or looked at: a look that failed often is tried again after
-    /// a minute.
+    /// before the Rollout or its Deployment was changed, deleted or looked at, or one in which something is about to be done:
+    /// a look that failed often is tried again after a minute.
     fn longest_silence(&self) -> u64 {
         let (server, rollouts) = (&self.world.server, self.world.server.list("rollouts", NAMESPACE));
-        let rests = |rollout: &Arc<serde_json::Value>| matches!(rollout.text("/status/phase"), "Stable" | "Aborted");
+        let rests = |rollout: &Arc<serde_json::Value>| {
+            rollout["status"]["intent"].is_null() && matches!(rollout.text("/status/phase"), "Stable" | "Aborted")
+        };
         let is_seen = |rollout: &Arc<serde_json::Value>| {
             let version = rollout.text("/metadata/resourceVersion").parse::<u64>();
             let of_backup = version.is_ok_and(|version| version <= server.restored());
