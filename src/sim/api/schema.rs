@@ -152,10 +152,13 @@ pub(super) fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(),
             return Err(refuse((member.to_owned(), "Required value".to_owned())));
         }
     }
-    for (member, schema) in schema["properties"].as_object().into_iter().flatten() {
-        if let Some(value) = new.get(member).filter(|_| member != "metadata") {
-            fits(Path { above: None, step: Step::Member(member) }, old.and_then(|old| old.get(member)), value, schema)
-                .map_err(refuse)?;
+    // No rule is asked of what has not the form that it speaks of.
+    for part in [fits, obeys] {
+        for (member, schema) in schema["properties"].as_object().into_iter().flatten() {
+            if let Some(value) = new.get(member).filter(|_| member != "metadata") {
+                let path = Path { above: None, step: Step::Member(member) };
+                part(path, old.and_then(|old| old.get(member)), value, schema).map_err(refuse)?;
+            }
         }
     }
     for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
@@ -271,9 +274,32 @@ fn fits(path: Path<'_>, old: Option<&Value>, new: &Value, schema: &Value) -> Res
         }
         _ => {}
     }
+    Ok(())
+}
+
+/// Whether the rules hold of a value and of all that is in it.
+fn obeys(path: Path<'_>, old: Option<&Value>, new: &Value, schema: &Value) -> Result<(), Wrong> {
+    if old == Some(new) {
+        return Ok(());
+    }
+    match new {
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                obeys(Path { above: Some(&path), step: Step::Item(at) }, None, item, &schema["items"])?;
+            }
+        }
+        Value::Object(members) => {
+            for (name, value) in members {
+                let known = schema["properties"].get(name).unwrap_or(&schema["additionalProperties"]);
+                let old = old.and_then(|old| old.get(name));
+                obeys(Path { above: Some(&path), step: Step::Member(name) }, old, value, known)?;
+            }
+        }
+        _ => {}
+    }
     for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
         if !rules::holds(rule.text("rule"), old, new) {
-            return wrong(format!("Invalid value: {}", rule.text("message")));
+            return Err((path.to_string(), format!("Invalid value: {}", rule.text("message"))));
         }
     }
     Ok(())
