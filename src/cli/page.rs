@@ -158,10 +158,12 @@ impl Page<'_> {
             let ago = self.ago(latch.at.0);
             let by = latch.by.as_ref().map_or_else(String::new, |by| format!(" by {}", plain(by)));
             let why = plain(&latch.message);
-            self.field(
-                "Given up",
-                &format!("{}, attempt {}, {ago} ago{by}: {}: {why}", latch.revision, latch.attempt, latch.reason),
-            );
+            let (revision, reason) = (&latch.revision, latch.reason);
+            let attempt = match latch.attempt {
+                0 => "before its trial".to_owned(),
+                attempt => format!("attempt {attempt}"),
+            };
+            self.field("Given up", &format!("{revision}, {attempt}, {ago} ago{by}: {reason}: {why}"));
         }
         if let Some(weights) = &status.weights {
             let by = match weights.by.as_deref() {
@@ -435,11 +437,16 @@ mod tests {
     };
     use serde_json::{Value, json};
 
-    fn check(rollout: Value, generation: i64, expected: &str) {
+    fn shown(rollout: Value, generation: i64) -> String {
         let rollout: Rollout = serde_json::from_value(rollout).unwrap();
         let look =
             Look { now: now(), paint: Paint::Plain, flags: " -n shop", decisions: 5, generation: Some(generation) };
-        assert_eq!(page(&rollout, &look), expected, "\n{}", page(&rollout, &look));
+        page(&rollout, &look)
+    }
+
+    fn check(rollout: Value, generation: i64, expected: &str) {
+        let page = shown(rollout, generation);
+        assert_eq!(page, expected, "\n{page}");
     }
 
     #[test]
@@ -482,6 +489,13 @@ Next
   kubectl bellwether abort checkout -n shop            take the canary out, stable goes on serving
 ",
         );
+    }
+
+    #[test]
+    fn a_release_whose_trial_never_began_says_so() {
+        let rollout = with(aborted(), &json!({"status": {"latch": {"attempt": 0}}}));
+        let page = shown(rollout, 9);
+        assert!(page.contains("Given up    tkz4bnq2xw, before its trial, 5m ago"), "{page}");
     }
 
     #[test]
