@@ -89,6 +89,12 @@ impl RolloutStatus {
     pub fn is_held(&self) -> bool {
         self.workload.as_ref().is_some_and(|workload| workload.stable_replica_set.is_some())
     }
+
+    /// The revision that commands and alerts are about: what is on trial, else what was given up.
+    pub fn in_question(&self) -> Option<&str> {
+        let given_up = || self.latch.as_ref().map(|latch| latch.revision.as_str());
+        self.flight.as_ref().map(|flight| flight.revision.as_str()).or_else(given_up)
+    }
 }
 
 /// The state in one word.

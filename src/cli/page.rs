@@ -43,10 +43,8 @@ pub fn tone_of(phase: Phase) -> Option<Tone> {
 
 /// The revision that commands are about: what is on trial, else what was given up.
 pub fn revision_on_trial(status: &RolloutStatus) -> Option<&str> {
-    let flight = status.flight.as_ref().map(|flight| flight.revision.as_str());
-    let latch = || status.latch.as_ref().map(|latch| latch.revision.as_str());
     let canary = || status.canary.as_ref().map(|canary| canary.revision.as_str());
-    flight.or_else(latch).or_else(canary)
+    status.in_question().or_else(canary)
 }
 
 /// Whether a release is on trial whose steps are no longer those of the spec.

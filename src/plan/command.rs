@@ -63,11 +63,7 @@ impl<'a> Turn<'a> {
 
     fn expected(&self, action: &PendingAction) -> Result<(), String> {
         let Some(expect) = &action.expect else { return Ok(()) };
-        let revision = match (&self.status.flight, &self.status.latch) {
-            (Some(flight), _) => Some(flight.revision.as_str()),
-            (None, Some(latch)) => Some(latch.revision.as_str()),
-            (None, None) => None,
-        };
+        let revision = self.status.in_question();
         if let Some(wanted) = expect.revision.as_deref()
             && revision != Some(wanted)
         {
@@ -109,7 +105,7 @@ impl<'a> Turn<'a> {
             return self.undone(action);
         }
         let why = || action.reason.clone().unwrap_or_else(|| "somebody said Abort".to_owned());
-        if action.action == Action::Abort && self.give_up_untried(&why(), action.by.as_deref()).is_some() {
+        if action.action == Action::Abort && self.give_up_untried(&why(), action.by.as_deref()) {
             return Ok("its trial does not begin; stable serves".to_owned());
         }
         let promoting = self.status.flight.as_ref().ok_or_else(nothing)?.promotion.is_some();

@@ -49,16 +49,16 @@ impl<'a> Turn<'a> {
         Stop::Again
     }
 
-    /// A template whose trial has not begun is given up before it has a pod, if there is one.
-    pub fn give_up_untried(&mut self, message: &str, by: Option<&str>) -> Option<()> {
-        let (deployment, stable) = (self.deployment().ok()?, self.stable().ok()?);
+    /// Gives a template up whose trial has not begun, before it has a pod; false where there is none.
+    pub fn give_up_untried(&mut self, message: &str, by: Option<&str>) -> bool {
+        let (Ok(deployment), Ok(stable)) = (self.deployment(), self.stable()) else { return false };
         if self.status.flight.is_some() || same_template(&deployment.template, &stable.template) {
-            return None;
+            return false;
         }
         let (revision, candidate) = self.names(self.known(deployment), deployment);
         let fingerprint = revision_of(&deployment.template, |_| false);
         self.latched((revision, candidate, fingerprint), Reason::Commanded, message, by);
-        Some(())
+        true
     }
 
     fn latched(

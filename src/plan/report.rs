@@ -67,8 +67,7 @@ pub fn alert(
     let rollout = turn.rollout();
     let status = &turn.status;
     let uid = rollout.uid().unwrap_or_default();
-    let given_up = || status.latch.as_ref().map(|latch| &latch.revision);
-    let revision = status.flight.as_ref().map(|flight| &flight.revision).or_else(given_up).cloned();
+    let revision = status.in_question().map(str::to_owned);
     let attempt = status.attempt.to_string();
     let name = format!("{event:?}");
     // The same block may come again in another flight, or later in none: then it is news again.

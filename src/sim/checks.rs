@@ -79,6 +79,8 @@ const MOST_WRITES: usize = 300;
 const WRITES_OF_RELEASE: usize = 32;
 /// A status larger than this grows with something.
 const LARGEST_STATUS: usize = 48 * 1024;
+/// For so many milliseconds it is remembered what a number was.
+const REMEMBERED: u64 = 120_000;
 const UID_LABEL: &str = "bellwether.dev/rollout-uid";
 /// The policies see Rollouts as they were so long ago at the most, in milliseconds.
 pub const HEARSAY: u64 = 400;
@@ -237,12 +239,7 @@ impl Checks {
             "pods" => self.remember_ready(commit, at),
             "deployments" => {
                 let wanted = commit.after.as_ref().map_or(0, |it| it.maybe("/spec/replicas").unwrap_or(1));
-                // What was wanted until now counts until now.
-                if let Some((_, last)) = self.wanted.last().copied() {
-                    self.wanted.push((at, last));
-                }
-                self.wanted.push((at, wanted));
-                self.wanted.retain(|(time, _)| at.saturating_sub(*time) <= 120_000);
+                remember(&mut self.wanted, at, wanted);
                 self.ownership(commit, at);
             }
             "rolloutactions" => {
@@ -331,12 +328,7 @@ impl Checks {
         let Some(pod) = commit.after.as_ref().or(commit.before.as_ref()) else { return };
         let hash = pod.label(HASH).unwrap_or_default().to_owned();
         let ready = self.ready_of(&hash);
-        let known = self.ready.entry(hash).or_default();
-        if let Some((_, until_now)) = known.last().copied() {
-            known.push((at, until_now));
-        }
-        known.push((at, ready));
-        known.drain(..known.len().saturating_sub(128));
+        remember(self.ready.entry(hash).or_default(), at, ready);
     }
 
     /// Whether stable's ready pods are too few to take everything back from a candidate that has some: as many may be
@@ -356,7 +348,7 @@ impl Checks {
 
     /// Whether the Deployment was made smaller a moment ago.
     pub fn shrank(&self, at: u64) -> bool {
-        let lately = self.wanted.iter().filter(|(time, _)| at.saturating_sub(*time) <= 120_000);
+        let lately = self.wanted.iter().filter(|(time, _)| at.saturating_sub(*time) <= REMEMBERED);
         let most = lately.map(|(_, wanted)| *wanted).max();
         self.wanted.last().is_some_and(|(_, now)| most.is_some_and(|most| most > *now))
     }
@@ -539,6 +531,15 @@ impl Checks {
             self.wrong("S09 unknown is no success", at, format!("step {left} was left with {unknown:?} unknown"));
         }
     }
+}
+
+/// Remembers what a number is from now on; what it was until now counts until now.
+fn remember(known: &mut Vec<(u64, i64)>, at: u64, number: i64) {
+    if let Some((_, until_now)) = known.last().copied() {
+        known.push((at, until_now));
+    }
+    known.push((at, number));
+    known.retain(|(time, _)| at.saturating_sub(*time) <= REMEMBERED);
 }
 
 /// Whether what is on trial was given up; a former revision may return while another is.

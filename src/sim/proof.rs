@@ -25,8 +25,13 @@ fn told(story: &Story) -> Result<Ending, String> {
     std::panic::catch_unwind(|| story.tell(None)).map_err(|_| "it panicked".to_owned())
 }
 
+/// The rules that were broken in a story that was told.
+fn rules_of(ending: &Ending) -> BTreeSet<&'static str> {
+    ending.violations.iter().map(|violation| violation.rule).collect()
+}
+
 fn broken(story: &Story) -> BTreeSet<&'static str> {
-    told(story).map(|ending| ending.violations.iter().map(|violation| violation.rule).collect()).unwrap_or_default()
+    told(story).map(|ending| rules_of(&ending)).unwrap_or_default()
 }
 
 /// The story without every deed, crash and setting that is not needed for one of the same rules to be broken.
@@ -98,8 +103,7 @@ fn tell_all(count: u64, story: impl Fn(u64) -> Story + Sync, seen: impl Fn(u64, 
                             if ending.violations.is_empty() {
                                 continue;
                             }
-                            let rules_of = ending.violations.iter().map(|violation| violation.rule);
-                            for rule in rules_of.collect::<BTreeSet<_>>() {
+                            for rule in rules_of(&ending) {
                                 rules.lock().unwrap().entry(rule).or_default().push(story.seed);
                             }
                             ending.to_string()

@@ -27,16 +27,7 @@ pub(super) fn apply(
         for other in &others {
             kept.add(&other.fields);
         }
-        // What nobody manages is not given up with what the last one to manage it held beside it.
-        let members = merged["metadata"].as_object().into_iter().flatten();
-        let unmanaged: Vec<_> = members
-            .filter(|(member, _)| !is_managed(&["metadata"], member))
-            .map(|(member, value)| (member.clone(), value.clone()))
-            .collect();
         prune(kind, &mut Vec::new(), &mut merged, &last.fields, &kept);
-        for (member, value) in unmanaged {
-            merged["metadata"][member.as_str()] = value;
-        }
     }
     let (changed, gone) = Fields::between(kind, live, &merged);
     let mut conflicts = Vec::new();
@@ -118,6 +109,10 @@ fn prune<'a>(kind: &Kind, path: &mut Vec<&'a str>, value: &mut Value, last: &'a 
             for (name, fields) in &last.below {
                 let Some(member) = name.strip_prefix("f:") else { continue };
                 match (kept.below.get(name), members.get_mut(member)) {
+                    // What nobody manages is not given up with what the last one to manage it held beside it.
+                    (None, Some(Value::Object(metadata))) if path.is_empty() && member == "metadata" => {
+                        metadata.retain(|member, _| !is_managed(&["metadata"], member));
+                    }
                     (None, Some(_)) => {
                         members.remove(member);
                     }
