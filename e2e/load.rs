@@ -123,11 +123,30 @@ impl Door {
         Self { service: (world.namespace.clone(), objects::APP), new_connections: 100, ..Self::usual(world) }
     }
 
-    async fn command(&self, world: &World, file: &Path) -> Command {
+    async fn url(&self, world: &World) -> String {
         let (namespace, name) = &self.service;
         let service = Api::namespaced_with(world.client.clone(), namespace, &Kind::Service.resource());
         let service: kube::api::DynamicObject = service.get(name).await.expect("a gateway: hack/planes");
-        let url = format!("http://{}{}", service.data["spec"]["clusterIP"].as_str().unwrap(), self.path);
+        format!("http://{}{}", service.data["spec"]["clusterIP"].as_str().unwrap(), self.path)
+    }
+
+    /// The versions that answer some requests with these headers, each over a connection of its own.
+    pub async fn answers(&self, world: &World, headers: &[(&str, &str)]) -> Vec<String> {
+        let url = self.url(world).await;
+        let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        let mut versions = Vec::new();
+        for _ in 0..20 {
+            let request = client.get(&url).header("host", &self.host);
+            let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            let answer = request.send().await.unwrap();
+            let version = answer.headers().get("x-app-version").map(|it| it.to_str().unwrap_or_default().to_owned());
+            versions.push(version.unwrap_or_else(|| answer.status().to_string()));
+        }
+        versions
+    }
+
+    async fn command(&self, world: &World, file: &Path) -> Command {
+        let url = self.url(world).await;
         let share = (f64::from(self.new_connections) / 100.0).to_string();
         let mut command = Command::new("bw-app");
         command.args(["load", "-url", &url, "-host", &self.host, "-protocol", self.protocol]);

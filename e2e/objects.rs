@@ -143,6 +143,11 @@ pub fn analysis(provider_kind: &str, provider: &str) -> Value {
     })
 }
 
+/// A page of a pod's app, through the API server.
+pub fn page_of(namespace: &str, pod: &str, page: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/pods/{pod}:8080/proxy/{page}")
+}
+
 /// The Prometheus of the test bed, for one namespace or for all.
 pub fn provider(kind: &str, name: &str) -> Value {
     json!({

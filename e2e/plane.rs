@@ -23,7 +23,6 @@ pub struct Plane {
     objects: fn(&str) -> Vec<Value>,
     /// The entry of `spec.traffic.routes`.
     pub route: fn() -> Value,
-    /// Where the canary's weight stands in that object.
     /// The metrics that are compared.
     pub metrics: &'static [&'static str],
     /// How it is known that a weight was taken.
@@ -63,6 +62,17 @@ impl Plane {
         (self.objects)(&self.host(world))
     }
 
+    /// The entry of `spec.traffic.routes` by which the operator writes the route itself, and what else a team writes.
+    pub fn owned(&self, world: &World) -> (Value, Vec<Value>) {
+        let mut route = (self.route)();
+        let (its, others): (Vec<_>, Vec<_>) =
+            self.objects(world).into_iter().partition(|object| object["kind"] == route["kind"]);
+        let mut spec = its[0]["spec"].clone();
+        without_weights(&mut spec);
+        (route["ownership"], route["template"]) = (json!("Operator"), json!({"spec": spec}));
+        (route, others)
+    }
+
     /// The resource that carries the weight.
     pub fn resource(&self) -> String {
         let kind = (self.route)()["kind"].as_str().unwrap().to_owned();
@@ -76,6 +86,17 @@ fn named(api_version: &str, kind: &str, name: &str) -> Value {
 
 fn object(api_version: &str, kind: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": spec})
+}
+
+fn without_weights(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.remove("weight");
+            fields.values_mut().for_each(without_weights);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_weights),
+        _ => {}
+    }
 }
 
 fn services() -> Value {

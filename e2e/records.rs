@@ -1,5 +1,8 @@
 //! Everything that happens to a story's objects, written down as the API server tells it.
-use crate::world::{Kind, World, ms_of, now_ms};
+use crate::{
+    objects::page_of,
+    world::{Kind, World, ms_of, now_ms},
+};
 use futures::StreamExt;
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::Value;
@@ -201,6 +204,19 @@ impl Records {
     /// The app's pods of this template hash, by uid.
     pub fn pods_of(&self, hash: &str) -> BTreeMap<String, PodLife> {
         self.pods().into_iter().filter(|(_, life)| life.app == crate::objects::APP && life.hash == hash).collect()
+    }
+
+    /// How many requests the ready pods of this template hash have answered, as they count themselves.
+    pub async fn counted(&self, world: &World, hash: &str) -> usize {
+        let mut count = 0;
+        for pod in self.pods_of(hash).values().filter(|pod| pod.ready && pod.ending_at.is_none()) {
+            let page = page_of(&world.namespace, &pod.name, "metrics");
+            let request = http::Request::get(page).body(Vec::new()).unwrap();
+            let page = world.client.request_text(request).await.unwrap();
+            let lines = page.lines().filter(|line| line.starts_with("http_requests_total{"));
+            count += lines.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum::<usize>();
+        }
+        count
     }
 
     /// The route's weights as they changed; a repetition is left out.

@@ -1,5 +1,7 @@
 //! Every way to split traffic, on its real data plane: the shares that arrive, a good release and one that is called back,
 //! under a hundred requests a second of which half have a connection of their own.
+pub mod apart;
+
 use crate::{
     audit::Audit,
     figures::figure,
@@ -109,10 +111,9 @@ async fn called_back(world: &World, plane: &Plane, records: &Records, load: &Loa
     Shift { last: last - written, accepted: accepted.unwrap() - written, acted: acted - written }
 }
 
-async fn carries(world: &World, plane: &Plane) {
+/// An app that a Rollout with these steps and this route holds, beside these objects.
+async fn held(world: &World, plane: &Plane, steps: &[Value], route: &Value, objects: &[Value]) -> Records {
     let records = serving(world).await;
-    let steps: Vec<_> =
-        STEPS.iter().map(|(name, weight)| json!({"name": name, "weight": weight, "approval": "Required"})).collect();
     let metrics: Vec<_> = plane
         .metrics
         .iter()
@@ -121,12 +122,19 @@ async fn carries(world: &World, plane: &Plane) {
         .collect();
     let mut analysis = objects::analysis("MetricProvider", "prometheus");
     analysis["metrics"] = json!(metrics);
-    let mut rollout = objects::rollout(APP, &steps, &analysis);
+    let mut rollout = objects::rollout(APP, steps, &analysis);
     rollout["spec"]["traffic"]["port"] = json!(80);
-    rollout["spec"]["traffic"]["routes"] = json!([(plane.route)()]);
+    rollout["spec"]["traffic"]["routes"] = json!([route]);
     rollout["spec"]["progress"]["deadline"] = json!("60s");
-    world.applied(Apply::ServerSide, &[&[plane.service()], &plane.objects(world)[..], &[rollout]].concat()).await;
+    world.applied(Apply::ServerSide, &[&[plane.service()], objects, &[rollout]].concat()).await;
     records.until("the Deployment is held", 60, is_at_rest).await;
+    records
+}
+
+async fn carries(world: &World, plane: &Plane) {
+    let steps: Vec<_> =
+        STEPS.iter().map(|(name, weight)| json!({"name": name, "weight": weight, "approval": "Required"})).collect();
+    let records = held(world, plane, &steps, &(plane.route)(), &plane.objects(world)).await;
     let door = plane.door(world, RATE);
     let load = Load::through(world, &door).await;
     let from = now_ms();

@@ -1,14 +1,15 @@
 //! The recipes of crds/examples, as they stand there but for names and durations, on the real gateway; and the way back.
 use crate::{
     figures::figure,
-    load::{Door, Load, RATE, answered_share, is_share},
+    load::{Door, Load, RATE, answered_share},
     objects::{self, APP, OnSigterm, Revision},
     plane::TRAEFIK_SERVICE,
     process::plugin,
     records::Records,
     stage::{DRAIN, Setup, Stage, is_at_rest, lost_nothing, push, serving, serving_as, waits_for},
     story_job::{job, jobs},
-    world::{Apply, Kind, World, beside_others, now_ms, until, with_temp_ns},
+    story_planes::apart::are_copied,
+    world::{Apply, World, beside_others, now_ms, until, with_temp_ns},
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -52,29 +53,6 @@ async fn held_by(world: &World, rollout: Value) -> (Records, Load) {
     (records, Load::begin(world).await)
 }
 
-/// The versions that answer some requests with these headers, sent to this Service for the app's host.
-async fn answers(world: &World, service: (&str, &str), headers: &[(&str, &str)]) -> Vec<String> {
-    let (namespace, name) = service;
-    let found = kube::Api::<kube::api::DynamicObject>::namespaced_with(
-        world.client.clone(),
-        namespace,
-        &Kind::Service.resource(),
-    );
-    let address = found.get(name).await.unwrap().data["spec"]["clusterIP"].as_str().unwrap().to_owned();
-    let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
-    let mut versions = Vec::new();
-    for _ in 0..20 {
-        let request = client.get(format!("http://{address}/")).header("host", objects::host(&world.namespace, APP));
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let answer = request.send().await.unwrap();
-        let version = answer.headers().get("x-app-version").map(|value| value.to_str().unwrap_or_default().to_owned());
-        versions.push(version.unwrap_or_else(|| answer.status().to_string()));
-    }
-    versions
-}
-
-const GATEWAY: (&str, &str) = ("traefik", "traefik");
-
 #[test]
 fn blue_green_shows_a_preview_changes_over_at_once_and_back_at_once() {
     let _right = beside_others();
@@ -89,7 +67,8 @@ fn blue_green_shows_a_preview_changes_over_at_once_and_back_at_once() {
         stage.push(&Revision::new("v2")).await;
         let waits = |it: &Value| it["status"]["phase"] == "AwaitingApproval" && it["status"]["canary"]["ready"] == 3;
         stage.records.until("the preview is there, with all its pods", 90, waits).await;
-        let preview = answers(world, (&world.namespace, "app-canary"), &[]).await;
+        let door = Door { service: (world.namespace.clone(), "app-canary"), ..Door::usual(world) };
+        let preview = door.answers(world, &[]).await;
         assert!(preview.iter().all(|version| version == "v2"), "the canary Service is the preview: {preview:?}");
         let seen = stage.load.requests().iter().filter(|request| request.version == "v2").count();
         assert_eq!(seen, 0, "users see nothing of it");
@@ -108,14 +87,9 @@ fn blue_green_shows_a_preview_changes_over_at_once_and_back_at_once() {
 /// Every pod of the revision with this template hash answers 500 to half of its requests for a minute.
 async fn falls_sick(world: &World, records: &Records, hash: &str) {
     for pod in records.pods_of(hash).values().filter(|pod| pod.ending_at.is_none()) {
-        let path = of_pod(world, &pod.name, "incident?share=0.5&for=60s");
+        let path = objects::page_of(&world.namespace, &pod.name, "incident?share=0.5&for=60s");
         world.client.request_text(http::Request::post(path).body(Vec::new()).unwrap()).await.unwrap();
     }
-}
-
-/// A path of a pod's app, through the API server.
-fn of_pod(world: &World, pod: &str, path: &str) -> String {
-    format!("/api/v1/namespaces/{}/pods/{pod}:8080/proxy/{path}", world.namespace)
 }
 
 #[test]
@@ -163,27 +137,27 @@ fn a_b_sends_testers_to_the_new_revision_and_nobody_else() {
     let _right = beside_others();
     with_temp_ns("ab", async |world| {
         let (records, load) = held_by(world, recipe(world, "ab.yaml")).await;
-        let from = now_ms();
+        let (door, from) = (Door::usual(world), now_ms());
         push(world, &Revision::new("v2").with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
         // Without a request of testers there is nothing to judge, and the step waits.
         until("testers are served, and somebody is asked", 90, async || {
-            let testers = answers(world, GATEWAY, &[("x-tester", "yes")]).await;
+            let testers = door.answers(world, &[("x-tester", "yes")]).await;
             let rollout = records.rollout().unwrap();
             if rollout["status"]["phase"] == "AwaitingApproval" { Ok(()) } else { Err(testers.join(" ")) }
         })
         .await;
         for headers in [&[("x-tester", "yes")][..], &[("cookie", "a=b; tester=yes")]] {
-            let testers = answers(world, GATEWAY, headers).await;
+            let testers = door.answers(world, headers).await;
             assert!(testers.iter().all(|version| version == "v2"), "{headers:?}: {testers:?}");
         }
         for headers in [&[][..], &[("x-tester", "no")], &[("cookie", "tester=yesterday")]] {
-            let others = answers(world, GATEWAY, headers).await;
+            let others = door.answers(world, headers).await;
             assert!(others.iter().all(|version| version == "v1"), "{headers:?}: {others:?}");
         }
         assert!(load.requests().iter().all(|request| request.version != "v2"), "nobody of the others sees v2");
         plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
         records.until("v2 is promoted", 180, |it| is_at_rest(it) && it["status"]["past"].is_null()).await;
-        let testers = answers(world, GATEWAY, &[("x-tester", "yes")]).await;
+        let testers = door.answers(world, &[("x-tester", "yes")]).await;
         assert!(testers.iter().all(|version| version == "v2"), "{testers:?}");
         ended(world, records, load, from, "ab", "v2").await;
     });
@@ -219,18 +193,6 @@ fn shadow_on_a_gateway_that_cannot_copy_is_refused_before_a_request_is_at_risk()
     });
 }
 
-/// How many requests the pods of this template hash have answered, as they count themselves.
-async fn counted(world: &World, records: &Records, hash: &str) -> usize {
-    let mut count = 0;
-    for pod in records.pods_of(hash).values().filter(|pod| pod.ready && pod.ending_at.is_none()) {
-        let request = http::Request::get(of_pod(world, &pod.name, "metrics")).body(Vec::new()).unwrap();
-        let page = world.client.request_text(request).await.unwrap();
-        let lines = page.lines().filter(|line| line.starts_with("http_requests_total{"));
-        count += lines.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum::<usize>();
-    }
-    count
-}
-
 #[test]
 fn shadow_copies_requests_to_the_new_revision_and_its_answers_reach_nobody() {
     let _right = beside_others();
@@ -238,15 +200,11 @@ fn shadow_copies_requests_to_the_new_revision_and_its_answers_reach_nobody() {
         // Routes of the Gateway API have no copies on this gateway; its own lists of Services have.
         let mut rollout = recipe(world, "shadow.yaml");
         rollout["spec"]["steps"][0]["approval"] = json!("Required");
-        let services = json!([{"name": "app-stable", "port": 80}, {"name": "app-canary", "port": 80}]);
-        let mut route = (TRAEFIK_SERVICE.route)();
-        route["ownership"] = json!("Operator");
-        route["template"] = json!({"spec": {"weighted": {"services": services}}});
+        let (route, objects) = TRAEFIK_SERVICE.owned(world);
         rollout["spec"]["traffic"]["routes"] = json!([route]);
         let door = TRAEFIK_SERVICE.door(world, RATE);
-        let names_it = TRAEFIK_SERVICE.objects(world).into_iter().filter(|object| object["kind"] == "IngressRoute");
         let records = serving(world).await;
-        world.applied(Apply::ServerSide, &names_it.chain([rollout]).collect::<Vec<_>>()).await;
+        world.applied(Apply::ServerSide, &[&objects[..], &[rollout]].concat()).await;
         records.until("the Deployment is held", 60, is_at_rest).await;
         let load = Load::through(world, &door).await;
         let from = now_ms();
@@ -259,19 +217,7 @@ fn shadow_copies_requests_to_the_new_revision_and_its_answers_reach_nobody() {
         let asks = |it: &Value| it["status"]["phase"] == "AwaitingApproval" && it["status"]["canary"]["ready"] == 2;
         let asked = records.until("v3 has copies, and somebody is asked", 120, asks).await;
         let hash = asked["status"]["canary"]["podTemplateHash"].as_str().unwrap();
-        let (sent, copied) = (load.requests().len(), counted(world, &records, hash).await);
-        let burst = door.burst(world, 1_000).await;
-        let sent = load.requests().len() - sent + burst.len();
-        let copied = counted(world, &records, hash).await - copied;
-        is_share("copies", copied, sent, 0.2);
-        let of_stable = |request: &crate::load::Request| request.own && request.version == "v1";
-        let other: Vec<_> =
-            load.requests().into_iter().chain(burst).filter(|it| it.t > from && !of_stable(it)).collect();
-        assert!(other.is_empty(), "{} not answered by stable: {:?}", other.len(), &other[..other.len().min(40)]);
-        figure(
-            "shadow_copies",
-            &format!("{copied} of {sent} requests were copied at 20 %, and all were answered by stable"),
-        );
+        figure("shadow_copies", &are_copied(world, (&door, &load), &records, (hash, 20), from).await);
         plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
         records.until("v3 is promoted", 180, |it| is_at_rest(it) && it["status"]["past"].is_null()).await;
         ended(world, records, load, from, "shadow_copies", "v3").await;

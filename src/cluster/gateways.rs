@@ -2,14 +2,14 @@
 //!
 //! A gateway may accept a route with a filter that it does not know, and answer its requests with errors from then on; or
 //! without a condition that it does not know, and send everybody's requests where those of a few should go. What it can do its
-//! class lists, and what is not listed there is not asked for.
+//! class lists, or the route's template where the class keeps silent, and what is listed nowhere is not asked for.
 //!
 //! A mesh, which answers for routes whose parent is a Service, has no class, and nothing in the cluster lists what it can do.
 //! Of it it is assumed that it refuses what it cannot do in the route's status, which the weight waits for where it tells.
 use super::{Cluster, kinds};
 use crate::{
     api::{Rollout, Step},
-    traffic::Ownership,
+    traffic::{Feature, Ownership},
 };
 use serde_json::Value;
 
@@ -21,6 +21,7 @@ impl Cluster {
             let steps = rollout.spec.steps.iter();
             let mut asked: Vec<_> =
                 steps.flat_map(|step| needed(&route.kind, step).into_iter().map(|need| (need, &*step.name))).collect();
+            asked.retain(|(need, _)| !template.features.contains(&need.feature));
             // Of steps that need the same the first is named.
             asked.sort_by_key(|(need, _)| *need);
             asked.dedup_by_key(|(need, _)| *need);
@@ -37,17 +38,20 @@ impl Cluster {
                 let asks = is_gateway && !asked.is_empty();
                 let listed = if asks { self.listed(place, name).await } else { Value::Null };
                 for (Need { field, feature, harm }, step) in &asked {
+                    let feature = feature.name();
                     if !is_gateway {
                         return Some(format!(
                             "spec.steps: step {step} says {field}, and nothing tells whether what serves {kind} {place}/{name} \
-                             has {feature}: it could {harm}; take {field} out of the steps, or name the Gateway itself"
+                             has {feature}: it could {harm}; take {field} out of the steps, name the Gateway itself, or, where you know that it has it, \
+                             list it in template.features of the route"
                         ));
                     }
                     if !lists(&listed, feature) {
                         return Some(format!(
                             "spec.steps: step {step} says {field}, and the class of Gateway {place}/{name} does not list \
                              {feature} in status.supportedFeatures: it could {harm}; take {field} out of \
-                             the steps, or use a gateway that lists it"
+                             the steps, use a gateway that lists it, or, where you know that this one has it, list it in \
+                             template.features of the route"
                         ));
                     }
                 }
@@ -77,8 +81,8 @@ const GROUP: &str = "gateway.networking.k8s.io";
 struct Need {
     /// What of the step.
     field: &'static str,
-    /// What it is called in the class, as the conformance tests of the Gateway API name it.
-    feature: &'static str,
+    /// What of the gateway.
+    feature: Feature,
     /// What a gateway may do that has not got it.
     harm: &'static str,
 }
@@ -93,15 +97,15 @@ fn needed(kind: &str, step: &Step) -> Vec<Need> {
     let a_share = step.mirror.is_some_and(|mirror| mirror.percent < 100);
     let copies = match (kind, step.mirror.is_some()) {
         (_, false) => vec![],
-        ("GRPCRoute", _) => vec!["GRPCRouteRequestMirror"],
+        ("GRPCRoute", _) => vec![Feature::MirrorOfCalls],
         _ if a_share => vec![],
-        _ => vec!["HTTPRouteRequestMirror"],
+        _ => vec![Feature::Mirror],
     };
-    let share = a_share.then_some("HTTPRouteRequestPercentageMirror");
+    let share = a_share.then_some(Feature::MirrorOfShare);
     let by_method = step.matches.iter().any(|wanted| wanted.method.is_some());
     let by_query = step.matches.iter().any(|wanted| !wanted.query.is_empty());
-    let methods = by_method.then(|| told_by("match.method", "HTTPRouteMethodMatching"));
-    let queries = by_query.then(|| told_by("match.query", "HTTPRouteQueryParamMatching"));
+    let methods = by_method.then(|| told_by("match.method", Feature::Methods));
+    let queries = by_query.then(|| told_by("match.query", Feature::Queries));
     copies.into_iter().chain(share).map(mirror).chain(methods).chain(queries).collect()
 }
 
@@ -202,9 +206,28 @@ mod tests {
             (json!({"kind": "Service", "name": "web"}), "Service n/web has"),
         ] {
             let said = said("HTTPRoute", &parent, &steps, &[MIRROR]).await.unwrap();
-            assert!(said.contains(words) && said.ends_with("or name the Gateway itself"), "{said}");
+            assert!(said.contains(words) && said.contains("name the Gateway itself"), "{said}");
         }
         let set = json!({"kind": "ListenerSet", "name": "web"});
         assert_eq!(said("HTTPRoute", &set, &json!([{}]), &[]).await, None, "nothing is asked of it");
+    }
+
+    #[tokio::test]
+    async fn what_the_class_keeps_silent_about_the_template_may_say() {
+        let steps = json!([{"mirror": {"percent": 20}, "match": [{"method": "GET"}]}]);
+        for (features, missing) in [
+            (json!([]), Some("HTTPRouteMethodMatching")),
+            (json!(["HTTPRouteMethodMatching"]), Some("HTTPRouteRequestPercentageMirror")),
+            (json!(["HTTPRouteRequestPercentageMirror", "HTTPRouteMethodMatching"]), None),
+        ] {
+            for parent in [json!({"name": "web"}), json!({"kind": "ListenerSet", "name": "web"})] {
+                let mut rollout = serde_json::to_value(rollout("HTTPRoute", &parent, &steps)).unwrap();
+                rollout["spec"]["traffic"]["routes"][0]["template"]["features"] = features.clone();
+                let said = cluster(&[]).0.unable(&serde_json::from_value(rollout).unwrap(), "n").await;
+                assert_eq!(said.is_some(), missing.is_some(), "{said:?}");
+                assert!(missing.is_none_or(|missing| said.as_ref().unwrap().contains(missing)), "{said:?}");
+                assert!(said.is_none_or(|said| said.ends_with("list it in template.features of the route")));
+            }
+        }
     }
 }

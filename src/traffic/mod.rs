@@ -30,7 +30,7 @@ use crate::{
     vocab::{Pair, Weight},
 };
 pub use custom::{Custom, CustomWeight, Form};
-pub use reference::{Ownership, RouteRef, RouteTemplate, only_with};
+pub use reference::{Feature, Ownership, RouteRef, RouteTemplate, only_with};
 use serde_json::{Map, Value};
 pub use split::{Apart, Comparison, Cookie, Mirror, NamedValue, PathComparison, PathMatch, RequestMatch, Split};
 use std::fmt;

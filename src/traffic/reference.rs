@@ -120,6 +120,44 @@ pub struct RouteTemplate {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "texts")]
     pub annotations: BTreeMap<String, String>,
+    /// Of a route of the Gateway API: what its gateway can do although its class does not list it under
+    /// status.supportedFeatures, as those of Istio and Contour do not. One that cannot may answer users with errors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub features: Vec<Feature>,
+}
+
+/// Something that not every gateway can do, as the conformance tests of the Gateway API name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Feature {
+    /// It copies all requests.
+    #[serde(rename = "HTTPRouteRequestMirror")]
+    Mirror,
+    /// It copies a share of the requests.
+    #[serde(rename = "HTTPRouteRequestPercentageMirror")]
+    MirrorOfShare,
+    /// It copies calls of gRPC.
+    #[serde(rename = "GRPCRouteRequestMirror")]
+    MirrorOfCalls,
+    /// It tells requests by their method.
+    #[serde(rename = "HTTPRouteMethodMatching")]
+    Methods,
+    /// It tells requests by what they ask for.
+    #[serde(rename = "HTTPRouteQueryParamMatching")]
+    Queries,
+}
+
+impl Feature {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mirror => "HTTPRouteRequestMirror",
+            Self::MirrorOfShare => "HTTPRouteRequestPercentageMirror",
+            Self::MirrorOfCalls => "GRPCRouteRequestMirror",
+            Self::Methods => "HTTPRouteMethodMatching",
+            Self::Queries => "HTTPRouteQueryParamMatching",
+        }
+    }
 }
 
 fn known_kinds() -> String {
@@ -277,6 +315,14 @@ mod tests {
                 route["router"] = json!(router.name());
                 assert_eq!(holds(json!([{member: {}}]), &[&able, &route]), router.can(what), "{route} {member}");
             }
+        }
+    }
+
+    #[test]
+    fn a_feature_is_called_as_it_is_written() {
+        use Feature::{Methods, Mirror, MirrorOfCalls, MirrorOfShare, Queries};
+        for feature in [Mirror, MirrorOfShare, MirrorOfCalls, Methods, Queries] {
+            assert_eq!(serde_json::to_value(feature).unwrap(), feature.name());
         }
     }
 

@@ -177,8 +177,11 @@ impl Server {
         let mut entry = entry(router, object);
         entry.ownership = Ownership::Operator;
         let annotations = serde_json::from_value(object["metadata"]["annotations"].clone()).unwrap();
-        entry.template =
-            Some(RouteTemplate { spec: object["spec"].as_object().unwrap().clone(), annotations, like: None });
+        entry.template = Some(RouteTemplate {
+            spec: object["spec"].as_object().unwrap().clone(),
+            annotations,
+            ..RouteTemplate::default()
+        });
         let beta = RequestMatch { headers: vec![NamedValue::exact("x-beta", "1")], ..RequestMatch::default() };
         let apart = [
             Apart { matches: vec![beta], mirror: None },

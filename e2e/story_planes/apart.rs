@@ -1,0 +1,124 @@
+//! Requests that are set apart: testers, who are known by what they send, go to the new revision alone; and a share of
+//! all requests is copied to it, whose answers reach nobody. In a route that is the operator's to write.
+use super::{RATE, held, until_asked};
+use crate::{
+    figures::figure,
+    load::{Door, Load, is_share},
+    objects::{APP, OnSigterm, Revision},
+    plane::{self, Plane},
+    process::plugin,
+    records::Records,
+    stage::{is_at_rest, lost_nothing, push},
+    world::{World, beside_others, now_ms, until, with_temp_ns},
+};
+use serde_json::{Value, json};
+
+/// Holds the copies that the pods of this template hash count, so many of a hundred, against the requests that are sent
+/// meanwhile, all of which stable has to answer, as it had to since `from`.
+pub async fn are_copied(
+    world: &World,
+    (door, load): (&Door, &Load),
+    records: &Records,
+    (hash, percent): (&str, u8),
+    from: f64,
+) -> String {
+    let (sent, copied) = (load.requests().len(), records.counted(world, hash).await);
+    let burst = door.burst(world, 1_000).await;
+    let sent = load.requests().len() - sent + burst.len();
+    let copied = records.counted(world, hash).await - copied;
+    if percent == 100 {
+        // Those that are under way when it is counted.
+        assert!(copied.abs_diff(sent) < 20, "{copied} of {sent} requests were copied");
+    } else {
+        is_share("copies", copied, sent, f64::from(percent) / 100.0);
+    }
+    let of_stable = |request: &crate::load::Request| request.own && request.version == "v1";
+    let other: Vec<_> = load.requests().into_iter().chain(burst).filter(|it| it.t > from && !of_stable(it)).collect();
+    assert!(other.is_empty(), "{} not answered by stable: {:?}", other.len(), &other[..other.len().min(40)]);
+    format!("{copied} of {sent} requests were copied at {percent} %, and all were answered by stable")
+}
+
+/// Every request with these headers is answered by this version.
+async fn all_answered_by(world: &World, door: &Door, version: &str, headers: &[(&str, &str)]) {
+    let answers = door.answers(world, headers).await;
+    assert!(answers.iter().all(|it| it == version), "{headers:?} should be answered by {version}: {answers:?}");
+}
+
+/// Testers are sent to the new revision, then so many of a hundred requests are copied to it, then half of all come to it.
+async fn sets_apart(world: &World, plane: &Plane, percent: u8, features: &[&str]) {
+    let steps = [
+        json!({
+            "name": "testers", "weight": 0, "replicas": 2, "approval": "Required",
+            "match": [{"headers": [{"name": "x-tester", "value": "yes"}]}, {"cookies": [{"name": "tester", "value": "yes"}]}],
+        }),
+        json!({"name": "copies", "weight": 0, "replicas": 2, "mirror": {"percent": percent}, "approval": "Required"}),
+        json!({"name": "half", "weight": 50, "approval": "Required"}),
+    ];
+    let (mut route, objects) = plane.owned(world);
+    if !features.is_empty() {
+        route["template"]["features"] = json!(features);
+    }
+    let records = held(world, plane, &steps, &route, &objects).await;
+    let door = plane.door(world, RATE);
+    let load = Load::through(world, &door).await;
+    let from = now_ms();
+
+    push(world, &Revision::new("v2").with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
+    // Without a request of testers there is nothing to judge, and the step waits.
+    until("testers are served, and somebody is asked", 90, async || {
+        let testers = door.answers(world, &[("x-tester", "yes")]).await;
+        let rollout = records.rollout().unwrap();
+        if rollout["status"]["phase"] == "AwaitingApproval" { Ok(()) } else { Err(testers.join(" ")) }
+    })
+    .await;
+    for headers in [&[("x-tester", "yes")][..], &[("cookie", "a=b; tester=yes")]] {
+        all_answered_by(world, &door, "v2", headers).await;
+    }
+    for headers in [&[][..], &[("x-tester", "no")], &[("cookie", "tester=yesterday")]] {
+        all_answered_by(world, &door, "v1", headers).await;
+    }
+    plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
+
+    until_asked(&records, "v2", "copies", 0).await;
+    all_answered_by(world, &door, "v1", &[("x-tester", "yes")]).await;
+    let rollout = records.rollout().unwrap();
+    let hash = rollout["status"]["canary"]["podTemplateHash"].as_str().unwrap();
+    let copies = are_copied(world, (&door, &load), &records, (hash, percent), from).await;
+    plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
+
+    until_asked(&records, "v2", "half", 50).await;
+    plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
+    let promoted = |it: &Value| {
+        is_at_rest(it) && it["status"]["stable"]["podTemplateHash"] == hash && it["status"]["past"].is_null()
+    };
+    records.until("the release is promoted", 120, promoted).await;
+    let tally = load.end(world, &records, from, None).await;
+    figure(&format!("apart({})", plane.name), &format!("{copies}; {tally}"));
+    lost_nothing(&tally);
+}
+
+fn told(name: &str, plane: &Plane, percent: u8, features: &[&str]) {
+    let _right = beside_others();
+    with_temp_ns(name, async |world| sets_apart(world, plane, percent, features).await);
+}
+
+#[test]
+fn plane_contour_sets_apart_by_its_proxy() {
+    told("c-apart-httpproxy", &plane::CONTOUR.speaking("http1"), 20, &[]);
+}
+
+// Of routes of the Gateway API it copies all requests or none.
+#[test]
+fn plane_contour_sets_apart_by_the_gateway_api() {
+    told("c-apart-httproute", &plane::CONTOUR_GATEWAY_API.speaking("http1"), 100, &["HTTPRouteRequestMirror"]);
+}
+
+#[test]
+fn plane_istio_sets_apart_by_its_virtual_service() {
+    told("i-apart-virtualservice", &plane::ISTIO, 20, &[]);
+}
+
+#[test]
+fn plane_istio_sets_apart_by_the_gateway_api() {
+    told("i-apart-httproute", &plane::ISTIO_GATEWAY_API, 20, &["HTTPRouteRequestPercentageMirror"]);
+}
