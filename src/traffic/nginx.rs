@@ -28,7 +28,8 @@ use serde_json::{Map, Value, json};
 ///
 /// Where it is (`ownership: Operator`), a step's `match` can be one header and one cookie, either of which is enough: the
 /// header becomes `canary-by-header` with its value or pattern, the cookie `canary-by-cookie`, whose value nginx wants to be
-/// `always`. With `never` in that cookie a request stays with stable. There is no mirror.
+/// `always`. With `never` in that cookie a request stays with stable. A header with characters that nginx passes over in an
+/// annotation is refused. There is no mirror.
 ///
 /// Its template may name the Ingress that takes all requests (`template.like`) instead of a spec. Then it has the class and the
 /// TLS of that one, and those of its paths that name stable, with the canary in its place: paths of other Services are none of

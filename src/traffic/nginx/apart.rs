@@ -10,6 +10,9 @@ use crate::{
 };
 use serde_json::{Value, json};
 
+/// What an annotation may have beside letters and digits.
+const PLAIN: &str = "-._~/:";
+
 /// What a step's match can be here: either is enough.
 #[derive(Default)]
 struct Told<'a> {
@@ -50,7 +53,10 @@ fn told(apart: &Apart) -> Result<Told<'_>, &'static str> {
             return Err("a canary Ingress tells requests apart by headers and cookies only");
         }
         match (headers.as_slice(), cookies.as_slice()) {
-            ([header], []) if told.header.is_none() => told.header = Some(header),
+            ([header], []) if told.header.is_none() => {
+                can_be_written(header)?;
+                told.header = Some(header);
+            }
             ([], [cookie]) if told.cookie.is_none() => {
                 if cookie.value != "always" {
                     return Err(
@@ -67,4 +73,25 @@ fn told(apart: &Apart) -> Result<Told<'_>, &'static str> {
         }
     }
     Ok(told)
+}
+
+/// ingress-nginx passes over an annotation with other characters, and goes on without it: who is meant would stay with stable.
+fn can_be_written(header: &NamedValue) -> Result<(), &'static str> {
+    let consists_of = |text: &str, more: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
+    let value = match header.how {
+        Comparison::Exact => PLAIN.to_owned(),
+        Comparison::RegularExpression => format!("{PLAIN}^$[](){{}}*+?|&=\\"),
+    };
+    if !consists_of(&header.name, PLAIN) {
+        return Err(
+            "ingress-nginx ignores the name of a header that has other characters than letters, digits and -._~",
+        );
+    }
+    if !consists_of(&header.value, &value) {
+        return Err(
+            "ingress-nginx ignores the value of a header that has other characters than letters, digits and -._~/:, \
+                    and of a RegularExpression also ^$[](){}*+?|&=\\",
+        );
+    }
+    Ok(())
 }

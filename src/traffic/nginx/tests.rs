@@ -120,6 +120,10 @@ fn matches_that_no_annotation_tells_are_refused() {
         "{match: [{headers: [{name: a, value: b}], cookies: [{name: beta, value: always}]}]}",
         "{match: [{headers: [{name: a, value: b}, {name: c, value: d}]}]}",
         "{match: [{headers: [{name: a, value: b}]}, {headers: [{name: c, value: d}]}]}",
+        "{match: [{headers: [{name: a, value: 'b c'}]}]}",
+        "{match: [{headers: [{name: a, value: 'b|c'}]}]}",
+        "{match: [{headers: [{name: a, value: '\"b', type: RegularExpression}]}]}",
+        "{match: [{headers: [{name: 'a!', value: b}]}]}",
         "{mirror: {percent: 5}}",
     ] {
         assert_eq!(whole(apart).unwrap_err().category(), "CannotMatch", "{apart}");
