@@ -95,6 +95,8 @@ pub struct Door {
     pub service: (String, &'static str),
     /// The host that is asked for.
     pub host: String,
+    /// The port of that Service.
+    pub port: u16,
     /// The path that is asked for.
     pub path: &'static str,
     /// Requests a second.
@@ -111,6 +113,7 @@ impl Door {
         Self {
             service: ("traefik".to_owned(), "traefik"),
             host: objects::host(&world.namespace, objects::APP),
+            port: 80,
             path: "/",
             rate: RATE,
             protocol: "http1",
@@ -127,7 +130,7 @@ impl Door {
         let (namespace, name) = &self.service;
         let service = Api::namespaced_with(world.client.clone(), namespace, &Kind::Service.resource());
         let service: kube::api::DynamicObject = service.get(name).await.expect("a gateway: hack/planes");
-        format!("http://{}{}", service.data["spec"]["clusterIP"].as_str().unwrap(), self.path)
+        format!("http://{}:{}{}", service.data["spec"]["clusterIP"].as_str().unwrap(), self.port, self.path)
     }
 
     /// The versions that answer some requests with these headers, each over a connection of its own.

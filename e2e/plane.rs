@@ -44,6 +44,11 @@ impl Plane {
         Self { protocol, metrics: OF_APP, ..self }
     }
 
+    /// The same for hosts below another domain.
+    pub const fn at(self, domain: &'static str) -> Self {
+        Self { domain, ..self }
+    }
+
     /// The app's ordinary Service, which says what its pods speak where that is not HTTP/1.1.
     pub fn service(&self) -> Value {
         let mut service = objects::service(APP);
@@ -130,6 +135,7 @@ fn ingress(host: &str, name: &str, service: &str, annotations: &Value) -> Value 
     ingress
 }
 
+const OF_TRAEFIK: &[&str] = &["traefik/error-rate", "traefik/latency"];
 const OF_APP: &[&str] = &["app/error-rate", "app/latency"];
 const GATEWAY_API: fn() -> Value = || named("gateway.networking.k8s.io/v1", "HTTPRoute", APP);
 
@@ -140,7 +146,7 @@ pub const TRAEFIK_GATEWAY_API: Plane = Plane {
     domain: "test",
     objects: |host| http_route(host, &json!({"name": "traefik", "namespace": "traefik"})),
     route: GATEWAY_API,
-    metrics: &["traefik/error-rate", "traefik/latency"],
+    metrics: OF_TRAEFIK,
     proof: "Status",
     protocol: "http1",
 };
@@ -152,7 +158,7 @@ pub const TRAEFIK_INGRESS_ROUTE: Plane = Plane {
     domain: "test",
     objects: |host| vec![ingress_route(host, &services())],
     route: || named("traefik.io/v1alpha1", "IngressRoute", APP),
-    metrics: OF_APP,
+    metrics: OF_TRAEFIK,
     proof: "Delay",
     protocol: "http1",
 };
@@ -166,6 +172,19 @@ pub const TRAEFIK_SERVICE: Plane = Plane {
         vec![weighted, ingress_route(host, &json!([{"kind": "TraefikService", "name": APP}]))]
     },
     route: || named("traefik.io/v1alpha1", "TraefikService", APP),
+    ..TRAEFIK_INGRESS_ROUTE
+};
+
+/// Traefik, by connections that come in at a port of their own, whatever they carry.
+pub const TRAEFIK_TCP: Plane = Plane {
+    name: "Traefik, IngressRouteTCP",
+    objects: |_| {
+        let routes = json!([{"match": "HostSNI(`*`)", "services": services()}]);
+        let spec = json!({"entryPoints": ["tcp"], "routes": routes});
+        vec![object("traefik.io/v1alpha1", "IngressRouteTCP", APP, &spec)]
+    },
+    route: || named("traefik.io/v1alpha1", "IngressRouteTCP", APP),
+    metrics: OF_APP,
     ..TRAEFIK_INGRESS_ROUTE
 };
 
@@ -183,6 +202,8 @@ pub const TRAEFIK_NGINX: Plane = Plane {
         route["router"] = json!("nginx");
         route
     },
+    // Traefik gives such a canary the name of the other Service.
+    metrics: OF_APP,
     ..TRAEFIK_INGRESS_ROUTE
 };
 

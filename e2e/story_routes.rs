@@ -1,10 +1,10 @@
 //! Other ways to split the traffic than an HTTPRoute that the team writes: one that the operator writes whole, for both ports
-//! of a Service, and an Ingress with annotations.
+//! of a Service, an Ingress with annotations, routes of two routers, and connections.
 use crate::{
     figures::figure,
-    load::{Door, Load},
+    load::{Door, Load, RATE},
     objects::{self, APP, OnSigterm, Revision},
-    plane::TRAEFIK_NGINX,
+    plane::{Plane, TRAEFIK_GATEWAY_API, TRAEFIK_INGRESS_ROUTE, TRAEFIK_NGINX, TRAEFIK_TCP},
     process::kubectl,
     records::Records,
     stage::{Setup, Stage, is_at_rest, lost_nothing, push, serving, serving_as, waits_for},
@@ -76,23 +76,52 @@ fn a_route_that_the_operator_owns_is_written_whole_weighed_at_both_ports_of_a_se
     });
 }
 
+/// A release goes through routes of these planes together, under requests at these doors.
+async fn carried(world: &World, planes: &[Plane], doors: &[Door], story: &str) {
+    let records = serving(world).await;
+    let mut analysis = objects::analysis("MetricProvider", "prometheus");
+    let metrics = planes[0].metrics.iter().filter(|preset| preset.ends_with("/error-rate"));
+    analysis["metrics"] = metrics.map(|preset| json!({"name": "errors", "preset": preset})).collect();
+    let steps = [objects::step("twenty", 20, "5s"), objects::step("half", 50, "5s")];
+    let mut rollout = objects::rollout(APP, &steps, &analysis);
+    rollout["spec"]["traffic"]["port"] = json!(80);
+    rollout["spec"]["traffic"]["routes"] = planes.iter().map(|plane| (plane.route)()).collect();
+    let objects = planes.iter().flat_map(|plane| plane.objects(world)).chain([rollout]);
+    world.applied(Apply::ServerSide, &objects.collect::<Vec<_>>()).await;
+    records.until("the Deployment is held", 60, is_at_rest).await;
+    let mut loads = Vec::new();
+    for door in doors {
+        loads.push(Load::through(world, door).await);
+    }
+    promoted(world, records, loads, &Revision::new("v2").with("ERROR_RATE", "0.005"), story).await;
+}
+
 /// The test bed's Traefik reads the annotations of ingress-nginx.
 #[test]
 fn an_ingress_with_the_annotations_of_nginx_carries_a_release_to_its_promotion() {
     let _right = beside_others();
     with_temp_ns("ingress", async |world| {
-        let records = serving(world).await;
-        let mut analysis = objects::analysis("MetricProvider", "prometheus");
-        analysis["metrics"] = json!([{"name": "errors", "preset": "app/error-rate"}]);
-        let steps = [objects::step("twenty", 20, "5s"), objects::step("half", 50, "5s")];
-        let mut rollout = objects::rollout(APP, &steps, &analysis);
-        rollout["spec"]["traffic"]["port"] = json!(80);
-        rollout["spec"]["traffic"]["routes"] = json!([(TRAEFIK_NGINX.route)()]);
-        world.applied(Apply::ServerSide, &[&TRAEFIK_NGINX.objects(world)[..], &[rollout]].concat()).await;
-        records.until("the Deployment is held", 60, is_at_rest).await;
-        let load = Load::begin(world).await;
-        let revision = Revision::new("v2").with("ERROR_RATE", "0.005");
-        promoted(world, records, vec![load], &revision, "ingress_with_annotations_of_nginx").await;
+        carried(world, &[TRAEFIK_NGINX], &[Door::usual(world)], "ingress_with_annotations_of_nginx").await;
+    });
+}
+
+#[test]
+fn routes_of_two_routers_carry_a_release_together() {
+    let _right = beside_others();
+    with_temp_ns("together", async |world| {
+        let planes = [TRAEFIK_GATEWAY_API, TRAEFIK_INGRESS_ROUTE.at("other.test")];
+        let [one, other] = planes.each_ref().map(|plane| plane.door(world, RATE / 2));
+        // Two loads for one app are told apart by their paths.
+        carried(world, &planes, &[one, Door { path: "/other", ..other }], "routes_of_two_routers").await;
+    });
+}
+
+#[test]
+fn connections_that_nobody_looks_into_carry_a_release_to_its_promotion() {
+    let _right = beside_others();
+    with_temp_ns("tcp", async |world| {
+        let door = Door { port: 9000, new_connections: 100, ..TRAEFIK_TCP.door(world, RATE) };
+        carried(world, &[TRAEFIK_TCP], &[door], "connections_of_tcp").await;
     });
 }
 
