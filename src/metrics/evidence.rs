@@ -53,6 +53,8 @@ const PATIENCE_MS: i64 = 15_000;
 pub(super) struct Counted {
     pub series: Vec<Series>,
     pub beats: Beats,
+    /// How many pods were scraped of late, where they are what is scraped.
+    pub scraped: Option<u32>,
 }
 
 /// Everything that one look is about.
@@ -209,9 +211,14 @@ impl Look<'_> {
         let is_up = |value: f64| !self.preset.is_of_pods() || value > 0.5;
         let series = self.counted(next()?);
         let scrape = self.times.scrape;
-        let told = match self.preset.place {
-            Place::Pods | Place::Proxy { beat: Some(_), .. } => Some(Beats::of([next()?.as_slice()], scrape, is_up)),
-            Place::Proxy { beat: None, .. } => None,
+        let alive = self.times.now - self.times.fresh;
+        let (told, scraped) = match self.preset.place {
+            Place::Pods | Place::Proxy { beat: Some(_), .. } => {
+                let up = next()?;
+                let scraped = self.preset.is_of_pods().then(|| targets_since(&up, alive));
+                (Some(Beats::of([up.as_slice()], scrape, is_up)), scraped)
+            }
+            Place::Proxy { beat: None, .. } => (None, None),
         };
         let theirs = if wants_stable(self.metric) { Some(self.counted(next()?)) } else { None };
         // What a proxy counts for one arm tells of scrapes that the other's series were in as well.
@@ -219,12 +226,11 @@ impl Look<'_> {
             .unwrap_or_else(|| Beats::of([series.as_slice(), theirs.as_deref().unwrap_or_default()], scrape, is_up));
         let stable = match theirs {
             Some(series) if self.preset.is_of_pods() => {
-                Some(Counted { series, beats: Beats::of([next()?.as_slice()], scrape, is_up) })
+                Some(Counted { series, beats: Beats::of([next()?.as_slice()], scrape, is_up), scraped: None })
             }
-            theirs => theirs.map(|series| Counted { series, beats: beats.clone() }),
+            theirs => theirs.map(|series| Counted { series, beats: beats.clone(), scraped: None }),
         };
-        let canary = Counted { series, beats };
-        let alive = self.times.now - self.times.fresh;
+        let canary = Counted { series, beats, scraped };
         let known =
             [Some(&canary), stable.as_ref()].into_iter().flatten().map(|arm| arm.beats.known_until(alive)).min();
         self.times = self.times.known_until(known.flatten());
@@ -276,11 +282,12 @@ impl Look<'_> {
             Kind::Errors(bad) => self.errors(bad, canary, stable, past),
             Kind::Latency(unit) => latency::judge(self, unit, canary, stable),
             Kind::Ratio(ratio) => {
-                return ratio::judge(self, &ratio, canary, stable).map_err(Trouble::Unusable);
+                let seen = ratio::judge(self, &ratio, canary, stable).map_err(Trouble::Unusable)?;
+                return Ok(Seen { scraped: canary.scraped, ..seen });
             }
         };
         let seen = self.seen(judged.map_err(Trouble::Unusable)?, stable);
-        Ok(Seen { past, ..seen })
+        Ok(Seen { past, scraped: canary.scraped, ..seen })
     }
 
     /// The series of an answer that count, each once: a histogram that is there in both forms counts in its classic one.
@@ -605,6 +612,12 @@ impl Look<'_> {
             ..Seen::nothing(outcome, why)
         }
     }
+}
+
+/// How many targets were up at this moment or later: each has a series of its own, whatever it is called.
+fn targets_since(up: &[Series], alive: i64) -> u32 {
+    let is_alive = |series: &&Series| series.samples.iter().any(|(at, value)| *at >= alive && *value > 0.5);
+    u32::try_from(up.iter().filter(is_alive).count()).unwrap_or(u32::MAX)
 }
 
 /// The length of an interval of a comparison, in milliseconds. What a proxy counts of both arms is on the same page; pods are

@@ -242,6 +242,8 @@ pub struct Seen {
     pub range: Option<String>,
     /// How many points or windows were outside the limit.
     pub failures: u32,
+    /// How many of the canary's pods were scraped of late, where they are what is scraped.
+    pub scraped: Option<u32>,
     /// How many requests both arms have had since requests are shared out as they are now, if all of them are counted.
     pub arrived: Option<Arrived>,
     /// Stable's past, for the next look to know: it does not change.
@@ -272,6 +274,7 @@ impl Seen {
             evidence_now: None,
             range: None,
             failures: 0,
+            scraped: None,
             arrived: None,
             past: None,
             points: None,

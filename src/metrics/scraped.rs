@@ -26,6 +26,9 @@ const MOST_SERIES: usize = 10_000;
 /// evidence begins anew.
 const MOST_SAMPLES: usize = 1 << 20;
 
+/// What was read no longer ago than so many times the interval was read of late.
+const OF_LATE: i64 = 3;
+
 /// Labels in an order.
 type Labels = Vec<(String, String)>;
 
@@ -239,7 +242,7 @@ impl Scrapes {
     pub(super) fn counted(&self, metric: &str, wanted: &Wanted, arm: Arm, scrape: i64) -> Counted {
         let key = (metric.to_owned(), format!("{wanted:?}"));
         let Some(counter) = self.counters.get(&key) else {
-            return Counted { series: Vec::new(), beats: Beats::unknown(scrape) };
+            return Counted { series: Vec::new(), beats: Beats::unknown(scrape), scraped: None };
         };
         let sums = counter.sums(arm);
         let beats = |uid: &str, times: &[i64]| Series {
@@ -268,7 +271,11 @@ impl Scrapes {
             })
         });
         let series = rows.chain(late).filter(|(labels, _)| common(labels)).map(|(_, series)| series);
-        Counted { series: series.collect(), beats: Beats::of([&beats[..]], scrape, |_| true) }
+        let last = |times: &Vec<i64>| times.last().copied().unwrap_or(i64::MIN);
+        let newest = sums.pods.values().map(last).max().unwrap_or(i64::MIN);
+        let of_late = sums.pods.values().filter(|times| last(times) >= newest.saturating_sub(OF_LATE * scrape)).count();
+        let scraped = Some(u32::try_from(of_late).unwrap_or(u32::MAX));
+        Counted { series: series.collect(), beats: Beats::of([&beats[..]], scrape, |_| true), scraped }
     }
 
     /// Why the last pages of an arm were not read, where one was not.

@@ -431,14 +431,18 @@ fn pods_are_judged_by_their_own_counters() {
         let status = |code: &str| format!(r#","status":"{code}""#);
         body(&[pod(name, &status("200"), growing(0, good, 20)), pod(name, &status("503"), growing(0, bad, 20))])
     };
-    let up = |name: &str, value: &str| {
-        let samples = growing(1, 0, 20).into_iter().map(|(at, _)| (at, value.to_owned())).collect();
-        body(&[pod(name, "", samples)])
+    let beat = |name: &str, value: &str, until| {
+        let samples = growing(1, 0, until).into_iter().map(|(at, _)| (at, value.to_owned())).collect();
+        pod(name, "", samples)
     };
+    let up = |name: &str, value: &str| body(&[beat(name, value, 20)]);
     let (canary, stable) = ("app-7c9f-x2k9p", "app-6d5b-m8v4q");
     let replies = [counters(canary, 9, 1), up(canary, "1"), counters(stable, 90, 0), up(stable, "1")];
     let seen = read(&metric, &provider(1), &subject, &replies);
-    assert_eq!((seen.verdict, seen.usable), (Verdict::Fail, true), "{seen:?}");
+    assert_eq!((seen.verdict, seen.usable, seen.scraped), (Verdict::Fail, true, Some(1)), "{seen:?}");
+    let others = body(&[beat(canary, "1", 20), beat("b", "1", 19), beat("down", "0", 20), beat("gone", "1", 10)]);
+    let replies = [counters(canary, 9, 1), others, counters(stable, 90, 0), up(stable, "1")];
+    assert_eq!(read(&metric, &provider(1), &subject, &replies).scraped, Some(2), "two were scraped of late");
     let replies = [counters(canary, 9, 1), up(canary, "0"), counters(stable, 90, 0), up(stable, "1")];
     let seen = read(&metric, &provider(1), &subject, &replies);
     assert_eq!(

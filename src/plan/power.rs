@@ -1,10 +1,11 @@
 //! Whether the steps are long enough for what there is of traffic: said to people, never decided by.
 use super::{Measured, turn::Turn};
 use crate::{
-    api::Step,
+    api::{Step, Then},
     duration::Duration,
     judge::{length, percent},
     metrics::{Bursts, Metric, Past, Traffic},
+    vocab::Weight,
 };
 
 /// The condition's name.
@@ -15,27 +16,36 @@ const TIMES: f64 = 10.0;
 const MOST: u8 = 50;
 
 impl Turn<'_> {
-    /// Why a bad release may well go through all steps before it is found, and what would help; nothing when the steps are
-    /// long enough, or when it is not known. Of a release its own steps count, and at rest those of the spec.
+    /// Why a bad release may well go through all steps before it is found, or why a good one is not proven to be good in
+    /// them, and what would help; nothing when the steps are long enough, or when it is not known. Of a release its own steps
+    /// count, and at rest those of the spec.
     pub fn underpowered(&self) -> Option<String> {
         let spec = self.spec();
-        let analysis = &spec.analysis;
         let steps = match &self.status.flight {
             Some(flight) => &flight.steps,
-            None if spec.is_judged() && analysis.metrics.iter().any(Metric::has_past) => &spec.steps,
+            None if spec.is_judged() && spec.analysis.metrics.iter().any(Metric::has_past) => &spec.steps,
             None => return None,
         };
         let Some(known) = self.pasts() else {
             // Nothing new is known.
             return self.status.conditions.iter().find(|it| it.type_ == UNDERPOWERED).map(|it| it.message.clone());
         };
-        let own = analysis.margins.and_then(|own| own.bursts).map(Bursts::Known);
+        let words = [self.missed(steps, &known), self.unproven(steps, &known)];
+        let words: Vec<_> = words.into_iter().flatten().collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
+    /// How errors come, as far as the spec or the past tells.
+    fn bursts(&self, past: &Past) -> Bursts {
+        self.spec().analysis.margins.and_then(|own| own.bursts).map_or(past.bursts, Bursts::Known)
+    }
+
+    /// That a bad release may go through all steps.
+    fn missed(&self, steps: &[Step], known: &[(&str, Past)]) -> Option<String> {
         // The metric that finds it first is enough.
-        let found = known.into_iter().filter_map(|(name, Past { bursts, traffic })| {
-            let metric = self.metric(name)?;
-            let margins = analysis.margins_of(metric);
-            let bursts = own.unwrap_or(bursts);
-            let traffic = traffic?;
+        let found = known.iter().filter_map(|(name, past)| {
+            let (metric, traffic) = (self.metric(name)?, past.traffic?);
+            let (margins, bursts) = (self.spec().analysis.margins_of(metric), self.bursts(past));
             let times = TIMES.max(2.0 * margins.tolerated);
             // Whatever would find it counts: the comparison, the ceiling, the limit.
             let takes = |weight: u8| {
@@ -44,16 +54,47 @@ impl Turn<'_> {
                 let compared = traffic.seconds_to_fail(share, times, margins, bursts);
                 compared.min(traffic.seconds_to_exceed(share, times, margins, bursts)).min(limited)
             };
-            let observed = |step: &Step| step.observe.unwrap_or(Duration::ZERO).as_secs_f64();
-            // Evidence is carried from step to step: each gives a part of what it takes.
-            let parts: f64 = steps.iter().map(|step| observed(step) / takes(step.weight.percent())).sum();
-            let all: f64 = steps.iter().map(observed).sum();
-            let most = steps.iter().map(|step| step.weight.percent()).max()?;
+            let (parts, all) = (parts(steps, takes), observed(steps));
+            let most = greatest(steps)?;
             let weight = (most.saturating_add(1)..=MOST).find(|weight| takes(*weight) <= all);
             Some(Found { parts, name, traffic, times, all, longest: takes(most), weight })
         });
         let best = found.max_by(|one, other| one.parts.total_cmp(&other.parts))?;
         (best.parts < 1.0).then(|| best.words())
+    }
+
+    /// That nothing is proven of a good release when `onInconclusive` has its say, at the first step that cannot be left
+    /// before something is.
+    fn unproven(&self, steps: &[Step], known: &[(&str, Past)]) -> Option<String> {
+        let analysis = &self.spec().analysis;
+        let next = |at: usize| steps.get(at + 1).map_or(Weight::FULL, |step| step.weight);
+        let gate = (0..steps.len()).find(|at| steps[*at].weight.percent() > 0 && next(*at) > analysis.explore_up_to)?;
+        let (until, step) = (&steps[..=gate], &steps[gate]);
+        // Every comparison has to pass.
+        let slow = known.iter().filter_map(|(name, past)| {
+            let (metric, traffic) = (self.metric(name)?, past.traffic?);
+            let (margins, bursts) = (analysis.margins_of(metric), self.bursts(past));
+            let takes = |weight: u8| traffic.seconds_to_pass(f64::from(weight) / 100.0, margins, bursts);
+            let longest = takes(step.weight.percent());
+            let parts = parts(until, takes) + analysis.on_inconclusive.after.as_secs_f64() / longest;
+            metric.compares().then_some((parts, *name, longest))
+        });
+        let (parts, name, longest) = slow.min_by(|one, other| one.0.total_cmp(&other.0))?;
+        let then = match analysis.on_inconclusive.then {
+            Then::Wait => "is still waiting",
+            Then::Advance => "goes on unproven",
+        };
+        (parts < 1.0).then(|| {
+            format!(
+                "{name}: that a release is as good as stable {} to be proven at {} %, so it {then} {} after step {} was \
+                 observed: observe the steps until there longer, give them more weight, or be content with less \
+                 (a greater analysis.margins.excluded)",
+                takes_about(longest),
+                step.weight.percent(),
+                analysis.on_inconclusive.after,
+                step.name
+            )
+        })
     }
 
     /// What is known of stable's past, by metric: of a release what was measured with it, and at rest what was asked for then.
@@ -66,6 +107,28 @@ impl Turn<'_> {
         let pasts: Vec<_> = metrics.iter().filter_map(|(name, seen)| Some((name.as_str(), seen.past?))).collect();
         (!pasts.is_empty()).then_some(pasts)
     }
+}
+
+/// For how many seconds all steps are observed.
+fn observed(steps: &[Step]) -> f64 {
+    steps.iter().map(seconds_of).sum()
+}
+
+fn seconds_of(step: &Step) -> f64 {
+    step.observe.unwrap_or(Duration::ZERO).as_secs_f64()
+}
+
+/// What all steps give together of what it takes at their weights: evidence is carried from step to step.
+fn parts(steps: &[Step], takes: impl Fn(u8) -> f64) -> f64 {
+    steps.iter().map(|step| seconds_of(step) / takes(step.weight.percent())).sum()
+}
+
+fn greatest(steps: &[Step]) -> Option<u8> {
+    steps.iter().map(|step| step.weight.percent()).max()
+}
+
+fn takes_about(seconds: f64) -> String {
+    if seconds < 1e6 { format!("takes about {}", length(seconds)) } else { "takes longer than a week".to_owned() }
 }
 
 /// How soon one metric finds a bad release.
@@ -92,11 +155,7 @@ impl Found<'_> {
         } else {
             "a tenfold error rate".to_owned()
         };
-        let takes = if *longest < 1e6 {
-            format!("takes about {}", length(*longest))
-        } else {
-            "takes longer than a week".to_owned()
-        };
+        let takes = takes_about(*longest);
         let whole = Some(all / parts).filter(|whole| *whole < 1e6);
         let longer = whole.map_or_else(|| "longer".to_owned(), |whole| format!("for about {}", length(whole)));
         let heavier =

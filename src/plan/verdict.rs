@@ -22,6 +22,9 @@ use std::collections::BTreeSet;
 /// Numbers older than this are not the present; it is longer than a provider's time-out and some looks.
 const STALE: SignedDuration = SignedDuration::from_secs(45);
 
+/// So many of a hundred of the candidate's ready pods have to be scraped: what few of them say is nothing about the others.
+const ENOUGH: i64 = 80;
+
 /// Why there is nothing usable to see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dark {
@@ -81,7 +84,7 @@ impl Turn<'_> {
             let flight = self.flight()?;
             let before = flight.evidence_since.replace(MicroTime(history));
             flight.settled_since = flight.settled_since.take().or(before);
-            let message = "the provider's history begins later than the evidence, which begins anew there; the time observed stays";
+            let message = "the provider's history begins later than the evidence, or that is a day old: it begins anew; the time observed stays";
             self.note(Reason::EvidenceRestarted, message, None);
             return Err(Stop::Again);
         }
@@ -139,9 +142,17 @@ impl Turn<'_> {
                     let message = format!("{name}: {}, {row} intervals in a row", seen.why);
                     return Some(Dark { reason: Reason::NoEvidence, object, message, is_overdue: true });
                 }
-                let (name, seen) = unusable.next()?;
-                let reason = if seen.no_requests { Reason::NoRequests } else { Reason::NoEvidence };
-                dark(reason, format!("{name}: {}", seen.why))
+                if let Some((name, seen)) = unusable.next() {
+                    let reason = if seen.no_requests { Reason::NoRequests } else { Reason::NoEvidence };
+                    return dark(reason, format!("{name}: {}", seen.why));
+                }
+                let ready = self.status.canary.as_ref().map_or(0, |arm| i64::from(arm.ready));
+                let is_few = |scraped: u32| i64::from(scraped) * 100 < ready * ENOUGH;
+                let few = |(name, seen): &(String, Seen)| {
+                    let scraped = seen.scraped.filter(|scraped| is_few(*scraped) && decides(name))?;
+                    Some(format!("{name}: of the candidate's {ready} ready pods {scraped} were scraped of late"))
+                };
+                dark(Reason::NoEvidence, metrics.iter().find_map(few)?)
             }
         }
     }

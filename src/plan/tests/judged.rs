@@ -253,6 +253,39 @@ fn a_provider_that_does_not_answer_is_overdue_after_as_many_intervals_as_the_met
     }
 }
 
+#[test]
+fn a_pass_of_a_few_pods_is_none_of_the_others() {
+    let mut world = adopted(rollout(judged));
+    world.push("v2");
+    let measured = |world: &mut World, scraped: Option<u32>, verdict: Verdict| {
+        let seen = Seen { verdict, usable: true, scraped, ..seen_nothing() };
+        world.seen.measured = Measured::Read { at: world.seen.now, metrics: vec![("errors".to_owned(), seen)] };
+    };
+    let at_20 = |world: &World| world.split.weight.percent() == 20;
+    world.measured(Verdict::Pass);
+    world.until(100, at_20);
+    let ready = world.status().canary.unwrap().ready;
+    for _ in 0..100 {
+        measured(&mut world, Some(0), Verdict::Pass);
+        world.look();
+        world.seen.now += SignedDuration::from_secs(2);
+    }
+    let status = world.status();
+    assert!(at_20(&world) && status.latch.is_none(), "{:?} {}", status.phase, status.message);
+    let words = format!("errors: of the candidate's {ready} ready pods 0 were scraped of late");
+    assert!(status.message.starts_with(&words), "{}", status.message);
+    measured(&mut world, u32::try_from(ready).ok(), Verdict::Pass);
+    world.until(100, |world| !at_20(world));
+    // What fails, fails by however few.
+    let mut world = adopted(rollout(judged));
+    world.push("v2");
+    world.measured(Verdict::Pass);
+    world.until(100, at_20);
+    measured(&mut world, Some(0), Verdict::Fail);
+    world.look();
+    assert_eq!(world.status().latch.unwrap().reason, Reason::AnalysisFailed);
+}
+
 /// What is said of too little traffic.
 fn underpowered(world: &World) -> Option<String> {
     let mut conditions = world.status().conditions.into_iter();
@@ -354,6 +387,31 @@ fn too_little_traffic_for_the_steps_is_said_and_stays_said_until_the_release_is_
 }
 
 #[test]
+fn that_a_good_release_is_not_proven_in_time_is_said_with_what_becomes_of_it() {
+    let said = |then: &str, after: &str, rate: f64| {
+        let mut world = adopted(rollout(|value| {
+            judged(value);
+            value["spec"]["steps"] = json!([
+                {"name": "few", "weight": 10, "observe": "2m"},
+                {"name": "some", "weight": 20, "observe": "3m"},
+                {"name": "half", "weight": 50, "observe": "1h"},
+            ]);
+            value["spec"]["analysis"]["onInconclusive"] = json!({"after": after, "then": then});
+        }));
+        world.seen.pasts = Some(vec![("errors".to_owned(), past_of(rate))]);
+        world.look();
+        underpowered(&world)
+    };
+    // At 50 requests a second it takes some seven minutes at 10 %, and three and a half at 20 %.
+    let words = said("Advance", "1s", 25.0).unwrap();
+    assert!(words.starts_with("errors: that a release is as good as stable takes about"), "{words}");
+    assert!(words.contains("at 20 %, so it goes on unproven 1s after step some was observed"), "{words}");
+    assert!(said("Wait", "1s", 25.0).unwrap().contains("so it is still waiting 1s after"));
+    assert_eq!(said("Advance", "15m", 25.0), None, "by then it is proven");
+    assert_eq!(said("Advance", "1s", 500.0), None);
+}
+
+#[test]
 fn a_history_that_begins_later_moves_the_evidence_and_not_when_the_candidate_settled() {
     let mut world = adopted(rollout(judged));
     world.push("v2");
@@ -378,10 +436,16 @@ fn a_history_that_begins_later_moves_the_evidence_and_not_when_the_candidate_set
     assert_eq!(times(&world)[1], None);
 }
 
+/// Judged, and with patience: a good release is proven in time.
+fn patient(value: &mut Value) {
+    judged(value);
+    value["spec"]["analysis"]["onInconclusive"] = json!({"after": "24h"});
+}
+
 /// What is said at rest of five requests a second of which one in two hundred goes wrong.
 fn underpowered_with(change: impl FnOnce(&mut Value)) -> Option<String> {
     let mut world = adopted(rollout(|value| {
-        judged(value);
+        patient(value);
         change(value);
     }));
     world.seen.pasts = Some(vec![("errors".to_owned(), past_of(5.0))]);
@@ -399,7 +463,7 @@ fn what_would_help_against_too_little_traffic_is_said_in_numbers_that_do_help() 
     let rate = number("up to about ", " a second");
     let seconds = 60.0 * number("observe them for about ", " min");
     let with_rate = |rate: f64| {
-        let mut world = adopted(rollout(judged));
+        let mut world = adopted(rollout(patient));
         world.seen.pasts = Some(vec![("errors".to_owned(), past_of(rate))]);
         world.look();
         underpowered(&world)

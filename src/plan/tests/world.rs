@@ -445,6 +445,7 @@ pub fn seen_nothing() -> Seen {
         evidence: None,
         evidence_now: None,
         range: None,
+        scraped: None,
         arrived: None,
         past: None,
         points: None,
