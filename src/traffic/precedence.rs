@@ -76,14 +76,15 @@ pub(super) struct Robbed {
 /// Assumes that a rule for the canary stands right before the one that it was made of.
 pub(super) fn kept(rules: &[Vec<Asked>], all: Vec<Narrowed>, ties: Ties) -> Result<Vec<Narrowed>, Robbed> {
     let originals = || rules.iter().enumerate().flat_map(|(at, asked)| asked.iter().map(move |asked| (asked, at)));
-    let mut gone = Vec::new();
-    for narrowed in &all {
+    // Two matches of a rule can become the same, of which one gets requests and the other none.
+    let mut gets = vec![true; all.len()];
+    for (narrowed, gets) in all.iter().zip(&mut gets) {
         let Narrowed { rule, wanted, own, asked, .. } = narrowed;
         let first = |one, (other, at): (&Asked, usize)| comes_first((one, *rule), (other, at), ties);
         let others = || originals().filter(|(_, at)| at != rule);
         let is_ahead = |other| first(own, other) == Some(false);
         if others().any(|other| is_ahead(other) && other.0.has(asked)) {
-            gone.push((*rule, *wanted, asked.clone()));
+            *gets = false;
             continue;
         }
         let guards = |both: &Asked| {
@@ -104,10 +105,7 @@ pub(super) fn kept(rules: &[Vec<Asked>], all: Vec<Narrowed>, ties: Ties) -> Resu
             return Err(Robbed { rule, wanted: *wanted });
         }
     }
-    let gets = |it: &Narrowed| {
-        !gone.iter().any(|(rule, wanted, asked)| it.rule == *rule && it.wanted == *wanted && it.asked == *asked)
-    };
-    Ok(all.into_iter().filter(gets).collect())
+    Ok(all.into_iter().zip(gets).filter_map(|(it, gets)| gets.then_some(it)).collect())
 }
 
 /// The first of so many matches of a step of which nothing was kept.
@@ -275,6 +273,27 @@ mod tests {
             at.flat_map(move |path| METHODS.map(|method| Request { path, method, headers, query }))
         });
         all.collect::<Vec<_>>().into_iter()
+    }
+
+    #[test]
+    fn of_two_matches_that_become_the_same_the_one_that_gets_requests_is_kept() {
+        let asked = |path: &str, method: Option<&str>| Asked {
+            path: Path::Prefix(path.to_owned()),
+            method: method.map(str::to_owned),
+            headers: Vec::new(),
+            query: Vec::new(),
+        };
+        let rules = [vec![asked("/", Some("GET"))], vec![asked("/", None), asked("/c", None)]];
+        let narrowed = rules[1].iter().map(|own| Narrowed {
+            rule: 1,
+            wanted: 0,
+            own: own.clone(),
+            asked: asked("/c", Some("GET")),
+            written: Value::Null,
+        });
+        // Requests to GET / were the other rule's before, and those to GET /c were not.
+        let kept = kept(&rules, narrowed.collect(), Ties::ByPlace).unwrap();
+        assert_eq!(kept.iter().map(|it| &it.own).collect::<Vec<_>>(), [&rules[1][1]]);
     }
 
     proptest! {
