@@ -76,20 +76,18 @@ pub(super) struct Robbed {
 /// Assumes that a rule for the canary stands right before the one that it was made of.
 pub(super) fn kept(rules: &[Vec<Asked>], all: Vec<Narrowed>, ties: Ties) -> Result<Vec<Narrowed>, Robbed> {
     let originals = || rules.iter().enumerate().flat_map(|(at, asked)| asked.iter().map(move |asked| (asked, at)));
-    // Two matches of a rule can become the same, of which one gets requests and the other none.
-    let mut gets = vec![true; all.len()];
-    for (narrowed, gets) in all.iter().zip(&mut gets) {
-        let Narrowed { rule, wanted, own, asked, .. } = narrowed;
-        let first = |one, (other, at): (&Asked, usize)| comes_first((one, *rule), (other, at), ties);
+    let first = |(one, rule): (&Asked, usize), other: (&Asked, usize)| comes_first((one, rule), other, ties);
+    // What other rules were asked for before stays theirs.
+    let gets = |it: &Narrowed| {
+        let others = originals().filter(|(_, at)| *at != it.rule);
+        !others.into_iter().any(|other| first((&it.own, it.rule), other) == Some(false) && other.0.has(&it.asked))
+    };
+    let kept: Vec<_> = all.into_iter().filter(gets).collect();
+    for Narrowed { rule, wanted, own, asked, .. } in &kept {
         let others = || originals().filter(|(_, at)| at != rule);
-        let is_ahead = |other| first(own, other) == Some(false);
-        if others().any(|other| is_ahead(other) && other.0.has(asked)) {
-            *gets = false;
-            continue;
-        }
         let guards = |both: &Asked| {
-            let added = all.iter().map(|it| (&it.asked, it.rule)).filter(|(_, at)| at != rule);
-            others().chain(added).any(|other| other.0.has(both) && first(asked, other) == Some(false))
+            let added = kept.iter().map(|it| (&it.asked, it.rule)).filter(|(_, at)| at != rule);
+            others().chain(added).any(|other| other.0.has(both) && first((asked, *rule), other) == Some(false))
         };
         let loses = |other: &(&Asked, usize)| {
             // Where paths alone decide, and none was narrowed, nothing changes.
@@ -97,15 +95,15 @@ pub(super) fn kept(rules: &[Vec<Asked>], all: Vec<Narrowed>, ties: Ties) -> Resu
             own != asked
                 && !is_decided
                 && other.0.meets(asked)
-                && first(own, *other) != Some(true)
-                && first(asked, *other) != Some(false)
+                && first((own, *rule), *other) != Some(true)
+                && first((asked, *rule), *other) != Some(false)
                 && !other.0.and(asked).is_some_and(|both| guards(&both))
         };
         if let Some((_, rule)) = others().find(loses) {
             return Err(Robbed { rule, wanted: *wanted });
         }
     }
-    Ok(all.into_iter().zip(gets).filter_map(|(it, gets)| gets.then_some(it)).collect())
+    Ok(kept)
 }
 
 /// The first of so many matches of a step of which nothing was kept.
@@ -273,6 +271,31 @@ mod tests {
             at.flat_map(move |path| METHODS.map(|method| Request { path, method, headers, query }))
         });
         all.collect::<Vec<_>>().into_iter()
+    }
+
+    #[test]
+    fn what_gets_no_requests_guards_nobodys() {
+        let asked = |path: Path, method: Option<&str>, query: Option<u8>| Asked {
+            path,
+            method: method.map(str::to_owned),
+            headers: Vec::new(),
+            query: query.into_iter().map(|value| compared("q", value)).collect(),
+        };
+        let prefix = |path: &str| Path::Prefix(path.to_owned());
+        let rules = [
+            vec![asked(prefix("/c"), Some("GET"), None)],
+            vec![asked(prefix("/"), None, Some(0))],
+            vec![asked(prefix("/c"), None, Some(0))],
+        ];
+        let narrowed = (1..3).map(|rule| Narrowed {
+            rule,
+            wanted: 0,
+            own: rules[rule][0].clone(),
+            asked: asked(Path::Exact("/c".to_owned()), None, Some(0)),
+            written: Value::Null,
+        });
+        // The one of the second rule would have stood before the one of the third, and has no requests.
+        assert_eq!(kept(&rules, narrowed.collect(), Ties::ByPlace).err(), Some(Robbed { rule: 0, wanted: 0 }));
     }
 
     #[test]
