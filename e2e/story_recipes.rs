@@ -8,7 +8,7 @@ use crate::{
     records::Records,
     stage::{DRAIN, Setup, Stage, is_at_rest, lost_nothing, push, serving, serving_as, waits_for},
     story_job::{job, jobs},
-    story_planes::apart::are_copied,
+    story_planes::apart::{are_copied, are_told_apart},
     world::{Apply, World, beside_others, now_ms, until, with_temp_ns},
 };
 use serde_json::{Value, json};
@@ -139,21 +139,7 @@ fn a_b_sends_testers_to_the_new_revision_and_nobody_else() {
         let (records, load) = held_by(world, recipe(world, "ab.yaml")).await;
         let (door, from) = (Door::usual(world), now_ms());
         push(world, &Revision::new("v2").with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
-        // Without a request of testers there is nothing to judge, and the step waits.
-        until("testers are served, and somebody is asked", 90, async || {
-            let testers = door.answers(world, &[("x-tester", "yes")]).await;
-            let rollout = records.rollout().unwrap();
-            if rollout["status"]["phase"] == "AwaitingApproval" { Ok(()) } else { Err(testers.join(" ")) }
-        })
-        .await;
-        for headers in [&[("x-tester", "yes")][..], &[("cookie", "a=b; tester=yes")]] {
-            let testers = door.answers(world, headers).await;
-            assert!(testers.iter().all(|version| version == "v2"), "{headers:?}: {testers:?}");
-        }
-        for headers in [&[][..], &[("x-tester", "no")], &[("cookie", "tester=yesterday")]] {
-            let others = door.answers(world, headers).await;
-            assert!(others.iter().all(|version| version == "v1"), "{headers:?}: {others:?}");
-        }
+        are_told_apart(world, &door, &records).await;
         assert!(load.requests().iter().all(|request| request.version != "v2"), "nobody of the others sees v2");
         plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
         records.until("v2 is promoted", 180, |it| is_at_rest(it) && it["status"]["past"].is_null()).await;

@@ -44,6 +44,23 @@ async fn all_answered_by(world: &World, door: &Door, version: &str, headers: &[(
     assert!(answers.iter().all(|it| it == version), "{headers:?} should be answered by {version}: {answers:?}");
 }
 
+/// Waits until somebody is asked about v2 while testers use it, who are known by a header or a cookie; nobody else does.
+pub async fn are_told_apart(world: &World, door: &Door, records: &Records) {
+    // Without a request of testers there is nothing to judge, and the step waits.
+    until("testers are served, and somebody is asked", 90, async || {
+        let testers = door.answers(world, &[("x-tester", "yes")]).await;
+        let rollout = records.rollout().unwrap();
+        if rollout["status"]["phase"] == "AwaitingApproval" { Ok(()) } else { Err(testers.join(" ")) }
+    })
+    .await;
+    for headers in [&[("x-tester", "yes")][..], &[("cookie", "a=b; tester=yes")]] {
+        all_answered_by(world, door, "v2", headers).await;
+    }
+    for headers in [&[][..], &[("x-tester", "no")], &[("cookie", "tester=yesterday")]] {
+        all_answered_by(world, door, "v1", headers).await;
+    }
+}
+
 /// Testers are sent to the new revision, then so many of a hundred requests are copied to it, then half of all come to it.
 async fn sets_apart(world: &World, plane: &Plane, percent: u8, features: &[&str]) {
     let steps = [
@@ -64,19 +81,7 @@ async fn sets_apart(world: &World, plane: &Plane, percent: u8, features: &[&str]
     let from = now_ms();
 
     push(world, &Revision::new("v2").with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
-    // Without a request of testers there is nothing to judge, and the step waits.
-    until("testers are served, and somebody is asked", 90, async || {
-        let testers = door.answers(world, &[("x-tester", "yes")]).await;
-        let rollout = records.rollout().unwrap();
-        if rollout["status"]["phase"] == "AwaitingApproval" { Ok(()) } else { Err(testers.join(" ")) }
-    })
-    .await;
-    for headers in [&[("x-tester", "yes")][..], &[("cookie", "a=b; tester=yes")]] {
-        all_answered_by(world, &door, "v2", headers).await;
-    }
-    for headers in [&[][..], &[("x-tester", "no")], &[("cookie", "tester=yesterday")]] {
-        all_answered_by(world, &door, "v1", headers).await;
-    }
+    are_told_apart(world, &door, &records).await;
     plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
 
     until_asked(&records, "v2", "copies", 0).await;

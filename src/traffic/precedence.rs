@@ -79,8 +79,8 @@ pub(super) fn kept(rules: &[Vec<Asked>], all: Vec<Narrowed>, ties: Ties) -> Resu
     let first = |(one, rule): (&Asked, usize), other: (&Asked, usize)| comes_first((one, rule), other, ties);
     // What other rules were asked for before stays theirs.
     let gets = |it: &Narrowed| {
-        let others = originals().filter(|(_, at)| *at != it.rule);
-        !others.into_iter().any(|other| first((&it.own, it.rule), other) == Some(false) && other.0.has(&it.asked))
+        let is_ahead = |other: &(&Asked, usize)| other.1 != it.rule && first((&it.own, it.rule), *other) == Some(false);
+        !originals().filter(is_ahead).any(|(other, _)| other.has(&it.asked))
     };
     let kept: Vec<_> = all.into_iter().filter(gets).collect();
     for Narrowed { rule, wanted, own, asked, .. } in &kept {
