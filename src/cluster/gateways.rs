@@ -42,8 +42,8 @@ impl Cluster {
                     if !is_gateway {
                         return Some(format!(
                             "spec.steps: step {step} says {field}, and nothing tells whether what serves {kind} {place}/{name} \
-                             has {feature}: it could {harm}; take {field} out of the steps, name the Gateway itself, or, where you know that it has it, \
-                             list it in template.features of the route"
+                             has {feature}: it could {harm}; take {field} out of the steps, name the Gateway itself, or, where \
+                             you know that it has it, list it in template.features of the route"
                         ));
                     }
                     if !lists(&listed, feature) {
@@ -206,7 +206,9 @@ mod tests {
             (json!({"kind": "Service", "name": "web"}), "Service n/web has"),
         ] {
             let said = said("HTTPRoute", &parent, &steps, &[MIRROR]).await.unwrap();
-            assert!(said.contains(words) && said.contains("name the Gateway itself"), "{said}");
+            let cure = "take mirror out of the steps, name the Gateway itself, or, where you know that it has it, list it in \
+                        template.features of the route";
+            assert!(said.contains(words) && said.ends_with(cure), "{said}");
         }
         let set = json!({"kind": "ListenerSet", "name": "web"});
         assert_eq!(said("HTTPRoute", &set, &json!([{}]), &[]).await, None, "nothing is asked of it");

@@ -411,6 +411,12 @@ pub(super) fn since(increases: &[Increase], after: i64) -> u64 {
     increases.iter().filter(|increase| increase.at > after).fold(0, |sum, increase| sum.saturating_add(increase.by))
 }
 
+/// How many targets were up at this moment or later: each has a series of its own, whatever it is called.
+pub(super) fn targets_since(up: &[Series], alive: i64) -> u32 {
+    let is_alive = |series: &&Series| series.samples.iter().any(|(at, value)| *at >= alive && *value > 0.5);
+    u32::try_from(up.iter().filter(is_alive).count()).unwrap_or(u32::MAX)
+}
+
 fn target(labels: &HashMap<String, String>) -> Target {
     let label = |name| labels.get(name).cloned().unwrap_or_default();
     (label("job"), label("instance"))

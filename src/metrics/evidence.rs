@@ -215,7 +215,7 @@ impl Look<'_> {
         let (told, scraped) = match self.preset.place {
             Place::Pods | Place::Proxy { beat: Some(_), .. } => {
                 let up = next()?;
-                let scraped = self.preset.is_of_pods().then(|| targets_since(&up, alive));
+                let scraped = self.preset.is_of_pods().then(|| counters::targets_since(&up, alive));
                 (Some(Beats::of([up.as_slice()], scrape, is_up)), scraped)
             }
             Place::Proxy { beat: None, .. } => (None, None),
@@ -612,12 +612,6 @@ impl Look<'_> {
             ..Seen::nothing(outcome, why)
         }
     }
-}
-
-/// How many targets were up at this moment or later: each has a series of its own, whatever it is called.
-fn targets_since(up: &[Series], alive: i64) -> u32 {
-    let is_alive = |series: &&Series| series.samples.iter().any(|(at, value)| *at >= alive && *value > 0.5);
-    u32::try_from(up.iter().filter(is_alive).count()).unwrap_or(u32::MAX)
 }
 
 /// The length of an interval of a comparison, in milliseconds. What a proxy counts of both arms is on the same page; pods are
