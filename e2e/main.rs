@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Stories run side by side, each in a namespace of its own. Those whose names begin with `alone_` disturb what all
-//! share (they kill the operator's leader, take the API server, Prometheus or a right away, or count every write), so they come
+//! share (they kill the operator's leader, take the API server or a right away, or count every write), so they come
 //! afterwards; a lock keeps them apart from each other and from all else. Two threads let the ten minutes at rest pass
 //! beside them; those that would wake what is at rest come last, and wait for its end.
 //!

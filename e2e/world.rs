@@ -15,6 +15,8 @@ use std::{
 
 /// Where the operator lives.
 pub const OPERATOR_NAMESPACE: &str = "bellwether-system";
+/// Where Prometheus lives.
+pub const MONITORING: &str = "monitoring";
 /// How every namespace of a story begins.
 pub const PREFIX: &str = "e2e-";
 
@@ -101,11 +103,12 @@ impl World {
         if let Err(error) = namespaces.delete(&self.namespace, &DeleteParams::default()).await {
             eprintln!("namespace {} cannot be deleted: {error}", self.namespace);
         }
-        // The one thing that it may have made.
-        let said =
-            kubectl(&self.namespace, &["delete", "clustermetricprovider", &self.namespace, "--ignore-not-found"]).await;
-        if !said.ok {
-            eprintln!("{}", said.err);
+        // All that it may have made there has its name.
+        for (namespace, kinds) in [("", "clustermetricproviders"), (MONITORING, "deployments,services")] {
+            let said = kubectl(namespace, &["delete", kinds, &self.namespace, "--ignore-not-found"]).await;
+            if !said.ok {
+                eprintln!("{}", said.err);
+            }
         }
     }
 
