@@ -53,6 +53,14 @@ pub(super) struct Narrowed {
     pub written: Value,
 }
 
+impl Narrowed {
+    /// Whether its rule has to stand right before the one that it was made of: it says nothing more. All others may stand
+    /// behind all rules, for they say more than their own.
+    pub fn must_be_ahead(&self) -> bool {
+        self.own == self.asked
+    }
+}
+
 /// Which of two matches comes first that say as much as each other.
 #[derive(Clone, Copy)]
 pub(super) enum Ties {
@@ -73,7 +81,7 @@ pub(super) struct Robbed {
 
 /// The narrowed matches that get requests at all. Each gets only such as its rule's own match got before.
 ///
-/// Assumes that a rule for the canary stands right before the one that it was made of.
+/// Assumes that a rule for the canary stands where [`Narrowed::must_be_ahead`] says, among others in the order of theirs.
 pub(super) fn kept(rules: &[Vec<Asked>], all: Vec<Narrowed>, ties: Ties) -> Result<Vec<Narrowed>, Robbed> {
     let originals = || rules.iter().enumerate().flat_map(|(at, asked)| asked.iter().map(move |asked| (asked, at)));
     let first = |(one, rule): (&Asked, usize), other: (&Asked, usize)| comes_first((one, rule), other, ties);
@@ -83,11 +91,13 @@ pub(super) fn kept(rules: &[Vec<Asked>], all: Vec<Narrowed>, ties: Ties) -> Resu
         !originals().filter(is_ahead).any(|(other, _)| other.has(&it.asked))
     };
     let kept: Vec<_> = all.into_iter().filter(gets).collect();
-    for Narrowed { rule, wanted, own, asked, .. } in &kept {
+    let place = |it: &Narrowed| if it.must_be_ahead() { it.rule } else { rules.len() + it.rule };
+    for it in &kept {
+        let Narrowed { rule, wanted, own, asked, .. } = it;
         let others = || originals().filter(|(_, at)| at != rule);
         let guards = |both: &Asked| {
-            let added = kept.iter().map(|it| (&it.asked, it.rule)).filter(|(_, at)| at != rule);
-            others().chain(added).any(|other| other.0.has(both) && first((asked, *rule), other) == Some(false))
+            let added = kept.iter().filter(|other| other.rule != *rule).map(|other| (&other.asked, place(other)));
+            others().chain(added).any(|other| other.0.has(both) && first((asked, place(it)), other) == Some(false))
         };
         let loses = |other: &(&Asked, usize)| {
             // Where paths alone decide, and none was narrowed, nothing changes.
@@ -96,7 +106,7 @@ pub(super) fn kept(rules: &[Vec<Asked>], all: Vec<Narrowed>, ties: Ties) -> Resu
                 && !is_decided
                 && other.0.meets(asked)
                 && first((own, *rule), *other) != Some(true)
-                && first((asked, *rule), *other) != Some(false)
+                && first((asked, place(it)), *other) != Some(false)
                 && !other.0.and(asked).is_some_and(|both| guards(&both))
         };
         if let Some((_, rule)) = others().find(loses) {
@@ -332,13 +342,18 @@ mod tests {
             let ours = rules.iter().enumerate().filter(|(at, _)| managed[*at]);
             let narrowed = ours.flat_map(|(at, all)| all.iter().filter_map(move |own| narrow(at, own))).collect();
             if let Ok(kept) = kept(&rules, narrowed, Ties::ByPlace) {
-                // At each place what goes to the canary, and then the rule itself.
-                let of = |rule: usize| kept.iter().filter(|it| it.rule == rule).map(|it| it.asked.clone()).collect();
-                let after: Vec<Vec<_>> = rules.iter().enumerate().flat_map(|(at, own)| [of(at), own.clone()]).collect();
+                let of = |rule: usize, ahead: bool| {
+                    let its = kept.iter().filter(|it| it.rule == rule && it.must_be_ahead() == ahead);
+                    (rule, true, its.map(|it| it.asked.clone()).collect())
+                };
+                let all = rules.iter().enumerate().flat_map(|(at, own)| [of(at, true), (at, false, own.clone())]);
+                let after: Vec<(_, _, Vec<_>)> = all.chain((0..rules.len()).map(|at| of(at, false))).collect();
+                let matches: Vec<_> = after.iter().map(|(_, _, matches)| matches.clone()).collect();
                 for request in requests() {
-                    let (before, after) = (asked_first(&rules, &request), asked_first(&after, &request));
+                    let before = asked_first(&rules, &request);
+                    let after = asked_first(&matches, &request).map(|at| (after[at].0, after[at].1));
                     let to_canary = before.is_some_and(|at| managed[at]) && takes(&wanted, &request);
-                    prop_assert_eq!(after, before.map(|at| 2 * at + usize::from(!to_canary)), "{:?}", request);
+                    prop_assert_eq!(after, before.map(|at| (at, to_canary)), "{:?}", request);
                 }
             }
         }

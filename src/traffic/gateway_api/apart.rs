@@ -44,9 +44,7 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
     let narrowed = narrowed.flat_map(|(at, rule)| all_narrowed(at, rule, &apart.matches, grpc)).collect();
     let kept = precedence::kept(&asked, narrowed, Ties::ByPlace).map_err(|Robbed { rule, wanted }| {
         let name = rules.get(rule).map(|it| rule_name(it, &format!("/spec/rules/{rule}"))).unwrap_or_default();
-        let cure = format!(
-            "write into {name} a match for requests that fit both, and list it before the managed rule, or let the step's match say less"
-        );
+        let cure = format!("write into {name} a match for requests that fit both, or let the step's match say less");
         impossible(&robs(wanted, &name, &cure))
     })?;
     if let Some(at) = precedence::unkept(&kept, apart.matches.len()) {
@@ -56,7 +54,7 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
             "paths, methods, headers and queries, and which rule is asked first",
         )));
     }
-    let mut all = Vec::new();
+    let (mut all, mut behind) = (Vec::new(), Vec::new());
     for (position, rule) in rules.iter().enumerate() {
         let mut rule = rule.clone();
         if let Some(place) = places.iter().find(|place| place.position == position) {
@@ -68,14 +66,18 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
                     "a managed rule replaces its path's prefix, so a step's match there can be one alone, and none by path",
                 ));
             }
-            // What is more special stands first, for gateways that take the first rule that fits.
-            all.extend(to_canary(&rule, place, own.iter().map(|it| it.written.clone()).collect()));
+            // Behind all rules, whose places stay: Envoy Gateway names what a rule sends to by its place, and for some
+            // milliseconds answers 503 where a place comes or goes.
+            let (ahead, more): (Vec<_>, Vec<_>) = own.into_iter().partition(|it| it.must_be_ahead());
+            all.extend(to_canary(&rule, place, ahead));
+            behind.extend(to_canary(&rule, place, more));
             if let Some(mirror) = apart.mirror {
                 mirrored(&mut rule, place, pair, mirror);
             }
         }
         all.push(rule);
     }
+    all.append(&mut behind);
     // A rule without a match has one that takes everything.
     let counts: Vec<_> = all.iter().map(|rule| matches(rule).len()).collect();
     if counts.iter().any(|count| *count > MATCHES) || counts.iter().sum::<usize>() > ALL_MATCHES || all.len() > RULES {
@@ -106,10 +108,11 @@ fn all_narrowed(rule_at: usize, rule: &Value, all: &[RequestMatch], grpc: bool) 
 }
 
 /// The rule that takes what matches, with everything that the managed rule does to its requests; none where nothing does.
-fn to_canary(rule: &Value, place: &Managed, matches: Vec<Value>) -> Option<Value> {
+fn to_canary(rule: &Value, place: &Managed, matches: Vec<&Narrowed>) -> Option<Value> {
     if matches.is_empty() {
         return None;
     }
+    let matches = matches.into_iter().map(|it| it.written.clone()).collect();
     let mut canary = list(&rule["backendRefs"]).get(place.canary.position)?.clone();
     canary["weight"] = json!(1);
     let mut taken = rule.clone();
@@ -258,12 +261,12 @@ mod tests {
     }
 
     #[test]
-    fn what_matches_goes_to_the_canary_wholly_and_first() {
+    fn what_matches_goes_to_the_canary_wholly_and_leaves_every_rule_its_place() {
         let rules =
             rules("{match: [{headers: [{name: x-beta, value: '1'}]}, {method: GET, path: {value: /shop/cart}}]}");
         assert_eq!(rules.len(), 3);
         assert_eq!(
-            rules[0],
+            rules[2],
             json!({
                 "matches": [
                     {"path": {"type": "PathPrefix", "value": "/shop"}, "headers": [{"type": "Exact", "name": "x-beta", "value": "1"}]},
@@ -273,14 +276,23 @@ mod tests {
                 "backendRefs": [{"name": "canary", "port": 80, "weight": 1}],
             })
         );
-        assert_eq!(rules[1]["name"], "main");
-        assert_eq!(rules[1]["backendRefs"][1], json!({"name": "canary", "port": 80, "weight": 5}));
+        assert_eq!(rules[0]["name"], "main");
+        assert_eq!(rules[0]["backendRefs"][1], json!({"name": "canary", "port": 80, "weight": 5}));
+        assert_eq!(rules[1]["backendRefs"][0]["name"], "legacy");
+    }
+
+    #[test]
+    fn what_asks_the_same_as_its_rule_comes_before_it() {
+        let rules = rules("{match: [{path: {value: /shop}}, {path: {value: /shop/cart}}]}");
+        let to: Vec<_> =
+            rules.iter().map(|rule| (&rule["matches"][0]["path"]["value"], list(&rule["backendRefs"]).len())).collect();
+        assert_eq!(to, [(&json!("/shop"), 1), (&json!("/shop"), 2), (&json!("/old"), 1), (&json!("/shop/cart"), 1)]);
     }
 
     #[test]
     fn a_cookie_is_found_among_others() {
         let rules = rules("{match: [{cookies: [{name: beta, value: v1.0}]}]}");
-        let expression = rules[0]["matches"][0]["headers"][0]["value"].as_str().unwrap();
+        let expression = rules[2]["matches"][0]["headers"][0]["value"].as_str().unwrap();
         let expression = regex::Regex::new(expression).unwrap();
         for (cookies, fits) in [
             ("beta=v1.0", true),
@@ -333,8 +345,8 @@ mod tests {
         let by_team = "{headers: [{name: x-team, value: a}]}";
         let two = "{headers: [{name: x-beta, value: '1'}, {name: x-user, value: b}]}";
         for (kind, before, behind, wanted) in [
-            ("HTTPRoute", "", by_team, BETA),
             ("HTTPRoute", by_team, "", two),
+            ("HTTPRoute", "", by_team, two),
             ("HTTPRoute", "{queryParams: [{name: v, value: a}]}", "", BETA),
             ("HTTPRoute", by_team, "", "{method: POST}"),
             ("HTTPRoute", "{path: {value: /shop}, method: GET}", "", "{path: {value: /shop/cart}}"),
@@ -346,7 +358,7 @@ mod tests {
             ),
             ("HTTPRoute", "{path: {value: '/s.*', type: RegularExpression}}", "", "{path: {value: /shop}}"),
             ("HTTPRoute", "{headers: [{name: x-beta, value: '[12]', type: RegularExpression}]}", "", two),
-            ("GRPCRoute", "", by_team, BETA),
+            ("GRPCRoute", "", by_team, two),
         ] {
             let error = beside(kind, [before, behind], wanted).unwrap_err();
             assert_eq!(error.category(), "CannotMatch", "{before}{behind} {wanted}");
@@ -361,6 +373,8 @@ mod tests {
         let by_team = "{headers: [{name: x-team, value: a}]}";
         for (kind, before, behind, wanted) in [
             ("HTTPRoute", by_team, "", BETA),
+            ("HTTPRoute", "", by_team, BETA),
+            ("GRPCRoute", "", by_team, BETA),
             ("HTTPRoute", "", "{path: {value: /shop}}", BETA),
             ("HTTPRoute", "", "{method: GET}", BETA),
             ("HTTPRoute", "", "{headers: [{name: X-Beta, value: '2'}]}", BETA),
@@ -372,8 +386,9 @@ mod tests {
             (
                 "HTTPRoute",
                 "",
-                "{headers: [{name: x-team, value: a}]}, {headers: [{name: x-beta, value: '1'}, {name: x-team, value: a}]}",
-                BETA,
+                "{headers: [{name: x-team, value: a}]}, \
+                 {headers: [{name: x-beta, value: '1'}, {name: x-user, value: b}, {name: x-team, value: a}]}",
+                "{headers: [{name: x-beta, value: '1'}, {name: x-user, value: b}]}",
             ),
             ("GRPCRoute", "", "{method: {service: shop.Cart}}", BETA),
             ("GRPCRoute", "", "{method: {service: 'shop.*', type: RegularExpression}}", BETA),
@@ -385,7 +400,7 @@ mod tests {
                 .iter()
                 .position(|rule| list(&rule["backendRefs"]).len() == 1 && rule["backendRefs"][0]["name"] == "canary");
             let main = rules.iter().position(|rule| rule["name"] == "main");
-            assert_eq!(canary.map(|at| at + 1), main, "it stands right before the rule that it was made of");
+            assert!(main < canary && canary == Some(rules.len() - 1), "it stands behind all that were there");
         }
     }
 
@@ -400,8 +415,8 @@ mod tests {
         );
         let route = whole("HTTPRoute", &spec, "{match: [{path: {value: /shop/cart}}]}").unwrap();
         let rules = list(&route["spec"]["rules"]);
-        assert_eq!((rules.len(), &rules[0]["name"], &rules[2]["name"]), (3, &json!("all"), &json!("shop")));
-        assert_eq!((rules[1].get("timeouts"), &rules[1]["backendRefs"][0]["name"]), (None, &json!("canary")));
+        assert_eq!((rules.len(), &rules[0]["name"], &rules[1]["name"]), (3, &json!("all"), &json!("shop")));
+        assert_eq!((rules[2].get("timeouts"), &rules[2]["backendRefs"][0]["name"]), (None, &json!("canary")));
     }
 
     #[test]
