@@ -99,6 +99,8 @@ pub struct Door {
     pub port: u16,
     /// The path that is asked for.
     pub path: &'static str,
+    /// A header that each request has besides, as `name=value`.
+    pub header: Option<&'static str>,
     /// Requests a second.
     pub rate: u32,
     /// How they are sent; `bw-app load --help` says what there is.
@@ -115,6 +117,7 @@ impl Door {
             host: objects::host(&world.namespace, objects::APP),
             port: 80,
             path: "/",
+            header: None,
             rate: RATE,
             protocol: "http1",
             new_connections: 50,
@@ -130,7 +133,8 @@ impl Door {
         let (namespace, name) = &self.service;
         let service = Api::namespaced_with(world.client.clone(), namespace, &Kind::Service.resource());
         let service: kube::api::DynamicObject = service.get(name).await.expect("a gateway: hack/planes");
-        format!("http://{}:{}{}", service.data["spec"]["clusterIP"].as_str().unwrap(), self.port, self.path)
+        let scheme = if self.protocol == "https" { "https" } else { "http" };
+        format!("{scheme}://{}:{}{}", service.data["spec"]["clusterIP"].as_str().unwrap(), self.port, self.path)
     }
 
     /// The versions that answer some requests with these headers, each over a connection of its own.
@@ -153,6 +157,9 @@ impl Door {
         let share = (f64::from(self.new_connections) / 100.0).to_string();
         let mut command = Command::new("bw-app");
         command.args(["load", "-url", &url, "-host", &self.host, "-protocol", self.protocol]);
+        if let Some(header) = self.header {
+            command.args(["-header", header]);
+        }
         command.args(["-new-connections", &share, "-out"]).arg(file);
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         command
@@ -162,8 +169,9 @@ impl Door {
     pub async fn burst(&self, world: &World, count: u32) -> Vec<Request> {
         let file = std::env::temp_dir().join(format!("{}-burst.jsonl", world.namespace));
         let mut command = self.command(world, &file).await;
-        // Sessions of a second are many at once; and the last request begins just before the end.
-        let rate = if self.protocol == "websocket" { BURST_RATE / 4 } else { BURST_RATE };
+        // Sessions of a second are many at once, and each greeting within TLS is work; the last request begins just before
+        // the end.
+        let rate = if ["websocket", "https"].contains(&self.protocol) { BURST_RATE / 4 } else { BURST_RATE };
         let millis = 1000 * count / rate - 1;
         command.args(["-rate", &rate.to_string(), "-duration", &format!("{millis}ms")]);
         assert!(command.status().await.unwrap().success(), "the load generator failed");

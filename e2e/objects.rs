@@ -51,7 +51,7 @@ impl OnSigterm {
 
 /// The environment of a revision's container.
 pub fn env(revision: &Revision, on_sigterm: OnSigterm) -> Value {
-    let own = [("VERSION", revision.version), ("ON_SIGTERM", on_sigterm.env())];
+    let own = [("VERSION", revision.version), ("ON_SIGTERM", on_sigterm.env()), ("TLS_PORT", "8443")];
     own.iter().chain(&revision.env).map(|(name, value)| json!({"name": name, "value": value})).collect()
 }
 

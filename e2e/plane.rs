@@ -29,6 +29,8 @@ pub struct Plane {
     pub proof: &'static str,
     /// How requests are sent.
     protocol: &'static str,
+    /// The port at which connections come in that nobody looks into, whatever they carry.
+    connections: Option<u16>,
 }
 
 impl Plane {
@@ -36,7 +38,11 @@ impl Plane {
     pub fn door(&self, world: &World, rate: u32) -> Door {
         let (namespace, name) = self.gateway;
         let service = (namespace.to_owned(), name);
-        Door { service, host: self.host(world), rate, protocol: self.protocol, ..Door::usual(world) }
+        let mut door = Door { service, host: self.host(world), rate, protocol: self.protocol, ..Door::usual(world) };
+        if let Some(port) = self.connections {
+            (door.port, door.new_connections) = (port, 100);
+        }
+        door
     }
 
     /// The same for requests of another protocol, which the app counts.
@@ -49,11 +55,14 @@ impl Plane {
         Self { domain, ..self }
     }
 
-    /// The app's ordinary Service, which says what its pods speak where that is not HTTP/1.1.
+    /// The app's ordinary Service, which says what its pods speak where that is not HTTP/1.1, and where.
     pub fn service(&self) -> Value {
         let mut service = objects::service(APP);
         if ["h2c", "grpc"].contains(&self.protocol) {
             service["spec"]["ports"][0]["appProtocol"] = json!("kubernetes.io/h2c");
+        }
+        if self.protocol == "https" {
+            service["spec"]["ports"][0]["targetPort"] = json!(8443);
         }
         service
     }
@@ -113,6 +122,19 @@ fn http_route(host: &str, gateway: &Value) -> Vec<Value> {
     vec![object("gateway.networking.k8s.io/v1", "HTTPRoute", APP, &spec)]
 }
 
+/// By the name that is asked for within TLS, which goes on to the app as it came.
+fn tls_route(host: &str, gateway: &Value) -> Vec<Value> {
+    let mut route = tcp_route(gateway).remove(0);
+    route["kind"] = json!("TLSRoute");
+    route["spec"]["hostnames"] = json!([host]);
+    vec![route]
+}
+
+fn tcp_route(gateway: &Value) -> Vec<Value> {
+    let spec = json!({"parentRefs": [gateway], "rules": [{"backendRefs": services()}]});
+    vec![object("gateway.networking.k8s.io/v1", "TCPRoute", APP, &spec)]
+}
+
 fn grpc_route(host: &str, gateway: &Value) -> Vec<Value> {
     let mut route = http_route(host, gateway).remove(0);
     route["kind"] = json!("GRPCRoute");
@@ -149,6 +171,7 @@ pub const TRAEFIK_GATEWAY_API: Plane = Plane {
     metrics: OF_TRAEFIK,
     proof: "Status",
     protocol: "http1",
+    connections: None,
 };
 
 /// Traefik, by its `IngressRoute`.
@@ -161,6 +184,7 @@ pub const TRAEFIK_INGRESS_ROUTE: Plane = Plane {
     metrics: OF_TRAEFIK,
     proof: "Delay",
     protocol: "http1",
+    connections: None,
 };
 
 /// Traefik, by a `TraefikService` behind an `IngressRoute`.
@@ -185,6 +209,7 @@ pub const TRAEFIK_TCP: Plane = Plane {
     },
     route: || named("traefik.io/v1alpha1", "IngressRouteTCP", APP),
     metrics: OF_APP,
+    connections: Some(9000),
     ..TRAEFIK_INGRESS_ROUTE
 };
 
@@ -220,6 +245,7 @@ pub const CONTOUR: Plane = Plane {
     metrics: &["contour/error-rate", "contour/latency"],
     proof: "Status",
     protocol: "http1",
+    connections: None,
 };
 
 /// Contour with Envoy, by the Gateway API.
@@ -247,6 +273,7 @@ pub const ISTIO: Plane = Plane {
     metrics: OF_APP,
     proof: "Delay",
     protocol: "http1",
+    connections: None,
 };
 
 /// Istio with Envoy, by the Gateway API.
@@ -294,6 +321,17 @@ pub const TRAEFIK_GRPC: Plane = Plane {
     ..TRAEFIK_GATEWAY_API.speaking("grpc")
 };
 
+const TLS: fn() -> Value = || named("gateway.networking.k8s.io/v1", "TLSRoute", APP);
+
+/// Traefik, by a `TLSRoute`.
+pub const TRAEFIK_TLS: Plane = Plane {
+    name: "Traefik, TLSRoute",
+    objects: |host| tls_route(host, &json!({"name": "traefik", "namespace": "traefik", "sectionName": "tls"})),
+    route: TLS,
+    connections: Some(9443),
+    ..TRAEFIK_GATEWAY_API.speaking("https")
+};
+
 /// Contour with Envoy, by a `GRPCRoute`.
 pub const CONTOUR_GRPC: Plane = Plane {
     name: "Contour, GRPCRoute",
@@ -308,4 +346,41 @@ pub const ISTIO_GRPC: Plane = Plane {
     objects: |host| grpc_route(host, &json!({"name": "istio", "namespace": "istio-system"})),
     route: GRPC,
     ..ISTIO_GATEWAY_API.speaking("grpc")
+};
+
+/// Envoy Gateway, by the Gateway API. It counts by rule of a route, whichever Service a request goes to.
+pub const ENVOY_GATEWAY: Plane = Plane {
+    name: "Envoy Gateway, HTTPRoute",
+    gateway: ("envoy-gateway-system", "envoy"),
+    objects: |host| http_route(host, &json!({"name": "envoy", "namespace": "envoy-gateway-system"})),
+    metrics: OF_APP,
+    ..TRAEFIK_GATEWAY_API
+};
+
+/// Envoy Gateway, by a `GRPCRoute`.
+pub const ENVOY_GATEWAY_GRPC: Plane = Plane {
+    name: "Envoy Gateway, GRPCRoute",
+    objects: |host| grpc_route(host, &json!({"name": "envoy", "namespace": "envoy-gateway-system"})),
+    route: GRPC,
+    ..ENVOY_GATEWAY.speaking("grpc")
+};
+
+/// Envoy Gateway, by a `TCPRoute`.
+pub const ENVOY_GATEWAY_TCP: Plane = Plane {
+    name: "Envoy Gateway, TCPRoute",
+    objects: |_| tcp_route(&json!({"name": "envoy", "namespace": "envoy-gateway-system", "sectionName": "tcp"})),
+    route: || named("gateway.networking.k8s.io/v1", "TCPRoute", APP),
+    connections: Some(9000),
+    ..ENVOY_GATEWAY
+};
+
+/// Envoy Gateway, by a `TLSRoute`.
+pub const ENVOY_GATEWAY_TLS: Plane = Plane {
+    name: "Envoy Gateway, TLSRoute",
+    objects: |host| {
+        tls_route(host, &json!({"name": "envoy", "namespace": "envoy-gateway-system", "sectionName": "tls"}))
+    },
+    route: TLS,
+    connections: Some(9443),
+    ..ENVOY_GATEWAY.speaking("https")
 };

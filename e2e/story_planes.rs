@@ -237,6 +237,11 @@ fn plane_traefik_with_web_sockets() {
 }
 
 #[test]
+fn plane_traefik_by_names_within_tls() {
+    told("t-tls", &plane::TRAEFIK_TLS);
+}
+
+#[test]
 fn plane_contour_with_calls_of_grpc() {
     told("c-grpc", &plane::CONTOUR_GRPC);
 }
@@ -264,4 +269,34 @@ fn plane_istio_with_http_2() {
 #[test]
 fn plane_istio_with_web_sockets() {
     told("i-websocket", &plane::ISTIO_GATEWAY_API.speaking("websocket"));
+}
+
+#[test]
+fn plane_envoy_gateway_by_the_gateway_api() {
+    told("e-httproute", &plane::ENVOY_GATEWAY);
+}
+
+#[test]
+fn plane_envoy_gateway_with_calls_of_grpc() {
+    told("e-grpc", &plane::ENVOY_GATEWAY_GRPC);
+}
+
+#[test]
+fn plane_envoy_gateway_with_http_2() {
+    told("e-h2c", &plane::ENVOY_GATEWAY.speaking("h2c"));
+}
+
+#[test]
+fn plane_envoy_gateway_with_web_sockets() {
+    told("e-websocket", &plane::ENVOY_GATEWAY.speaking("websocket"));
+}
+
+#[test]
+fn plane_envoy_gateway_by_connections() {
+    told("e-tcp", &plane::ENVOY_GATEWAY_TCP);
+}
+
+#[test]
+fn plane_envoy_gateway_by_names_within_tls() {
+    told("e-tls", &plane::ENVOY_GATEWAY_TLS);
 }

@@ -120,8 +120,7 @@ fn routes_of_two_routers_carry_a_release_together() {
 fn connections_that_nobody_looks_into_carry_a_release_to_its_promotion() {
     let _right = beside_others();
     with_temp_ns("tcp", async |world| {
-        let door = Door { port: 9000, new_connections: 100, ..TRAEFIK_TCP.door(world, RATE) };
-        carried(world, &[TRAEFIK_TCP], &[door], "connections_of_tcp").await;
+        carried(world, &[TRAEFIK_TCP], &[TRAEFIK_TCP.door(world, RATE)], "connections_of_tcp").await;
     });
 }
 

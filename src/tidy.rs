@@ -263,7 +263,7 @@ fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
          tell when the data plane has taken a change, the time in the last column is all that is waited for; elsewhere it is \
          given besides. `settle` of a route changes it.\n\n\
          Of a route of the Gateway API a mirror, and a match by method or query, also need a gateway whose class lists the \
-         feature under `status.supportedFeatures`; of one whose class lists nothing, as those of Istio and Contour, the \
+         feature under `status.supportedFeatures`; of one whose class lists nothing, as those of Istio, Contour and Envoy Gateway, the \
          route's `template.features` says it.\n\n\
          Where sessions can stay, a client may be bound to the Service that answered it first, by a field or an annotation of \
          the route (`sessionPersistence`, `sticky`, `affinity`, `targetGroupStickinessConfig`) that is yours and stays as it \

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -389,8 +390,17 @@ func TestEveryProtocolIsSpokenOverKeptAndNewConnections(t *testing.T) {
 	}
 	server.Start()
 	defer server.Close()
+	secure, err := listenTLS("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Config.Serve(secure)
 	for _, protocol := range protocols {
-		g := newGenerator(server.URL, "", protocol)
+		url := server.URL
+		if protocol == https {
+			url = "https://" + secure.Addr().String()
+		}
+		g := newGenerator(url, "", protocol)
 		for _, kept := range []bool{true, false, true, false} {
 			if r := g.send("id", kept); !r.Own || r.Code != 200 || r.Version != "v7" {
 				t.Errorf("%s: %+v", protocol, r)
@@ -425,5 +435,41 @@ func TestACallThatFailsIsAnErrorOfTheAppAndABrokenSessionIsLost(t *testing.T) {
 	defer broken.Close()
 	if r := newGenerator(broken.URL, "", webSocket).send("id", true); r.Own || r.Err == "" {
 		t.Errorf("%+v", r)
+	}
+}
+
+func TestAGatewayThatDoesNotLookIntoTLSHearsWhoIsAskedFor(t *testing.T) {
+	asked := make(chan string, 1)
+	server := httptest.NewUnstartedServer(newApp(settings{}))
+	server.TLS = &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		asked <- hello.ServerName
+		return nil, nil
+	}}
+	server.StartTLS()
+	defer server.Close()
+	if r := newGenerator(server.URL, "shop.test", https).send("id", false); !r.Own {
+		t.Errorf("%+v", r)
+	}
+	if name := <-asked; name != "shop.test" {
+		t.Errorf("%q was asked for", name)
+	}
+}
+
+func TestRequestsSayWhatElseTheyShall(t *testing.T) {
+	said := make(chan string, 2)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		said <- r.Header.Get("X-Tester")
+		newApp(settings{}).ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	for _, protocol := range []protocol{http1, webSocket} {
+		g := newGenerator(server.URL, "", protocol)
+		g.header = http.Header{"X-Tester": {"yes"}}
+		if r := g.send("id", false); !r.Own || r.ID != "id" {
+			t.Errorf("%s: %+v", protocol, r)
+		}
+		if word := <-said; word != "yes" {
+			t.Errorf("%s: %q", protocol, word)
+		}
 	}
 }

@@ -69,12 +69,14 @@ const answerTimeout = 10 * time.Second
 // generator sends single requests, each over a kept or over a new connection.
 type generator struct {
 	url, host string
+	// What else the head of each request says.
+	header    http.Header
 	protocol  protocol
 	kept, new *http.Client
 }
 
 func newGenerator(url, host string, protocol protocol) *generator {
-	return &generator{url: url, host: host, protocol: protocol, kept: protocol.client(true), new: protocol.client(false)}
+	return &generator{url: url, host: host, protocol: protocol, kept: protocol.client(host, true), new: protocol.client(host, false)}
 }
 
 func (g *generator) send(id string, kept bool) record {
@@ -84,31 +86,41 @@ func (g *generator) send(id string, kept bool) record {
 		client = g.kept
 	case g.protocol == h2c || g.protocol == grpc:
 		// Of one client two requests could meet on a connection that the first of them closes.
-		client = g.protocol.client(true)
+		client = g.protocol.client(g.host, true)
 		defer client.CloseIdleConnections()
 	}
 	begin := time.Now()
 	r := record{T: float64(begin.UnixMicro()) / 1000, ID: id, Kept: kept}
 	if g.protocol == webSocket {
-		r.converse(client, g.url, g.host)
+		r.converse(client, g)
 	} else {
-		r.ask(client, g.url, g.host, g.protocol)
+		r.ask(client, g)
 	}
 	r.Ms = math.Round(float64(time.Since(begin).Microseconds())) / 1000
 	return r
 }
 
-func (r *record) ask(client *http.Client, url, host string, protocol protocol) {
+// head is what is said of each request.
+func (g *generator) head(id string) http.Header {
+	head := g.header.Clone()
+	if head == nil {
+		head = http.Header{}
+	}
+	head.Set("X-Request-Id", id)
+	return head
+}
+
+func (r *record) ask(client *http.Client, g *generator) {
 	// A POST is not replayed once it was written, and without GetBody not even when nothing of it was.
-	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(protocol.body()))
+	req, err := http.NewRequest(http.MethodPost, g.url, strings.NewReader(g.protocol.body()))
 	if err != nil {
 		r.Err = err.Error()
 		return
 	}
 	req.GetBody = nil
-	req.Host = host
-	protocol.prepare(req)
-	req.Header.Set("X-Request-Id", r.ID)
+	req.Host = g.host
+	req.Header = g.head(r.ID)
+	g.protocol.prepare(req)
 	res, err := client.Do(req)
 	if err != nil {
 		r.Err = err.Error()
@@ -120,7 +132,7 @@ func (r *record) ask(client *http.Client, url, host string, protocol protocol) {
 		r.Err = "broken answer: " + err.Error()
 		return
 	}
-	if err := protocol.trailing(res); err != nil {
+	if err := g.protocol.trailing(res); err != nil {
 		r.Err = err.Error()
 		return
 	}
@@ -206,6 +218,15 @@ func load(args []string) error {
 	duration := flags.Duration("duration", time.Minute, "for how long")
 	out := flags.String("out", "", "file that gets a line for each request")
 	share := flags.Float64("new-connections", 0.5, "share of requests that have a new connection each")
+	header := http.Header{}
+	flags.Func("header", "a header that each request has besides, written name=value; may be repeated", func(text string) error {
+		name, value, ok := strings.Cut(text, "=")
+		if !ok {
+			return errors.New("not name=value")
+		}
+		header.Add(name, value)
+		return nil
+	})
 	spoken := flags.String("protocol", string(http1), fmt.Sprintf("how requests are sent, one of %v", protocols))
 	flags.Parse(args)
 	if !slices.Contains(protocols, protocol(*spoken)) {
@@ -232,7 +253,9 @@ func load(args []string) error {
 	var records []record
 	var failed error
 	lines := json.NewEncoder(file)
-	newGenerator(*url, *host, protocol(*spoken)).run(ctx, *rate, *share, func(r record) {
+	g := newGenerator(*url, *host, protocol(*spoken))
+	g.header = header
+	g.run(ctx, *rate, *share, func(r record) {
 		mu.Lock()
 		defer mu.Unlock()
 		records = append(records, r)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ POST /incident?share=0.2&for=20s makes it answer 500 to that share of requests f
 Every answer has the headers X-App: 1, X-App-Version and X-App-Pod, so that it can be told from a gateway's.
 It behaves as the environment says; durations are written 250ms, 5s, or 0:
   PORT               port (8080), or several: 8080,8081
+  TLS_PORT           port at which it speaks HTTP/1.1 within TLS as well, with a certificate of its own making
   VERSION            what X-App-Version says
   ERROR_RATE         share of requests answered 500, from 0 to 1
   LATENCY            how long each request takes at least
@@ -42,6 +44,7 @@ It behaves as the environment says; durations are written 250ms, 5s, or 0:
 type settings struct {
 	version, pod                   string
 	ports                          []string
+	tlsPort                        string
 	errorRate                      float64
 	latency, jitter, warmup, drain time.Duration
 	crashAfter, crashAfterReady    *time.Duration
@@ -86,6 +89,7 @@ func readSettings(env func(string) string) (s settings, err error) {
 	if env("PORT") != "" {
 		s.ports = strings.Split(env("PORT"), ",")
 	}
+	s.tlsPort = env("TLS_PORT")
 	if rate := optionalNumber("ERROR_RATE", 1); rate != nil {
 		s.errorRate = *rate
 	}
@@ -135,9 +139,16 @@ func serve(args []string) error {
 	server := &http.Server{Handler: newApp(s), Protocols: new(http.Protocols)}
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetUnencryptedHTTP2(true)
-	failed := make(chan error, len(s.ports))
+	failed := make(chan error, len(s.ports)+1)
 	for _, port := range s.ports {
 		listener, err := net.Listen("tcp", ":"+port)
+		if err != nil {
+			return err
+		}
+		go func() { failed <- server.Serve(listener) }()
+	}
+	if s.tlsPort != "" {
+		listener, err := listenTLS(":" + s.tlsPort)
 		if err != nil {
 			return err
 		}
@@ -157,6 +168,14 @@ func serve(args []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	return server.Shutdown(ctx)
+}
+
+func listenTLS(address string) (net.Listener, error) {
+	certificate, err := ownCertificate()
+	if err != nil {
+		return nil, err
+	}
+	return tls.Listen("tcp", address, &tls.Config{Certificates: []tls.Certificate{certificate}})
 }
 
 func crash(why string) {

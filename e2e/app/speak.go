@@ -2,9 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"strings"
@@ -25,9 +31,11 @@ const (
 	grpc protocol = "grpc"
 	// webSocket is a session that says something now and then, and is lost when it breaks before it is closed.
 	webSocket protocol = "websocket"
+	// https is HTTP/1.1 within TLS, of which a gateway on the way sees the name that is asked for and no more.
+	https protocol = "https"
 )
 
-var protocols = []protocol{http1, h2c, grpc, webSocket}
+var protocols = []protocol{http1, h2c, grpc, webSocket, https}
 
 const (
 	// sessionLasts is how long a WebSocket is open.
@@ -35,7 +43,8 @@ const (
 	sayings      = 4
 )
 
-func (p protocol) client(keep bool) *http.Client {
+// client sends requests for this host: a gateway that does not look into TLS needs to hear of it there.
+func (p protocol) client(host string, keep bool) *http.Client {
 	transport := &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: answerTimeout}).DialContext,
 		DisableKeepAlives:   !keep,
@@ -45,6 +54,9 @@ func (p protocol) client(keep bool) *http.Client {
 	if p == h2c || p == grpc {
 		transport.Protocols = new(http.Protocols)
 		transport.Protocols.SetUnencryptedHTTP2(true)
+	}
+	if p == https {
+		transport.TLSClientConfig = &tls.Config{ServerName: host, InsecureSkipVerify: true}
 	}
 	return &http.Client{
 		Timeout:       answerTimeout,
@@ -85,11 +97,11 @@ func (p protocol) trailing(res *http.Response) error {
 }
 
 // converse holds a session of a WebSocket from its beginning to its end.
-func (r *record) converse(client *http.Client, url, host string) {
+func (r *record) converse(client *http.Client, g *generator) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
 	defer cancel()
-	header := http.Header{"X-Request-Id": {r.ID}}
-	ws, res, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: client, HTTPHeader: header, Host: host})
+	options := &websocket.DialOptions{HTTPClient: client, HTTPHeader: g.head(r.ID), Host: g.host}
+	ws, res, err := websocket.Dial(ctx, g.url, options)
 	if res != nil {
 		r.Code, r.Version, r.Pod = res.StatusCode, res.Header.Get("X-App-Version"), res.Header.Get("X-App-Pod")
 	}
@@ -153,4 +165,15 @@ func echo(w http.ResponseWriter, r *http.Request) error {
 
 func isWebSocket(r *http.Request) bool {
 	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+// ownCertificate is one that nobody else knows, made now.
+func ownCertificate() (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(1, 0, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }

@@ -13,6 +13,9 @@ use crate::{
 };
 use serde_json::{Value, json};
 
+/// Envoy Gateway's Envoy forgets what a rule sends to some milliseconds before the rule itself; what matches then is lost.
+const FORGETS_TOO_SOON: &[&str] = &[plane::ENVOY_GATEWAY.name];
+
 /// Holds the copies that the pods of this template hash count, so many of a hundred, against the requests that are sent
 /// meanwhile, all of which stable has to answer, as it had to since `from`.
 pub async fn are_copied(
@@ -80,11 +83,15 @@ async fn sets_apart(world: &World, plane: &Plane, percent: u8, features: &[&str]
     let load = Load::through(world, &door).await;
     let from = now_ms();
 
+    let testers = Door { path: "/testers", header: Some("x-tester=yes"), ..door.clone() };
+    let testers = Load::through(world, &testers).await;
+
     push(world, &Revision::new("v2").with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
     are_told_apart(world, &door, &records).await;
     plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
 
     until_asked(&records, "v2", "copies", 0).await;
+    let of_testers = testers.end(world, &records, from, None).await;
     all_answered_by(world, &door, "v1", &[("x-tester", "yes")]).await;
     let rollout = records.rollout().unwrap();
     let hash = rollout["status"]["canary"]["podTemplateHash"].as_str().unwrap();
@@ -98,8 +105,13 @@ async fn sets_apart(world: &World, plane: &Plane, percent: u8, features: &[&str]
     };
     records.until("the release is promoted", 120, promoted).await;
     let tally = load.end(world, &records, from, None).await;
-    figure(&format!("apart({})", plane.name), &format!("{copies}; {tally}"));
+    figure(&format!("apart({})", plane.name), &format!("{copies}; {tally}; of testers {of_testers}"));
     lost_nothing(&tally);
+    if FORGETS_TOO_SOON.contains(&plane.name) {
+        assert!(of_testers.lost.len() < 10, "{} requests of testers were lost", of_testers.lost.len());
+    } else {
+        lost_nothing(&of_testers);
+    }
 }
 
 fn told(name: &str, plane: &Plane, percent: u8, features: &[&str]) {
@@ -126,4 +138,9 @@ fn plane_istio_sets_apart_by_its_virtual_service() {
 #[test]
 fn plane_istio_sets_apart_by_the_gateway_api() {
     told("i-apart-httproute", &plane::ISTIO_GATEWAY_API, 20, &["HTTPRouteRequestPercentageMirror"]);
+}
+
+#[test]
+fn plane_envoy_gateway_sets_apart_by_the_gateway_api() {
+    told("e-apart-httproute", &plane::ENVOY_GATEWAY, 20, &["HTTPRouteRequestPercentageMirror"]);
 }

@@ -121,7 +121,7 @@ pub struct RouteTemplate {
     #[schemars(schema_with = "texts")]
     pub annotations: BTreeMap<String, String>,
     /// Of a route of the Gateway API: what its gateway can do although its class does not list it under
-    /// status.supportedFeatures, as those of Istio and Contour do not. One that cannot may answer users with errors.
+    /// status.supportedFeatures, as those of Istio, Contour and Envoy Gateway do not. One that cannot may answer users with errors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub features: Vec<Feature>,
