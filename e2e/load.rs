@@ -139,11 +139,16 @@ impl Door {
 
     /// The versions that answer some requests with these headers, each over a connection of its own.
     pub async fn answers(&self, world: &World, headers: &[(&str, &str)]) -> Vec<String> {
-        let url = self.url(world).await;
+        self.answers_to(world, "GET", "", headers).await
+    }
+
+    /// The same for requests of this method, to what stands below the door's path.
+    pub async fn answers_to(&self, world: &World, method: &str, below: &str, headers: &[(&str, &str)]) -> Vec<String> {
+        let (url, method) = (self.url(world).await + below, method.parse::<reqwest::Method>().unwrap());
         let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
         let mut versions = Vec::new();
         for _ in 0..20 {
-            let request = client.get(&url).header("host", &self.host);
+            let request = client.request(method.clone(), &url).header("host", &self.host);
             let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
             let answer = request.send().await.unwrap();
             let version = answer.headers().get("x-app-version").map(|it| it.to_str().unwrap_or_default().to_owned());

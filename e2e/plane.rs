@@ -248,6 +248,18 @@ pub const CONTOUR: Plane = Plane {
     connections: None,
 };
 
+/// Contour with Envoy, by an `HTTPProxy` of the name that is asked for within TLS, which goes on to the app as it came.
+pub const CONTOUR_TLS: Plane = Plane {
+    name: "Contour, HTTPProxy",
+    objects: |host| {
+        let virtual_host = json!({"fqdn": host, "tls": {"passthrough": true}});
+        let spec = json!({"virtualhost": virtual_host, "tcpproxy": {"services": services()}});
+        vec![object("projectcontour.io/v1", "HTTPProxy", APP, &spec)]
+    },
+    connections: Some(9443),
+    ..CONTOUR.speaking("https")
+};
+
 /// Contour with Envoy, by the Gateway API.
 pub const CONTOUR_GATEWAY_API: Plane = Plane {
     name: "Contour, HTTPRoute",
@@ -256,24 +268,45 @@ pub const CONTOUR_GATEWAY_API: Plane = Plane {
     ..CONTOUR
 };
 
+/// A `VirtualService` for the gateway of Istio, with one list of routes of this kind, which match so.
+fn virtual_service(host: &str, list: &str, matches: &Value) -> Vec<Value> {
+    let to = |service: &str, weight: u32| json!({"destination": {"host": service, "port": {"number": 80}}, "weight": weight});
+    let mut route = json!({"route": [to(STABLE, 100), to(CANARY, 0)]});
+    if !matches.is_null() {
+        route["match"] = matches.clone();
+    }
+    let hosts = if list == "tcp" { json!(["*"]) } else { json!([host]) };
+    let spec = json!({"hosts": hosts, "gateways": ["istio-system/gateway"], list: [route]});
+    vec![object("networking.istio.io/v1", "VirtualService", APP, &spec)]
+}
+
 /// Istio with Envoy, by `VirtualService`.
 pub const ISTIO: Plane = Plane {
     name: "Istio, VirtualService",
     gateway: ("istio-system", "gateway"),
     domain: "vs.test",
-    objects: |host| {
-        let to = |service: &str, weight: u32| json!({"destination": {"host": service, "port": {"number": 80}}, "weight": weight});
-        let spec = json!({
-            "hosts": [host], "gateways": ["istio-system/gateway"],
-            "http": [{"name": "all", "route": [to(STABLE, 100), to(CANARY, 0)]}],
-        });
-        vec![object("networking.istio.io/v1", "VirtualService", APP, &spec)]
-    },
+    objects: |host| virtual_service(host, "http", &Value::Null),
     route: || named("networking.istio.io/v1", "VirtualService", APP),
     metrics: OF_APP,
     proof: "Delay",
     protocol: "http1",
     connections: None,
+};
+
+/// Istio with Envoy, by a `VirtualService` of connections, whatever they carry.
+pub const ISTIO_TCP: Plane = Plane {
+    name: "Istio, VirtualService of connections",
+    objects: |host| virtual_service(host, "tcp", &json!([{"port": 9000}])),
+    connections: Some(9000),
+    ..ISTIO
+};
+
+/// Istio with Envoy, by a `VirtualService` of the name that is asked for within TLS.
+pub const ISTIO_TLS: Plane = Plane {
+    name: "Istio, VirtualService",
+    objects: |host| virtual_service(host, "tls", &json!([{"port": 9443, "sniHosts": [host]}])),
+    connections: Some(9443),
+    ..ISTIO.speaking("https")
 };
 
 /// Istio with Envoy, by the Gateway API.

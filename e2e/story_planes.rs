@@ -300,3 +300,18 @@ fn plane_envoy_gateway_by_connections() {
 fn plane_envoy_gateway_by_names_within_tls() {
     told("e-tls", &plane::ENVOY_GATEWAY_TLS);
 }
+
+#[test]
+fn plane_contour_by_names_within_tls() {
+    told("c-tls", &plane::CONTOUR_TLS);
+}
+
+#[test]
+fn plane_istio_by_names_within_tls() {
+    told("i-tls", &plane::ISTIO_TLS);
+}
+
+#[test]
+fn plane_istio_by_connections() {
+    told("i-tcp", &plane::ISTIO_TCP);
+}

@@ -15,14 +15,14 @@ use std::{
 };
 
 /// A router that the route brings along.
-static CUSTOM: LazyLock<Custom> = LazyLock::new(|| {
+pub static CUSTOM: LazyLock<Custom> = LazyLock::new(|| {
     let settings = "{plural: splits, weights: [{path: /spec/backends/service=checkout-stable/weight, value: stable * 10}, \
         {path: /spec/backends/service=checkout-canary/weight, value: canary * 10}]}";
     serde_saphyr::from_str(settings).unwrap()
 });
 
 /// Every router there is.
-fn all() -> Vec<&'static dyn Router> {
+pub fn all() -> Vec<&'static dyn Router> {
     let custom: &dyn Router = &*CUSTOM;
     ROUTERS.iter().copied().chain([custom]).collect()
 }

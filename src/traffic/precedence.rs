@@ -24,6 +24,8 @@ pub(super) enum Path {
     Exact(String),
     /// It begins with these elements.
     Prefix(String),
+    /// It begins with these letters, also in the middle of an element.
+    Start(String),
     /// Nobody can tell here what this takes, and each gateway has its own place for it among the others.
     Expression(String),
 }
@@ -139,6 +141,10 @@ impl Path {
                 let rest = path.strip_prefix(prefix.trim_end_matches('/'));
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
+            (Self::Prefix(prefix), Self::Start(path)) => {
+                path.strip_prefix(prefix.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+            }
+            (Self::Start(start), Self::Start(path) | Self::Exact(path) | Self::Prefix(path)) => path.starts_with(start),
             (one, other) => one == other,
         }
     }
@@ -147,7 +153,7 @@ impl Path {
     fn rank(&self) -> Option<(bool, usize)> {
         match self {
             Self::Exact(path) => Some((true, path.len())),
-            Self::Prefix(path) => Some((false, path.len())),
+            Self::Prefix(path) | Self::Start(path) => Some((false, path.len())),
             Self::Expression(_) => None,
         }
     }
@@ -277,7 +283,7 @@ mod tests {
     fn requests() -> impl Iterator<Item = Request> {
         let values = (0..3_u8).flat_map(|a| (0..3).flat_map(move |b| (0..3).map(move |query| ([a, b], query))));
         let all = values.flat_map(|(headers, query)| {
-            let at = PATHS.iter().chain(&["/a/b/c", "/d"]);
+            let at = PATHS.iter().chain(&["/a/b/c", "/ab", "/d"]);
             at.flat_map(move |path| METHODS.map(|method| Request { path, method, headers, query }))
         });
         all.collect::<Vec<_>>().into_iter()
@@ -334,8 +340,17 @@ mod tests {
         fn the_canary_gets_requests_of_its_own_rule_alone_and_all_of_those_that_match(
             rules in prop::collection::vec((any::<bool>(), prop::collection::vec(an_asked(), 1..3)), 1..4),
             wanted in an_asked(),
+            by_letters in any::<bool>(),
         ) {
-            let (managed, rules): (Vec<_>, Vec<_>) = rules.into_iter().unzip();
+            let by_letters = |mut asked: Asked| {
+                if let (true, Path::Prefix(path)) = (by_letters, &asked.path) {
+                    asked.path = Path::Start(path.clone());
+                }
+                asked
+            };
+            let wanted = by_letters(wanted);
+            let rules = rules.into_iter().map(|(managed, all)| (managed, all.into_iter().map(by_letters).collect()));
+            let (managed, rules): (Vec<_>, Vec<Vec<_>>) = rules.unzip();
             let narrow = |rule: usize, own: &Asked| own.and(&wanted).filter(|_| own.meets(&wanted)).map(|asked| Narrowed {
                 rule, wanted: 0, own: own.clone(), asked, written: Value::Null,
             });

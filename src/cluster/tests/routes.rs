@@ -7,9 +7,9 @@ use super::*;
 use crate::{
     sim::api,
     traffic::{
-        Apart, Mirror, NamedValue, Ownership, ROUTERS, RequestMatch, Resource, RouteTemplate, Router, Split,
-        Unsteerable, Weights,
-        conformance::{differences, is_ours, pair, percent, steered},
+        Apart, Mirror, NamedValue, Ownership, RequestMatch, Resource, RouteTemplate, Router, Split, Unsteerable,
+        Weights,
+        conformance::{CUSTOM, all, differences, is_ours, pair, percent, steered},
         read_whole,
     },
 };
@@ -21,6 +21,8 @@ use std::{collections::BTreeSet, time::Duration};
 const RIVAL: &str = "example.com/rival";
 /// Of definitions that are the test's.
 const MADE: &str = "bellwether.dev/made-by-test";
+/// What no router knows, and a route can tell of.
+const UNKNOWN: Resource = Resource { group: "mesh.example.com", version: "v1", kind: "Split", plural: "splits" };
 const WEIGHTS: [u8; 4] = [0, 1, 20, 100];
 
 type Told<T = ()> = Result<T, String>;
@@ -257,7 +259,11 @@ fn definition(resource: &Resource) -> Value {
 fn entry(router: &dyn Router, object: &Value) -> RouteRef {
     let mut entry =
         json!({"apiVersion": object["apiVersion"], "kind": object["kind"], "name": object["metadata"]["name"]});
-    entry["router"] = json!(router.name());
+    if object["kind"] == UNKNOWN.kind {
+        entry["custom"] = json!(*CUSTOM);
+    } else {
+        entry["router"] = json!(router.name());
+    }
     serde_json::from_value(entry).unwrap()
 }
 
@@ -301,13 +307,15 @@ fn others(before: &Value, after: &Value) -> Vec<String> {
 /// Of each kind who says what may stand in it, and what failed.
 async fn tell_all(server: &Server) -> (Vec<String>, Vec<String>) {
     let (mut schemas, mut failures) = (Vec::new(), Vec::new());
-    for router in ROUTERS {
-        for resource in router.resources() {
+    for router in all() {
+        let unknown = [UNKNOWN];
+        let resources = if router.resources().is_empty() { &unknown } else { router.resources() };
+        for resource in resources {
             let its = |(_, object): &&(String, Value)| {
                 object["apiVersion"] == resource.api_version() && object["kind"] == resource.kind
             };
-            let all = steered(*router);
-            let mut recorded = all.iter().filter(its).peekable();
+            let steered = steered(router);
+            let mut recorded = steered.iter().filter(its).peekable();
             // Of a kind that has several versions one is recorded.
             if recorded.peek().is_none() {
                 continue;
@@ -321,7 +329,7 @@ async fn tell_all(server: &Server) -> (Vec<String>, Vec<String>) {
                 }
             }
             for (file, object) in recorded {
-                let failed = server.tell(*router, &fresh(object, &server.namespace)).await;
+                let failed = server.tell(router, &fresh(object, &server.namespace)).await;
                 failures.extend(failed.into_iter().map(|why| format!("{what}, {file}: {why}")));
             }
         }
@@ -342,7 +350,7 @@ async fn every_router_writes_its_weights_and_nothing_else_to_a_real_server() {
 #[tokio::test]
 async fn every_router_writes_its_weights_and_nothing_else_to_the_server_in_memory() {
     let memory = api::Server::new(Arc::new(jiff::Timestamp::default));
-    for Resource { group, version, kind, plural } in crate::traffic::resources() {
+    for Resource { group, version, kind, plural } in crate::traffic::resources().chain([&UNKNOWN]) {
         memory.register(api::Kind::custom(group, version, plural, kind));
     }
     let definitions =

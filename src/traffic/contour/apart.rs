@@ -72,12 +72,16 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
 /// The conditions of a managed route with each of the step's matches, where the two can match together.
 fn all_narrowed(position: usize, rule: &Value, all: &[RequestMatch]) -> Vec<Narrowed> {
     let own = list(&rule["conditions"]);
-    let one = |(wanted_at, wanted): (usize, &RequestMatch)| {
-        let both = narrowed(own, wanted)?;
+    let one = |wanted_at, wanted: &RequestMatch, path| {
+        let both = narrowed(own, wanted, path)?;
         let asked = (asked(own), asked(&both));
         Some(Narrowed { rule: position, wanted: wanted_at, own: asked.0, asked: asked.1, written: Value::Array(both) })
     };
-    all.iter().enumerate().filter_map(one).collect()
+    let each = all.iter().enumerate().flat_map(|(at, wanted)| {
+        let paths = wanted.path.as_ref().map_or_else(|| vec![None], |path| paths(path).map(Some).collect());
+        paths.into_iter().map(move |path| (at, wanted, path))
+    });
+    each.filter_map(|(at, wanted, path)| one(at, wanted, path)).collect()
 }
 
 /// What a route's conditions ask.
@@ -92,25 +96,25 @@ fn asked(conditions: &[Value]) -> Asked {
     };
     let name = |condition: &Value| condition["name"].as_str().unwrap_or_default().to_owned();
     Asked {
-        path: conditions.iter().find_map(path).unwrap_or_else(|| Path::Prefix("/".to_owned())),
+        path: conditions.iter().find_map(path).unwrap_or_else(|| Path::Start("/".to_owned())),
         method: None,
         headers: of("header").into_iter().map(|it| compared(it, name(it).to_ascii_lowercase())).collect(),
         query: of("queryParameter").into_iter().map(|it| compared(it, name(it))).collect(),
     }
 }
 
-/// What a condition says of the path, if it says something. A prefix of Contour's ends with an element of the path.
+/// What a condition says of the path, if it says something. A prefix of an `HTTPProxy` ends anywhere, as in Envoy.
 fn path(condition: &Value) -> Option<Path> {
     let text = |how: &str| condition[how].as_str().map(str::to_owned);
-    let prefix = text("prefix").map(Path::Prefix);
+    let prefix = text("prefix").map(Path::Start);
     prefix.or_else(|| text("exact").map(Path::Exact)).or_else(|| text("regex").map(Path::Expression))
 }
 
-/// The conditions with those of the step's match; none where the two can never match together.
-fn narrowed(own: &[Value], wanted: &RequestMatch) -> Option<Vec<Value>> {
+/// The conditions with those of the step's match, of whose path this is one way to say it; none where the two can never
+/// match together.
+fn narrowed(own: &[Value], wanted: &RequestMatch, narrow: Option<Value>) -> Option<Vec<Value>> {
     let mut conditions = own.to_vec();
-    if let Some(wanted) = &wanted.path {
-        let narrow = condition(wanted);
+    if let Some(narrow) = narrow {
         match conditions.iter_mut().find(|condition| path(condition).is_some()) {
             Some(own) if path(own)?.has(&path(&narrow)?) => *own = narrow,
             Some(_) => return None,
@@ -142,11 +146,15 @@ fn to_canary(rule: &Value, canary: usize, conditions: Value) -> Option<Value> {
     Some(taken)
 }
 
-fn condition(path: &PathMatch) -> Value {
-    match path.how {
-        PathComparison::Exact => json!({"exact": path.value}),
-        PathComparison::PathPrefix => json!({"prefix": path.value}),
-    }
+/// The conditions of which one holds where this path matches: by whole elements.
+fn paths(path: &PathMatch) -> impl Iterator<Item = Value> {
+    let elements = path.value.trim_end_matches('/');
+    let (one, more) = match path.how {
+        PathComparison::Exact => (json!({"exact": path.value}), None),
+        PathComparison::PathPrefix if elements.is_empty() => (json!({"prefix": "/"}), None),
+        PathComparison::PathPrefix => (json!({"exact": elements}), Some(json!({"prefix": format!("{elements}/")}))),
+    };
+    std::iter::once(one).chain(more)
 }
 
 /// Whether both ask for exact values of the same header or parameter, and these differ, or one asks for its absence.
@@ -200,7 +208,7 @@ mod tests {
         let match_ = "{match: [{headers: [{name: x-beta, value: '1'}], query: [{name: q, value: a}]}, {path: {value: /shop/cart}}]}";
         let route = whole(SPEC, match_).unwrap();
         let rules = list(&route["spec"]["routes"]);
-        assert_eq!(rules.len(), 4);
+        assert_eq!(rules.len(), 5);
         assert_eq!(
             rules[0],
             json!({
@@ -210,8 +218,10 @@ mod tests {
                 "services": [{"name": "canary", "port": 80, "weight": 100}],
             })
         );
-        assert_eq!(rules[1]["conditions"], json!([{"prefix": "/shop/cart"}]));
-        assert_eq!(rules[2]["services"][1]["weight"], 5);
+        // Elsewhere a prefix ends with an element of the path; here /shop/cartoons would begin with it.
+        assert_eq!(rules[1]["conditions"], json!([{"exact": "/shop/cart"}]));
+        assert_eq!(rules[2]["conditions"], json!([{"prefix": "/shop/cart/"}]));
+        assert_eq!(rules[3]["services"][1]["weight"], 5);
     }
 
     /// A managed route of everything, and behind it one of others with these conditions.
@@ -234,6 +244,7 @@ mod tests {
             ("{header: {name: x-beta, contains: '1'}}", BETA),
             ("{header: {name: x-beta, exact: '2', ignoreCase: true}}", BETA),
             ("{prefix: /shop}, {header: {name: x-team, exact: a}}", "{path: {value: /shop/cart}}"),
+            ("{prefix: /shop}, {header: {name: x-team, exact: a}}", "{path: {value: /shopping}}"),
             ("{regex: '/s.*'}", "{path: {value: /shop}}"),
         ] {
             let error = beside(others, wanted).unwrap_err();
@@ -291,8 +302,8 @@ mod tests {
         let tcp = "{tcpproxy: {services: [{name: stable, port: 80}, {name: canary, port: 80}]}}";
         for (spec, apart) in [
             (SPEC.to_owned(), "{match: [{method: GET}]}"),
-            (SPEC.to_owned(), "{match: [{path: {value: /shopping}}]}"),
-            (SPEC.to_owned(), "{match: [{headers: [{name: a, value: b}]}, {path: {value: /shopping}}]}"),
+            (SPEC.to_owned(), "{match: [{path: {value: /elsewhere}}]}"),
+            (SPEC.to_owned(), "{match: [{headers: [{name: a, value: b}]}, {path: {value: /elsewhere}}]}"),
             (
                 SPEC.replace("timeoutPolicy", "pathRewritePolicy: {replacePrefix: [{replacement: /}]}, timeoutPolicy"),
                 "{match: [{path: {value: /shop/cart}}]}",
