@@ -137,13 +137,9 @@ impl Door {
         format!("{scheme}://{}:{}{}", service.data["spec"]["clusterIP"].as_str().unwrap(), self.port, self.path)
     }
 
-    /// The versions that answer some requests with these headers, each over a connection of its own.
-    pub async fn answers(&self, world: &World, headers: &[(&str, &str)]) -> Vec<String> {
-        self.answers_to(world, "GET", "", headers).await
-    }
-
-    /// The same for requests of this method, to what stands below the door's path.
-    pub async fn answers_to(&self, world: &World, method: &str, below: &str, headers: &[(&str, &str)]) -> Vec<String> {
+    /// The versions that answer some requests of this method for what stands below the door's path, with these headers, each
+    /// over a connection of its own.
+    pub async fn answers(&self, world: &World, method: &str, below: &str, headers: &[(&str, &str)]) -> Vec<String> {
         let (url, method) = (self.url(world).await + below, method.parse::<reqwest::Method>().unwrap());
         let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
         let mut versions = Vec::new();

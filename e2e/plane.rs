@@ -79,11 +79,17 @@ impl Plane {
     /// The entry of `spec.traffic.routes` by which the operator writes the route itself, and what else a team writes.
     pub fn owned(&self, world: &World) -> (Value, Vec<Value>) {
         let mut route = (self.route)();
-        let (its, others): (Vec<_>, Vec<_>) =
-            self.objects(world).into_iter().partition(|object| object["kind"] == route["kind"]);
+        let is_it = |object: &Value| object["kind"] == route["kind"] && object["metadata"]["name"] == route["name"];
+        let (its, others): (Vec<_>, Vec<_>) = self.objects(world).into_iter().partition(is_it);
         let mut spec = its[0]["spec"].clone();
         without_weights(&mut spec);
-        (route["ownership"], route["template"]) = (json!("Operator"), json!({"spec": spec}));
+        // A canary Ingress is like the one that takes all requests.
+        let template = if route["router"] == "nginx" {
+            json!({"like": APP, "annotations": its[0]["metadata"]["annotations"]})
+        } else {
+            json!({"spec": spec})
+        };
+        (route["ownership"], route["template"]) = (json!("Operator"), template);
         (route, others)
     }
 

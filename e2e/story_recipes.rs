@@ -8,7 +8,7 @@ use crate::{
     records::Records,
     stage::{DRAIN, Setup, Stage, is_at_rest, lost_nothing, push, serving, serving_as, waits_for},
     story_job::{job, jobs},
-    story_planes::apart::{are_copied, are_told_apart},
+    story_planes::apart::{COOKIE, HEADER, are_copied, are_told_apart},
     world::{Apply, World, beside_others, now_ms, until, with_temp_ns},
 };
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ fn blue_green_shows_a_preview_changes_over_at_once_and_back_at_once() {
         let waits = |it: &Value| it["status"]["phase"] == "AwaitingApproval" && it["status"]["canary"]["ready"] == 3;
         stage.records.until("the preview is there, with all its pods", 90, waits).await;
         let door = Door { service: (world.namespace.clone(), "app-canary"), ..Door::usual(world) };
-        let preview = door.answers(world, &[]).await;
+        let preview = door.answers(world, "GET", "", &[]).await;
         assert!(preview.iter().all(|version| version == "v2"), "the canary Service is the preview: {preview:?}");
         let seen = stage.load.requests().iter().filter(|request| request.version == "v2").count();
         assert_eq!(seen, 0, "users see nothing of it");
@@ -139,11 +139,11 @@ fn a_b_sends_testers_to_the_new_revision_and_nobody_else() {
         let (records, load) = held_by(world, recipe(world, "ab.yaml")).await;
         let (door, from) = (Door::usual(world), now_ms());
         push(world, &Revision::new("v2").with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
-        are_told_apart(world, &door, &records).await;
+        are_told_apart(world, &door, &records, &[HEADER, COOKIE]).await;
         assert!(load.requests().iter().all(|request| request.version != "v2"), "nobody of the others sees v2");
         plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
         records.until("v2 is promoted", 180, |it| is_at_rest(it) && it["status"]["past"].is_null()).await;
-        let testers = door.answers(world, &[("x-tester", "yes")]).await;
+        let testers = door.answers(world, "GET", "", &[("x-tester", "yes")]).await;
         assert!(testers.iter().all(|version| version == "v2"), "{testers:?}");
         ended(world, records, load, from, "ab", "v2").await;
     });

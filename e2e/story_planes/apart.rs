@@ -47,56 +47,98 @@ pub async fn are_copied(
     format!("{copied} of {sent} requests were copied at {percent} %, and all were answered by stable")
 }
 
-/// Every request with these headers is answered by this version.
-async fn all_answered_by(world: &World, door: &Door, version: &str, headers: &[(&str, &str)]) {
-    let answers = door.answers(world, headers).await;
-    assert!(answers.iter().all(|it| it == version), "{headers:?} should be answered by {version}: {answers:?}");
+/// A request: its method, what it asks for below the door's path, and its headers.
+type Asked = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+/// One way to know testers by: what a step's match says, requests that it takes, and others that are like them.
+pub struct Way {
+    wanted: fn() -> Value,
+    takes: &'static [Asked],
+    leaves: &'static [Asked],
 }
 
-/// Waits until somebody is asked about v2 while testers use it, who are known by a header or a cookie; nobody else does.
-pub async fn are_told_apart(world: &World, door: &Door, records: &Records) {
+/// By a header.
+pub const HEADER: Way = Way {
+    wanted: || json!({"headers": [{"name": "x-tester", "value": "yes"}]}),
+    takes: &[("GET", "", &[("x-tester", "yes")])],
+    leaves: &[("GET", "", &[]), ("GET", "", &[("x-tester", "no")])],
+};
+/// By a cookie among others.
+pub const COOKIE: Way = Way {
+    wanted: || json!({"cookies": [{"name": "tester", "value": "yes"}]}),
+    takes: &[("GET", "", &[("cookie", "a=b; tester=yes")])],
+    leaves: &[("GET", "", &[("cookie", "tester=yesterday")])],
+};
+/// By the one value that a cookie of ingress-nginx has.
+const COOKIE_OF_NGINX: Way = Way {
+    wanted: || json!({"cookies": [{"name": "tester", "value": "always"}]}),
+    takes: &[("GET", "", &[("cookie", "a=b; tester=always")])],
+    leaves: &[("GET", "", &[("cookie", "tester=never")])],
+};
+const PATH: Way = Way {
+    wanted: || json!({"path": {"value": "/preview"}}),
+    takes: &[("GET", "preview", &[]), ("GET", "preview/1", &[])],
+    leaves: &[("GET", "previews", &[])],
+};
+const METHOD: Way = Way { wanted: || json!({"method": "PUT"}), takes: &[("PUT", "", &[])], leaves: &[] };
+const QUERY: Way = Way {
+    wanted: || json!({"query": [{"name": "preview", "value": "yes"}]}),
+    takes: &[("GET", "?preview=yes", &[])],
+    leaves: &[("GET", "?preview=no", &[])],
+};
+
+/// Every one of these requests is answered by this version.
+async fn all_answered_by(world: &World, door: &Door, version: &str, asked: &[Asked]) {
+    for request in asked {
+        let (method, below, headers) = *request;
+        let answers = door.answers(world, method, below, headers).await;
+        assert!(answers.iter().all(|it| it == version), "{request:?} should be answered by {version}: {answers:?}");
+    }
+}
+
+/// Waits until somebody is asked about v2 while testers use it, who are known in each of these ways; nobody else does.
+pub async fn are_told_apart(world: &World, door: &Door, records: &Records, ways: &[Way]) {
     // Without a request of testers there is nothing to judge, and the step waits.
     until("testers are served, and somebody is asked", 90, async || {
-        let testers = door.answers(world, &[("x-tester", "yes")]).await;
+        let (method, below, headers) = HEADER.takes[0];
+        let testers = door.answers(world, method, below, headers).await;
         let rollout = records.rollout().unwrap();
         if rollout["status"]["phase"] == "AwaitingApproval" { Ok(()) } else { Err(testers.join(" ")) }
     })
     .await;
-    for headers in [&[("x-tester", "yes")][..], &[("cookie", "a=b; tester=yes")]] {
-        all_answered_by(world, door, "v2", headers).await;
-    }
-    for headers in [&[][..], &[("x-tester", "no")], &[("cookie", "tester=yesterday")]] {
-        all_answered_by(world, door, "v1", headers).await;
+    for way in ways {
+        all_answered_by(world, door, "v2", way.takes).await;
+        all_answered_by(world, door, "v1", way.leaves).await;
     }
 }
 
-/// Requests below a path go to v2, and where a query or a method is matched, so do these.
-async fn go_by_what_they_ask(world: &World, door: &Door, more: bool) {
-    let asked = [("GET", "preview/1", "v2"), ("GET", "previews", "v1")];
-    let asked_more = [("PUT", "", "v2"), ("GET", "?preview=yes", "v2"), ("GET", "?preview=no", "v1")];
-    for (method, below, version) in asked.iter().chain(asked_more.iter().filter(|_| more)) {
-        let answers = door.answers_to(world, method, below, &[]).await;
-        assert!(answers.iter().all(|it| it == version), "{method} /{below} is {version}'s: {answers:?}");
-    }
+/// What is set apart on a data plane.
+struct Apart<'a> {
+    plane: &'a Plane,
+    /// How testers are known, of which the first is the header.
+    ways: &'a [Way],
+    /// How many of a hundred requests are copied, where it can copy them.
+    copied: Option<u8>,
+    /// What it can do though nothing says so.
+    features: &'a [&'a str],
 }
 
-/// Testers are sent to the new revision, then so many of a hundred requests are copied to it, then half of all come to it.
-async fn sets_apart(world: &World, plane: &Plane, percent: u8, features: &[&str]) {
-    let mut matches = vec![
-        json!({"headers": [{"name": "x-tester", "value": "yes"}]}),
-        json!({"cookies": [{"name": "tester", "value": "yes"}]}),
-        json!({"path": {"value": "/preview"}}),
-    ];
-    // An HTTPProxy knows no methods.
-    let more = (plane.route)()["kind"] != "HTTPProxy";
-    if more {
-        matches.extend([json!({"method": "PUT"}), json!({"query": [{"name": "preview", "value": "yes"}]})]);
-    }
-    let steps = [
-        json!({"name": "testers", "weight": 0, "replicas": 2, "approval": "Required", "match": matches}),
-        json!({"name": "copies", "weight": 0, "replicas": 2, "mirror": {"percent": percent}, "approval": "Required"}),
-        json!({"name": "half", "weight": 50, "approval": "Required"}),
-    ];
+/// Testers are sent to the new revision, then some of all requests are copied to it, then half of all come to it.
+async fn sets_apart(world: &World, Apart { plane, ways, copied, features }: &Apart<'_>) {
+    let matches: Vec<_> = ways.iter().map(|way| (way.wanted)()).collect();
+    let step = |name: &str, more: Value| {
+        let mut step = json!({"name": name, "weight": 0, "replicas": 2, "approval": "Required"});
+        step.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        step
+    };
+    let steps: Vec<_> = [
+        Some(step("testers", json!({"match": matches}))),
+        copied.map(|percent| step("copies", json!({"mirror": {"percent": percent}}))),
+        Some(step("half", json!({"weight": 50}))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let (mut route, objects) = plane.owned(world);
     if !features.is_empty() {
         route["template"]["features"] = json!(features);
@@ -110,19 +152,24 @@ async fn sets_apart(world: &World, plane: &Plane, percent: u8, features: &[&str]
     let testers = Load::through(world, &testers).await;
 
     push(world, &Revision::new("v2").with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
-    are_told_apart(world, &door, &records).await;
-    go_by_what_they_ask(world, &door, more).await;
-    plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
-
-    until_asked(&records, "v2", "copies", 0).await;
-    let of_testers = testers.end(world, &records, from, None).await;
-    all_answered_by(world, &door, "v1", &[("x-tester", "yes")]).await;
+    are_told_apart(world, &door, &records, ways).await;
     let rollout = records.rollout().unwrap();
     let hash = rollout["status"]["canary"]["podTemplateHash"].as_str().unwrap();
-    let copies = are_copied(world, (&door, &load), &records, (hash, percent), from).await;
     plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
 
-    until_asked(&records, "v2", "half", 50).await;
+    let mut copies = "no request was copied".to_owned();
+    let of_testers = if let Some(percent) = *copied {
+        until_asked(&records, "v2", "copies", 0).await;
+        let of_testers = testers.end(world, &records, from, None).await;
+        all_answered_by(world, &door, "v1", HEADER.takes).await;
+        copies = are_copied(world, (&door, &load), &records, (hash, percent), from).await;
+        plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
+        until_asked(&records, "v2", "half", 50).await;
+        of_testers
+    } else {
+        until_asked(&records, "v2", "half", 50).await;
+        testers.end(world, &records, from, None).await
+    };
     plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
     let promoted = |it: &Value| {
         is_at_rest(it) && it["status"]["stable"]["podTemplateHash"] == hash && it["status"]["past"].is_null()
@@ -138,33 +185,60 @@ async fn sets_apart(world: &World, plane: &Plane, percent: u8, features: &[&str]
     }
 }
 
-fn told(name: &str, plane: &Plane, percent: u8, features: &[&str]) {
+fn told(name: &str, apart: &Apart) {
     let _right = beside_others();
-    with_temp_ns(name, async |world| sets_apart(world, plane, percent, features).await);
+    with_temp_ns(name, async |world| sets_apart(world, apart).await);
+}
+
+#[test]
+fn plane_traefik_sets_apart_by_its_ingress_route() {
+    let ways = &[HEADER, COOKIE, PATH, METHOD, QUERY];
+    told("t-apart-ingressroute", &Apart { plane: &plane::TRAEFIK_INGRESS_ROUTE, ways, copied: None, features: &[] });
+}
+
+#[test]
+fn plane_traefik_sets_apart_by_annotations_of_nginx() {
+    let ways = &[HEADER, COOKIE_OF_NGINX];
+    told("t-apart-nginx", &Apart { plane: &plane::TRAEFIK_NGINX, ways, copied: None, features: &[] });
 }
 
 #[test]
 fn plane_contour_sets_apart_by_its_proxy() {
-    told("c-apart-httpproxy", &plane::CONTOUR.speaking("http1"), 20, &[]);
+    // It knows no methods.
+    let ways = &[HEADER, COOKIE, PATH, QUERY];
+    told(
+        "c-apart-httpproxy",
+        &Apart { plane: &plane::CONTOUR.speaking("http1"), ways, copied: Some(20), features: &[] },
+    );
 }
 
 // Of routes of the Gateway API it copies all requests or none.
 #[test]
 fn plane_contour_sets_apart_by_the_gateway_api() {
-    told("c-apart-httproute", &plane::CONTOUR_GATEWAY_API.speaking("http1"), 100, &[COPIES, METHODS, QUERIES]);
+    let ways = &[HEADER, COOKIE, PATH, METHOD, QUERY];
+    let features = &[COPIES, METHODS, QUERIES];
+    told(
+        "c-apart-httproute",
+        &Apart { plane: &plane::CONTOUR_GATEWAY_API.speaking("http1"), ways, copied: Some(100), features },
+    );
 }
 
 #[test]
 fn plane_istio_sets_apart_by_its_virtual_service() {
-    told("i-apart-virtualservice", &plane::ISTIO, 20, &[]);
+    let ways = &[HEADER, COOKIE, PATH, METHOD, QUERY];
+    told("i-apart-virtualservice", &Apart { plane: &plane::ISTIO, ways, copied: Some(20), features: &[] });
 }
 
 #[test]
 fn plane_istio_sets_apart_by_the_gateway_api() {
-    told("i-apart-httproute", &plane::ISTIO_GATEWAY_API, 20, &[SHARES_OF_COPIES, METHODS, QUERIES]);
+    let ways = &[HEADER, COOKIE, PATH, METHOD, QUERY];
+    let features = &[SHARES_OF_COPIES, METHODS, QUERIES];
+    told("i-apart-httproute", &Apart { plane: &plane::ISTIO_GATEWAY_API, ways, copied: Some(20), features });
 }
 
 #[test]
 fn plane_envoy_gateway_sets_apart_by_the_gateway_api() {
-    told("e-apart-httproute", &plane::ENVOY_GATEWAY, 20, &[SHARES_OF_COPIES, METHODS, QUERIES]);
+    let ways = &[HEADER, COOKIE, PATH, METHOD, QUERY];
+    let features = &[SHARES_OF_COPIES, METHODS, QUERIES];
+    told("e-apart-httproute", &Apart { plane: &plane::ENVOY_GATEWAY, ways, copied: Some(20), features });
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     api::{self, HASH_LABEL, Phase, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Reason, Settling, Traffic},
     duration::Duration,
-    traffic::{Acceptance, Capability, Ownership, Split, Unsteerable, Weights},
+    traffic::{Acceptance, Capability, Ownership, RouteRef, Split, Unsteerable, Weights},
     vocab::{Pair, Weight},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -308,6 +308,19 @@ impl<'a> Turn<'a> {
 
     // ---- routes --------------------------------------------------------------------------------------------------
 
+    /// A route of ours that is not there is written; what its template lacks is said, for no route says it.
+    fn written_anew(&self, route: RouteRef, pair: Pair, split: Split) -> Stop {
+        let namespace = self.seen.rollout.metadata.namespace.as_deref().unwrap_or_default();
+        match route.router().and_then(|router| router.whole(&route, namespace, &pair, &split)) {
+            Ok(_) => Stop::Do(Effect::WriteRoute { route, pair, split }),
+            Err(why) => {
+                let (object, message) =
+                    (format!("{}/{}", route.kind, route.name), format!("spec.traffic.routes: its template: {why}"));
+                self.wait(Phase::Blocked, Reason::RouteUnsteerable, &object, message, LATER)
+            }
+        }
+    }
+
     /// Every route exists and names both Services; those that are ours to write are as their templates say.
     pub fn prepared(&mut self) -> Holds {
         let Some(pair) = self.pair() else { return Ok(()) };
@@ -328,8 +341,7 @@ impl<'a> Turn<'a> {
                 Found::Unreadable(why) => return say(Reason::RouteUnreadable, why.clone()),
                 Found::Missing if reference.ownership == Ownership::Operator => {
                     self.known_to_gateways()?;
-                    let (route, split) = (reference.clone(), Split::NONE);
-                    return Err(Stop::Do(Effect::WriteRoute { route, pair, split }));
+                    return Err(self.written_anew(reference.clone(), pair, Split::NONE));
                 }
                 Found::Missing => {
                     return say(
@@ -490,7 +502,7 @@ impl<'a> Turn<'a> {
             return Err(Stop::Do(Effect::SetWeights { split: split.clone(), pair, routes: wrong }));
         }
         if let Some(route) = absent {
-            return Err(Stop::Do(Effect::WriteRoute { route, pair, split: split.clone() }));
+            return Err(self.written_anew(route, pair, split.clone()));
         }
         if problem.is_some() {
             return Ok(problem);

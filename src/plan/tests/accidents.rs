@@ -580,6 +580,22 @@ fn an_operators_own_route_that_is_deleted_at_rest_is_written_again() {
 }
 
 #[test]
+fn what_a_template_lacks_is_said_while_there_is_no_route() {
+    let mut world = adopted(rollout(|value| {
+        let route = &mut value["spec"]["traffic"]["routes"][0];
+        route["ownership"] = json!("Operator");
+        route["template"] = json!({"spec": {"rules": [{"backendRefs": [{"name": "shop-stable", "port": 80}]}]}});
+    }));
+    with_route(&mut world, Found::Missing);
+    world.seen.now += SignedDuration::from_secs(10);
+    let plan = decide(&world.seen);
+    assert_eq!(plan.effect, None);
+    assert_eq!((plan.status.phase, plan.status.waiting_for[0].reason), (Phase::Blocked, Reason::RouteUnsteerable));
+    let said = plan.status.message;
+    assert!(said.contains("spec.traffic.routes: its template: ") && said.contains("shop-canary"), "{said}");
+}
+
+#[test]
 fn on_the_way_home_no_pod_ends_to_which_a_service_leads_that_somebody_widened() {
     for deleted in [false, true] {
         let mut world = adopted(rollout(|_| {}));

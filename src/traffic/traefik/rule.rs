@@ -54,7 +54,9 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
         let mut narrowed = rule.clone();
         narrowed["match"] = json!(format!("({own}) && ({wanted})"));
         narrowed["priority"] = json!(priority);
-        narrowed["services"] = json!([canary]);
+        // Twice, for of a Service that stands alone Traefik counts requests under the rule's name, and nobody could tell whose
+        // they were.
+        narrowed["services"] = json!([canary, canary]);
         taken.push(narrowed);
     }
     if let Some(routes) = route["spec"]["routes"].as_array_mut() {

@@ -43,7 +43,11 @@ fn what_matches_has_the_managed_rule_narrowed_and_stands_just_above_it() {
             "match": "(PathPrefix(`/`)) && ((Header(`x-beta`, `1`) && Method(`GET`)) || (QueryRegexp(`v`, `b.*`)))",
             "priority": 16,
             "middlewares": [{"name": "auth"}],
-            "services": [{"name": "canary", "port": 80, "scheme": "h2c", "weight": 1}],
+            // Of one alone Traefik would count requests under the rule's name.
+            "services": [
+                {"name": "canary", "port": 80, "scheme": "h2c", "weight": 1},
+                {"name": "canary", "port": 80, "scheme": "h2c", "weight": 1},
+            ],
         })
     );
     // Below the route of the API, which took its requests before and takes them now.
