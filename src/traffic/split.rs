@@ -2,6 +2,7 @@
 use crate::vocab::Weight;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt};
 
 /// Why a step's match by path fits no rule that rewrites paths: what is rewritten follows from what is matched.
@@ -105,6 +106,25 @@ pub struct PathMatch {
     /// How it is compared.
     #[serde(default, rename = "type")]
     pub how: PathComparison,
+}
+
+impl PathMatch {
+    /// What it is where prefixes end anywhere, and not with an element: the one path, how others begin, or either.
+    pub(super) fn by_letters(&self) -> (Option<String>, Option<String>) {
+        let elements = self.value.trim_end_matches('/');
+        match self.how {
+            PathComparison::Exact => (Some(self.value.clone()), None),
+            PathComparison::PathPrefix if elements.is_empty() => (None, Some("/".to_owned())),
+            PathComparison::PathPrefix => (Some(elements.to_owned()), Some(format!("{elements}/"))),
+        }
+    }
+
+    /// The same as matches, of which one holds where this does: so Contour and Istio write them.
+    pub(super) fn exact_or_prefix(&self) -> Vec<Value> {
+        let (exact, prefix) = self.by_letters();
+        let exact = exact.map(|path| json!({"exact": path}));
+        exact.into_iter().chain(prefix.map(|path| json!({"prefix": path}))).collect()
+    }
 }
 
 /// How a path is compared.

@@ -4,7 +4,7 @@ use crate::{
     traffic::{
         Unsteerable,
         precedence::{self, Asked, Compared, Narrowed, Path, Robbed, Ties},
-        split::{Apart, Comparison, Cookie, NamedValue, PathComparison, PathMatch, REWRITTEN, RequestMatch},
+        split::{Apart, Comparison, Cookie, NamedValue, REWRITTEN, RequestMatch},
         weighted::{describe, list, robs, unmatched},
     },
     vocab::Pair,
@@ -78,7 +78,10 @@ fn all_narrowed(position: usize, rule: &Value, all: &[RequestMatch]) -> Vec<Narr
         Some(Narrowed { rule: position, wanted: wanted_at, own: asked.0, asked: asked.1, written: Value::Array(both) })
     };
     let each = all.iter().enumerate().flat_map(|(at, wanted)| {
-        let paths = wanted.path.as_ref().map_or_else(|| vec![None], |path| paths(path).map(Some).collect());
+        let paths = wanted
+            .path
+            .as_ref()
+            .map_or_else(|| vec![None], |path| path.exact_or_prefix().into_iter().map(Some).collect());
         paths.into_iter().map(move |path| (at, wanted, path))
     });
     each.filter_map(|(at, wanted, path)| one(at, wanted, path)).collect()
@@ -144,17 +147,6 @@ fn to_canary(rule: &Value, canary: usize, conditions: Value) -> Option<Value> {
     taken["services"] = Value::Array(std::iter::once(service).chain(mirrors).collect());
     taken["conditions"] = conditions;
     Some(taken)
-}
-
-/// The conditions of which one holds where this path matches: by whole elements.
-fn paths(path: &PathMatch) -> impl Iterator<Item = Value> {
-    let elements = path.value.trim_end_matches('/');
-    let (one, more) = match path.how {
-        PathComparison::Exact => (json!({"exact": path.value}), None),
-        PathComparison::PathPrefix if elements.is_empty() => (json!({"prefix": "/"}), None),
-        PathComparison::PathPrefix => (json!({"exact": elements}), Some(json!({"prefix": format!("{elements}/")}))),
-    };
-    std::iter::once(one).chain(more)
 }
 
 /// Whether both ask for exact values of the same header or parameter, and these differ, or one asks for its absence.

@@ -3,7 +3,7 @@ use super::SHAPE;
 use crate::{
     traffic::{
         Unsteerable,
-        split::{Apart, Comparison, Cookie, NamedValue, PathComparison, PathMatch, REWRITTEN, RequestMatch},
+        split::{Apart, Comparison, Cookie, NamedValue, REWRITTEN, RequestMatch},
         weighted::{describe, list, unmatched},
     },
     vocab::Pair,
@@ -93,7 +93,7 @@ fn narrowed(own: &Value, wanted: &RequestMatch) -> Vec<Value> {
         both.insert("uri".to_owned(), uri);
         Value::Object(both)
     };
-    uris(path).into_iter().filter(|uri| within(&own["uri"], uri)).map(with).collect()
+    path.exact_or_prefix().into_iter().filter(|uri| within(&own["uri"], uri)).map(with).collect()
 }
 
 /// All of it but the path; none where it asks for another value of the same name.
@@ -132,16 +132,6 @@ fn extend(both: &mut Map<String, Value>, field: &str, wanted: Vec<(String, Value
     }
     both.insert(field.to_owned(), Value::Object(entries));
     Some(())
-}
-
-/// What Istio calls this path. Its prefixes end anywhere, and ours at the end of an element.
-fn uris(path: &PathMatch) -> Vec<Value> {
-    let elements = path.value.trim_end_matches('/');
-    match path.how {
-        PathComparison::Exact => vec![json!({"exact": path.value})],
-        PathComparison::PathPrefix if elements.is_empty() => vec![json!({"prefix": "/"})],
-        PathComparison::PathPrefix => vec![json!({"exact": elements}), json!({"prefix": format!("{elements}/")})],
-    }
 }
 
 /// Whether every request at this path is one of the route's.

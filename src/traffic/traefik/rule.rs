@@ -3,7 +3,7 @@ use super::ROUTES;
 use crate::{
     traffic::{
         Unsteerable,
-        split::{Apart, Comparison, NamedValue, PathComparison, PathMatch, RequestMatch},
+        split::{Apart, Comparison, NamedValue, PathMatch, RequestMatch},
         weighted::{describe, list},
     },
     vocab::Pair,
@@ -105,12 +105,11 @@ fn named(matcher: &str, wanted: &NamedValue) -> Option<String> {
 
 /// Traefik's `PathPrefix` compares letters; a prefix here is of whole elements.
 fn within(path: &PathMatch) -> Option<String> {
-    let value = quoted(&path.value)?;
-    let stem = path.value.trim_end_matches('/');
-    Some(match path.how {
-        PathComparison::Exact => format!("Path({value})"),
-        PathComparison::PathPrefix if stem.is_empty() => "PathPrefix(`/`)".to_owned(),
-        PathComparison::PathPrefix => format!("(Path(`{stem}`) || PathPrefix(`{stem}/`))"),
+    let said = |matcher: &str, path: String| Some(format!("{matcher}({})", quoted(&path)?));
+    Some(match path.by_letters() {
+        (Some(path), Some(start)) => format!("({} || {})", said("Path", path)?, said("PathPrefix", start)?),
+        (Some(path), None) => said("Path", path)?,
+        (None, start) => said("PathPrefix", start?)?,
     })
 }
 
