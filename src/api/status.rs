@@ -69,7 +69,8 @@ pub struct RolloutStatus {
     /// Revisions that served before, newest last; at most 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former: Vec<Past>,
-    /// How often the current candidate has been tried.
+    /// How many candidates have been tried since stable last served alone: the number of the current try. One that was
+    /// given up before its trial began counts.
     #[serde(default)]
     pub attempt: u32,
     /// The answers to the last actions, by uid; at most 20, and 60 while they cannot be written to the actions themselves.

@@ -57,6 +57,8 @@ impl<'a> Turn<'a> {
         }
         let (revision, candidate) = self.names(self.known(deployment), deployment);
         let fingerprint = revision_of(&deployment.template, |_| false);
+        // It counts as a try: its alert is not that of one before it, nor of one that a Retry follows.
+        self.status.attempt = self.status.attempt.saturating_add(1);
         self.latched((revision, candidate, fingerprint), Reason::Commanded, message, by);
         true
     }

@@ -106,11 +106,18 @@ impl Stage {
             }
             return;
         };
+        let stable = controlled.iter().find(|set| set.name() == rollout.text("/status/workload/stableReplicaSet"));
+        // Its pods do not stay ready, and too few of them are at once to take everything back.
+        let waits_for_sick_stable = rollout.text("/status/waitingFor/0/reason") == "StableShrunk"
+            && stable.is_some_and(|set| is_broken(pods::image_of(set)));
         if rollout.is_ending() {
+            // The candidate serves meanwhile, until stable is well or PromoteFull lets it take over.
+            if waits_for_sick_stable {
+                return;
+            }
             wrong("L03 a deletion comes to its end", format!("{} {}", ending.phase, ending.message));
             return;
         }
-        let stable = controlled.iter().find(|set| set.name() == rollout.text("/status/workload/stableReplicaSet"));
         let same =
             stable.is_some_and(|set| deployments::alike(&set["spec"]["template"], &deployment["spec"]["template"]));
         match ending.phase.as_str() {
@@ -150,10 +157,7 @@ impl Stage {
             }
             // It came back when another had taken over what it left.
             "Blocked" if did(|deed| *deed == Deed::Poison) && did(|deed| *deed == Deed::ApplyRollout) => return,
-            // Stable's pods do not stay ready, and too few of them are at once to take everything back.
-            "Aborting" | "Progressing" | "Waiting"
-                if rollout.text("/status/waitingFor/0/reason") == "StableShrunk"
-                    && stable.as_ref().is_some_and(|set| is_broken(pods::image_of(set))) => {}
+            "Aborting" | "Progressing" | "Waiting" if waits_for_sick_stable => {}
             phase => wrong("L01 it comes to rest", format!("it rests in {phase}: {}", ending.message)),
         }
         // One that is not held, or not yet, has its history.

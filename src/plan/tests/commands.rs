@@ -78,9 +78,15 @@ fn a_release_that_is_aborted_before_its_trial_began_gets_no_pod_until_it_is_retr
     world.looks(60);
     assert_eq!(world.seen.replica_sets.len(), sets, "nothing was made for it");
     let status = world.status();
-    assert_eq!((status.phase, status.attempt), (Phase::Aborted, 0));
+    assert_eq!((status.phase, status.attempt), (Phase::Aborted, 1));
     let alerted: Value = serde_json::from_str(&status.alerts[0].body).unwrap();
     assert_eq!(alerted["revision"], status.latch.unwrap().revision);
+    // Given up twice before it began, it is two alerts.
+    world.command(Action::Retry, None);
+    assert!(ordered(&mut world, Action::Abort, None).is_ok());
+    let status = world.status();
+    assert_eq!((status.attempt, status.alerts.len()), (2, 2));
+    assert_ne!(status.alerts[0].id, status.alerts[1].id);
     world.command(Action::Retry, None);
     world.until(300, |world| world.has(Reason::Promoted));
     world.settle();

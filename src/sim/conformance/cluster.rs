@@ -4,6 +4,7 @@ use crate::sim::world::OPERATOR;
 use serde_json::{Value, json};
 use std::{
     process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -174,7 +175,9 @@ pub struct Namespace(pub Side);
 impl Namespace {
     /// A new one, once the cluster's controllers have put into it what they put into every one.
     pub fn new(name: &str) -> Self {
-        let side = Side::in_cluster(&format!("conformance-{name}-{}", std::process::id()));
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let side = Side::in_cluster(&format!("conformance-{name}-{}-{number}", std::process::id()));
         let made = side.ask(&Request::new("POST", "/api/v1/namespaces").with(json!({"metadata": {"name": "$(ns)"}})));
         assert_eq!(made.code, 201, "{:?}", made.lines);
         until("the namespace is furnished", || {
