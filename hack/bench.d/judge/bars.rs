@@ -4,7 +4,7 @@ use crate::{
     other_metrics::{LATE, LATENCY, SCORES, WITHOUT_SQUARES},
     run::{Results, Tally},
     tables::{ALWAYS, SHARES, SHARES_OF_ALWAYS, TENTH},
-    worlds::{BURSTS, HEAVY_BURSTS, INCIDENT, PLAIN, Past, Share, UNSEEN, UNSEEN_BURSTS, WORSE, World},
+    worlds::{BURSTS, HEAVY_BURSTS, INCIDENT, PLAIN, Past, Share, TRAFFIC, UNSEEN, UNSEEN_BURSTS, WORSE, World},
 };
 use std::fmt::Write;
 
@@ -77,7 +77,8 @@ fn of(results: &Results, method: Method, world: World, share: Share, truth: u32)
 /// Nothing may be aborted or passed wrongly, whether the past is known or not, and how sensitive it may be.
 fn everywhere() -> impl Iterator<Item = (Method, World, Share)> {
     let of = |method: Method| {
-        let known = places().filter(move |(world, _)| method == Method::Policy || world.past == Past::Measured);
+        let usual = |world: &World| world.past == Past::Measured && world.rate == PLAIN.rate;
+        let known = places().filter(move |(world, _)| method == Method::Policy || usual(world));
         known.map(move |(world, share)| (method, world, share))
     };
     Method::OURS.into_iter().flat_map(of)
@@ -94,7 +95,8 @@ fn delay(what: String, bar: f64, tally: Option<&Tally>) -> Bar {
 
 /// Every world, with every split that it is measured with.
 fn places() -> impl Iterator<Item = (World, Share)> {
-    let others = [INCIDENT, WORSE, BURSTS, UNSEEN_BURSTS, HEAVY_BURSTS].map(|world| (world, TENTH));
+    let others = [INCIDENT, WORSE, BURSTS, UNSEEN_BURSTS, HEAVY_BURSTS].into_iter().chain(TRAFFIC);
+    let others = others.map(|world| (world, TENTH));
     SHARES.map(|share| (PLAIN, share)).into_iter().chain(others)
 }
 

@@ -14,8 +14,8 @@ use clap::Parser;
 use methods::Method;
 use run::{Experiment, Key};
 use std::{io::Write, path::PathBuf, process::ExitCode};
-use tables::{ALWAYS, SHARES, SHARES_OF_ALWAYS, TENTH, TRUTHS};
-use worlds::{BURSTS, Cell, HEAVY_BURSTS, INCIDENT, PLAIN, Share, UNSEEN, UNSEEN_BURSTS, WORSE, World};
+use tables::{ALWAYS, FIXED, SHARES, SHARES_OF_ALWAYS, TENTH, TRUTHS};
+use worlds::{BURSTS, Cell, HEAVY_BURSTS, INCIDENT, PLAIN, Share, TRAFFIC, UNSEEN, UNSEEN_BURSTS, WORSE, World};
 
 #[derive(Parser)]
 struct Args {
@@ -73,6 +73,7 @@ fn cells() -> Vec<(Cell, Vec<Method>)> {
         cells(&[INCIDENT, WORSE], &[TENTH], &[1], &Method::ALL),
         cells(&[BURSTS, HEAVY_BURSTS], &[TENTH], &TRUTHS, &Method::ALL),
         cells(&[UNSEEN_BURSTS], &[TENTH], &TRUTHS, &policy),
+        cells(&TRAFFIC, &[TENTH], &[1, 2, 10], &[Method::Policy, FIXED]),
         cells(&[PLAIN, UNSEEN], &SHARES_OF_ALWAYS, &[ALWAYS], &policy),
     ]
     .concat()

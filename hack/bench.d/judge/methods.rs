@@ -4,7 +4,20 @@ use crate::{
     run::Outcome,
     worlds::{POLL, POLLS, Release},
 };
-use bellwether::judge::{Bursts, Rules, Sensitivity, compare::Errors};
+use bellwether::judge::{Bursts, Margins, Rules, Sensitivity, compare::Errors};
+
+/// What is changed of what is shipped, to show what it is there for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change {
+    /// Errors are counted one by one, whatever stable's past says about bursts.
+    NoBursts,
+    /// Single errors count, however few requests they hit.
+    NoFloor,
+    /// A pass only excludes three times stable's odds.
+    Thrice,
+    /// And so many of the canary's requests may fail, whatever stable does: a quarter more than stable's, in most worlds.
+    Ceiling,
+}
 
 /// A rule that judges releases.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,6 +28,8 @@ pub enum Method {
     Unknown,
     /// What is shipped, with a sensitivity of its own.
     Sensitive(Sensitivity),
+    /// What is shipped, with one thing of it changed.
+    Changed(Change),
     /// Argo Rollouts: success, seconds, failure limit.
     Argo(f64, u64, u32),
     /// Flagger: success, seconds, threshold.
@@ -27,11 +42,15 @@ pub enum Method {
 
 impl Method {
     /// All, as the tables list them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Policy,
         Self::Unknown,
         Self::Sensitive(Sensitivity::Low),
         Self::Sensitive(Sensitivity::High),
+        Self::Changed(Change::NoBursts),
+        Self::Changed(Change::NoFloor),
+        Self::Changed(Change::Thrice),
+        Self::Changed(Change::Ceiling),
         Self::Argo(0.99, 60, 0),
         Self::Argo(0.99, 60, 1),
         Self::Argo(0.99, 60, 3),
@@ -50,12 +69,21 @@ impl Method {
     pub const OURS: [Self; 4] =
         [Self::Policy, Self::Unknown, Self::Sensitive(Sensitivity::Low), Self::Sensitive(Sensitivity::High)];
 
+    /// Whether it has a test of its own for passing.
+    pub fn certifies(self) -> bool {
+        matches!(self, Self::Policy | Self::Unknown | Self::Sensitive(_) | Self::Changed(_))
+    }
+
     /// As the tables call it.
     pub fn name(self) -> String {
         match self {
             Self::Policy => "policy".into(),
             Self::Unknown => "policy-unknown".into(),
             Self::Sensitive(sensitivity) => format!("policy, sensitivity {sensitivity:?}"),
+            Self::Changed(Change::NoBursts) => "policy, errors taken to come one by one".into(),
+            Self::Changed(Change::NoFloor) => "policy, no floor".into(),
+            Self::Changed(Change::Thrice) => "policy, a pass excludes 3x".into(),
+            Self::Changed(Change::Ceiling) => "policy, ceiling of 0.625%".into(),
             Self::Argo(success, every, limit) => {
                 format!("argo >={:.0}% {every}s failureLimit {limit}", success * 100.0)
             }
@@ -71,10 +99,17 @@ impl Method {
     /// What it decides about this release. The others have no test for passing: they pass what they did not abort.
     pub fn judge(self, release: &Release) -> Outcome {
         let polls = &release.polls;
+        let normal = Sensitivity::Normal.margins();
         let (abort, pass) = match self {
-            Self::Policy => policy(release, Sensitivity::Normal, release.bursts),
-            Self::Unknown => policy(release, Sensitivity::Normal, Bursts::Unseen),
-            Self::Sensitive(sensitivity) => policy(release, sensitivity, release.bursts),
+            Self::Policy => policy(release, normal, release.bursts),
+            Self::Unknown => policy(release, normal, Bursts::Unseen),
+            Self::Sensitive(sensitivity) => policy(release, sensitivity.margins(), release.bursts),
+            Self::Changed(Change::NoBursts) => policy(release, normal, Bursts::Known(1.0)),
+            Self::Changed(Change::NoFloor) => policy(release, Margins { floor: 1e-6, ..normal }, release.bursts),
+            Self::Changed(Change::Thrice) => policy(release, Margins { excluded: 3.0, ..normal }, release.bursts),
+            Self::Changed(Change::Ceiling) => {
+                policy(release, Margins { ceiling: Some(0.006_25), ..normal }, release.bursts)
+            }
             Self::Argo(success, every, limit) => others(peers::argo(polls, success, every, limit)),
             Self::Flagger(success, every, threshold) => others(peers::flagger(polls, success, every, threshold)),
             Self::Kayenta(baseline) => others(peers::kayenta(polls, baseline)),
@@ -86,9 +121,9 @@ impl Method {
     }
 }
 
-/// The comparison with the margins of a sensitivity, looked at after every interval. Its intervals are as long as a block.
-fn policy(release: &Release, sensitivity: Sensitivity, bursts: Bursts) -> (Option<u64>, Option<u64>) {
-    let mut errors = Errors::new(&Rules { margins: sensitivity.margins(), bursts, block: 1 });
+/// The comparison with these margins, looked at after every interval. Its intervals are as long as a block.
+fn policy(release: &Release, margins: Margins, bursts: Bursts) -> (Option<u64>, Option<u64>) {
+    let mut errors = Errors::new(&Rules { margins, bursts, block: 1 });
     let mut pass = None;
     for (poll, time) in release.polls.iter().zip((1..).map(|at| at * POLL)) {
         errors.add(&poll.arms);

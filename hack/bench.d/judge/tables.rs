@@ -3,7 +3,7 @@ use crate::{
     methods::Method,
     other_metrics::{LATE, LATENCY, MEANS, SCORES, SLOWER, WITHOUT_SQUARES},
     run::{Results, Tally},
-    worlds::{BURSTS, HEAVY_BURSTS, INCIDENT, PLAIN, Share, UNSEEN, UNSEEN_BURSTS, WORSE},
+    worlds::{BURSTS, HEAVY_BURSTS, INCIDENT, PLAIN, Share, TRAFFIC, UNSEEN, UNSEEN_BURSTS, WORSE},
 };
 use std::fmt::Write;
 
@@ -15,6 +15,8 @@ pub const TRUTHS: [u32; 4] = [1, 2, 5, 10];
 pub const ALWAYS: u32 = 200;
 /// Splits with which a canary that always fails is judged.
 pub const SHARES_OF_ALWAYS: [Share; 3] = [Share::Percent(5), Share::Percent(20), Share::Percent(50)];
+/// What most begin with, where the traffic is more or less than usual.
+pub const FIXED: Method = Method::Argo(0.99, 60, 0);
 /// The split of the other worlds.
 pub const TENTH: Share = Share::Percent(10);
 
@@ -28,6 +30,7 @@ pub fn all(results: &Results) -> String {
     first_decisions(&mut text, results);
     robustness(&mut text, results);
     bursts(&mut text, results);
+    traffic(&mut text, results);
     always(&mut text, results);
     other_metrics(&mut text, results);
     text
@@ -95,7 +98,7 @@ fn certificates(text: &mut String, results: &Results) {
     let worlds = SHARES.map(|share| (PLAIN, share)).into_iter();
     let others = [INCIDENT, WORSE, BURSTS, UNSEEN_BURSTS, HEAVY_BURSTS].map(|world| (world, TENTH));
     for (world, share) in worlds.chain(others) {
-        for method in Method::OURS {
+        for method in Method::ALL.into_iter().filter(|method| method.certifies()) {
             let name = method.name();
             let of = |truth| results.get(&name, world.name, &share.name(), truth);
             if of(1.0).is_none() {
@@ -151,6 +154,24 @@ fn bursts(text: &mut String, results: &Results) {
                 row(text, [name.clone(), detection(of(2.0)), detection(of(5.0)), detection(of(10.0))]);
             }
         }
+    }
+}
+
+fn traffic(text: &mut String, results: &Results) {
+    head(
+        text,
+        "more and less traffic, canary 10%: aborted though equal | passed / median time | found in 30 min / median time / \
+         requests until then | aborted by a fixed threshold though equal",
+        &["traffic", "equal", "equal passes", "2x", "10x", &FIXED.name()],
+    );
+    let policy = Method::Policy.name();
+    let (few, plenty) = TRAFFIC.split_at(5);
+    for world in few.iter().chain([&PLAIN]).chain(plenty) {
+        let of = |truth| results.get(&policy, world.name, &TENTH.name(), truth);
+        let pass = cell(of(1.0), |tally| format!("{} / {}", percent(tally.pass()), seconds(tally.median_pass())));
+        let fixed = results.get(&FIXED.name(), world.name, &TENTH.name(), 1.0);
+        let name = format!("{} a second", world.rate);
+        row(text, [name, aborts(of(1.0)), pass, detection(of(2.0)), detection(of(10.0)), aborts(fixed)]);
     }
 }
 

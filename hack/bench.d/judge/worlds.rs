@@ -1,4 +1,5 @@
 //! Worlds whose truth is known: what an operator reads of both arms every 10 s, drawn at random by exact laws.
+use crate::peers::real;
 use bellwether::judge::{Bursts, Counts, Interval};
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 use rand_distr::{Binomial, Distribution, Geometric, Poisson};
@@ -7,8 +8,8 @@ use rand_distr::{Binomial, Distribution, Geometric, Poisson};
 pub const POLL: u64 = 10;
 /// Looks in the half hour that a release lasts.
 pub const POLLS: usize = 180;
-/// Requests of both arms together in a look.
-const REQUESTS: f64 = 500.0;
+/// Requests of both arms together in a second, where a world says nothing else.
+const RATE: u32 = 50;
 /// Pods of stable, and looks at them, in the hour before the release.
 const PAST: (usize, usize) = (4, 360);
 
@@ -17,6 +18,8 @@ const PAST: (usize, usize) = (4, 360);
 pub struct World {
     /// As the tables call it.
     pub name: &'static str,
+    /// Requests of both arms together in a second, in the mean.
+    pub rate: u32,
     /// The share of stable's requests that fail.
     pub base: f64,
     /// The mean number of errors of one cause, geometrically distributed.
@@ -37,7 +40,8 @@ pub enum Past {
 }
 
 /// Single errors, 0.5 % of the requests.
-pub const PLAIN: World = World { name: "single errors", base: 0.005, burst: 1.0, incident: None, past: Past::Measured };
+pub const PLAIN: World =
+    World { name: "single errors", rate: RATE, base: 0.005, burst: 1.0, incident: None, past: Past::Measured };
 /// Both arms suffer for two minutes.
 pub const INCIDENT: World = World { name: "shared incident", incident: Some((600, 720, 0.03)), ..PLAIN };
 /// Three times as many errors on both arms.
@@ -50,6 +54,16 @@ pub const UNSEEN_BURSTS: World = World { name: "bursts of 3, past not known", pa
 pub const HEAVY_BURSTS: World = World { name: "bursts of 10", burst: 10.0, ..PLAIN };
 /// Single errors, and nothing known of the past.
 pub const UNSEEN: World = World { name: "single errors, past not known", past: Past::Unseen, ..PLAIN };
+/// From hardly any traffic to plenty.
+pub const TRAFFIC: [World; 7] = [
+    World { name: "1 request a second", rate: 1, ..PLAIN },
+    World { name: "2 requests a second", rate: 2, ..PLAIN },
+    World { name: "5 requests a second", rate: 5, ..PLAIN },
+    World { name: "10 requests a second", rate: 10, ..PLAIN },
+    World { name: "20 requests a second", rate: 20, ..PLAIN },
+    World { name: "200 requests a second", rate: 200, ..PLAIN },
+    World { name: "1000 requests a second", rate: 1_000, ..PLAIN },
+];
 
 /// The canary's share of the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,9 +141,10 @@ impl Cell {
             Some((from, to, rate)) if (from..to).contains(&time) => rate,
             _ => base,
         };
-        let all = dice.poisson(REQUESTS);
+        let requests = f64::from(self.world.rate) * real(POLL);
+        let all = dice.poisson(requests);
         let canary = dice.binomial(all, share);
-        let equally_many = dice.poisson(REQUESTS);
+        let equally_many = dice.poisson(requests);
         let twin = dice.binomial(equally_many, share);
         let rate_of_canary = (rate * f64::from(self.truth)).min(1.0);
         let mut errors = |n, rate| Counts::new(n, dice.errors(n, rate, burst));
@@ -140,7 +155,7 @@ impl Cell {
     /// An hour of stable's pods beside each other, read as the operator reads it.
     fn past(&self, dice: &mut Dice) -> Bursts {
         let (pods, looks) = PAST;
-        let each = REQUESTS / f64::from(u32::try_from(pods).expect("a few pods"));
+        let each = f64::from(self.world.rate) * real(POLL) / real(pods as u64);
         Bursts::of((0..looks).map(|_| {
             let pod = |_| {
                 let n = dice.poisson(each);
