@@ -64,3 +64,4 @@ mod story_stopped_node;
 mod story_stuck;
 mod story_superseded;
 mod story_uninstalled;
+mod story_web;

@@ -360,6 +360,41 @@ func TestSink(t *testing.T) {
 	}
 }
 
+func TestAScoreIsToldToWhoSigns(t *testing.T) {
+	s := &receiver{key: []byte("key"), scores: map[string]float64{}}
+	server := httptest.NewServer(s.handler())
+	defer server.Close()
+	ask := func(method, body, signature string) (int, string) {
+		req, _ := http.NewRequest(method, server.URL+"/score?of=a", strings.NewReader(body))
+		req.Header.Set("X-Bellwether-Timestamp", "1700000000")
+		req.Header.Set("X-Bellwether-Signature", signature)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, _ := io.ReadAll(res.Body)
+		return res.StatusCode, strings.TrimSpace(string(text))
+	}
+	// From: printf '1700000000.GET./score?of=a.%s' "$(printf '' | sha256sum | cut -d' ' -f1)" | openssl dgst -sha256 -hmac key
+	const good = "v1=c1af9a3429505c4d238569d5383571d87590acbfca667b1f90f975582c2c42ad"
+	if code, text := ask("GET", "", good); code != 404 {
+		t.Errorf("before there is one: %d %s", code, text)
+	}
+	if code, text := ask("PUT", "much", ""); code != 400 {
+		t.Errorf("no number: %d %s", code, text)
+	}
+	if code, text := ask("PUT", "0.75", ""); code != 200 {
+		t.Errorf("%d %s", code, text)
+	}
+	if code, text := ask("GET", "", good); code != 200 || text != `{"data":{"score":0.75}}` {
+		t.Errorf("%d %s", code, text)
+	}
+	if code, text := ask("GET", "", good[:10]); code != 401 {
+		t.Errorf("a wrong signature: %d %s", code, text)
+	}
+}
+
 func TestEvalScoresTheShareOfGoodAnswers(t *testing.T) {
 	var asked atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

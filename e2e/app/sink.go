@@ -11,13 +11,15 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 )
 
-const sinkHelp = `app sink: takes webhooks on POST /hook, checks their signature, and lists them on GET /deliveries.
+const sinkHelp = `app sink: takes webhooks on POST /hook, checks their signature, and lists them on GET /deliveries; keeps
+the number of PUT /score?of=NAME, and answers who signs for it on GET /score?of=NAME.
 
 X-Bellwether-Signature must be v1=HEX, the HMAC-SHA256 under the key HMAC_KEY of
 TIMESTAMP.DELIVERY.HEX(SHA256(BODY)), where the first two are the headers X-Bellwether-Timestamp and
@@ -25,6 +27,10 @@ X-Bellwether-Delivery. It answers 200, or 401 when the signature is wrong; it ke
 
 The list has for each delivery, in the order of their first post: delivery, verified (every post of it was), body
 (of the last post), at (when the last post came), attempts (posts), status (the last answer).
+
+A score is asked for with X-Bellwether-Signature v1=HEX, the HMAC-SHA256 under the same key of
+TIMESTAMP.GET.PATH?QUERY.HEX(SHA256("")). The answer is {"data": {"score": NUMBER}}; 401 when the signature is wrong, 404
+as long as there is no number.
 
 Environment: HMAC_KEY; FAIL_FIRST (0): so many posts of each delivery are answered 503, to try the sender's patience.
 
@@ -44,20 +50,52 @@ type receiver struct {
 	failFirst int
 	mu        sync.Mutex
 	list      []*delivery
+	scores    map[string]float64
 }
 
-// signature is what the sender must have sent.
-func signature(key []byte, timestamp, id string, body []byte) string {
+// signature is what the sender of a request that says this, and has this body, must have sent.
+func signature(key []byte, said []string, body []byte) string {
 	digest := sha256.Sum256(body)
 	mac := hmac.New(sha256.New, key)
-	io.WriteString(mac, timestamp+"."+id+"."+hex.EncodeToString(digest[:]))
+	io.WriteString(mac, strings.Join(said, ".")+"."+hex.EncodeToString(digest[:]))
 	return "v1=" + hex.EncodeToString(mac.Sum(nil))
 }
 
-func (s *receiver) verified(h http.Header, body []byte) bool {
-	timestamp, id := h.Get("X-Bellwether-Timestamp"), h.Get("X-Bellwether-Delivery")
-	want := signature(s.key, timestamp, id, body)
-	return timestamp != "" && id != "" && hmac.Equal([]byte(want), []byte(h.Get("X-Bellwether-Signature")))
+func (s *receiver) verified(h http.Header, body []byte, said ...string) bool {
+	said = append([]string{h.Get("X-Bellwether-Timestamp")}, said...)
+	want := signature(s.key, said, body)
+	return !slices.Contains(said, "") && hmac.Equal([]byte(want), []byte(h.Get("X-Bellwether-Signature")))
+}
+
+func (s *receiver) setScore(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, 100))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	score, err := strconv.ParseFloat(strings.TrimSpace(string(body)), 64)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.scores[r.URL.Query().Get("of")] = score
+}
+
+func (s *receiver) score(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	score, known := s.scores[r.URL.Query().Get("of")]
+	s.mu.Unlock()
+	switch {
+	case !s.verified(r.Header, nil, r.Method, r.RequestURI):
+		http.Error(w, "the signature is wrong", http.StatusUnauthorized)
+	case !known:
+		http.Error(w, "nobody has scored it", http.StatusNotFound)
+	default:
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(map[string]any{"data": map[string]float64{"score": score}})
+	}
 }
 
 func (s *receiver) hook(w http.ResponseWriter, r *http.Request) {
@@ -66,10 +104,11 @@ func (s *receiver) hook(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	verified := s.verified(r.Header, body)
+	id := r.Header.Get("X-Bellwether-Delivery")
+	verified := s.verified(r.Header, body, id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := s.find(r.Header.Get("X-Bellwether-Delivery"))
+	d := s.find(id)
 	d.Attempts++
 	d.Verified = d.Verified && verified
 	d.Body, d.At = string(body), time.Now().UTC()
@@ -107,6 +146,8 @@ func (s *receiver) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /hook", s.hook)
 	mux.HandleFunc("GET /deliveries", s.deliveries)
+	mux.HandleFunc("PUT /score", s.setScore)
+	mux.HandleFunc("GET /score", s.score)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	return mux
 }
@@ -116,7 +157,7 @@ func sink(args []string) error {
 	flags.Usage = func() { fmt.Fprint(flags.Output(), sinkHelp); flags.PrintDefaults() }
 	listen := flags.String("listen", ":8080", "address")
 	flags.Parse(args)
-	s := &receiver{key: []byte(os.Getenv("HMAC_KEY"))}
+	s := &receiver{key: []byte(os.Getenv("HMAC_KEY")), scores: map[string]float64{}}
 	if len(s.key) == 0 {
 		return errors.New("HMAC_KEY is not set")
 	}

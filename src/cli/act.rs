@@ -85,7 +85,7 @@ pub async fn act(session: &mut Session<'_>, wish: impl Into<Wish<'_>>, command: 
 fn order(rollout: &Rollout, wish: Wish<'_>, command: &Command) -> Result<RolloutAction, Failure> {
     let (name, action) = (&command.name, wish.action);
     let nothing = |words: String| Failure::new(words).hint("nothing was sent to the operator").exit(Exit::Refused);
-    if rollout.metadata.deletion_timestamp.is_some() {
+    if rollout.metadata.deletion_timestamp.is_some() && action != Action::PromoteFull {
         return Err(nothing(format!("Rollout {name} is deleted, and its Deployment is being given back")));
     }
     let status = rollout.status.clone().unwrap_or_default();

@@ -394,6 +394,10 @@ pub fn commands(rollout: &Rollout) -> Vec<(&'static str, &'static str)> {
     const WATCH: (&str, &str) = ("watch", "see it change");
     const EJECT: (&str, &str) = ("eject", "give the Deployment back");
     let deleted = rollout.metadata.deletion_timestamp.is_some();
+    let is_short = |status: &RolloutStatus| status.waiting_for.iter().any(|it| it.reason == Reason::StableShrunk);
+    if deleted && rollout.status.as_ref().is_some_and(is_short) {
+        return vec![("promote --full", "let the canary take over, for stable cannot take its requests back"), WATCH];
+    }
     let Some(status) = rollout.status.as_ref().filter(|_| !deleted) else { return vec![WATCH] };
     let Some(flight) = &status.flight else {
         return match status.phase {

@@ -462,7 +462,7 @@ mod tests {
         }
         assert_eq!((seen[0].verdict, seen[0].failures, seen[0].samples), (Verdict::Pass, 1, 1), "{seen:?}");
         assert_eq!((seen[1].verdict, seen[1].failures, seen[1].samples), (Verdict::Fail, 2, 2), "{seen:?}");
-        assert_eq!(seen[1].why, "2 of 2 looks were not at least 0.8; failureLimit is 1");
+        assert_eq!(seen[1].why, "2 of 2 looks failed, the last with 0.6: wanted is at least 0.8; failureLimit is 1");
         for asked in asked.await.unwrap() {
             assert!(asked.starts_with("POST /v1/score?of=shop-2 HTTP/1.1\r\n"), "{asked}");
             assert!(asked.ends_with("\r\n\r\n{\"of\":\"shop-2\"}"), "{asked}");

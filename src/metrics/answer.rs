@@ -85,6 +85,9 @@ struct Envelope {
     /// Parts that are missing, and doubts about the result. Mere hints come as `infos`.
     #[serde(default)]
     warnings: Vec<String>,
+    /// What VictoriaMetrics says in their place.
+    #[serde(default)]
+    is_partial: bool,
 }
 
 /// The data of an answer.
@@ -192,6 +195,9 @@ pub(super) fn series(reply: Option<&Reply>) -> Result<Vec<Series>, Trouble> {
     if answer.status != "success" {
         return unusable(format!("the provider answered: {}", short(&answer.error)));
     }
+    if answer.is_partial {
+        return unusable("the provider says that its answer is partial".to_owned());
+    }
     // Prometheus before 2.54 has its hints among the warnings, as that a name does not look like a counter's.
     if let Some(warning) = answer.warnings.iter().find(|warning| !warning.starts_with("PromQL info")) {
         return unusable(format!("the provider warns of its answer: {}", short(warning)));
@@ -207,7 +213,7 @@ pub(super) fn series(reply: Option<&Reply>) -> Result<Vec<Series>, Trouble> {
 
 /// The labels by which a highly available pair of Prometheus tells its replicas apart. A plain `replica` is not one of
 /// them: applications use it for themselves.
-const REPLICAS: [&str; 2] = ["prometheus_replica", "__replica__"];
+pub(super) const REPLICAS: [&str; 2] = ["prometheus_replica", "__replica__"];
 
 /// Each series once: of those that have the same labels, or differ by the replica that scraped them alone, the one with the
 /// most samples. Added up, every request would have been two.
@@ -321,6 +327,8 @@ mod tests {
     fn a_part_of_the_numbers_is_not_taken_for_the_whole() {
         let warned = r#"{"status":"success","data":{"resultType":"matrix","result":[]},"warnings":["partial response: store-3"]}"#;
         assert!(why(200, warned).ends_with("partial response: store-3"));
+        let partial = r#"{"status":"success","isPartial":true,"data":{"resultType":"matrix","result":[]}}"#;
+        assert!(why(200, partial).ends_with("its answer is partial"));
         let hint = r#"{"status":"success","data":{"resultType":"matrix","result":[]},"infos":["metric might not be a counter"]}"#;
         assert_eq!(read(200, hint), Ok(vec![]));
     }

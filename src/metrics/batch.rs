@@ -5,7 +5,7 @@
 //! asks alike, as when a gateway was scraped, is asked in the same words by all, so that one request can answer all.
 use super::{
     Ask, Metric, ProviderSpec, Reply, Seen, Subject,
-    answer::{self, Part, Series, Trouble},
+    answer::{self, Part, REPLICAS, Series, Trouble},
     arms::{escape, pattern},
     asks, read_parts,
 };
@@ -54,7 +54,12 @@ impl Selection {
     fn takes(&self, series: &Series) -> bool {
         let value = |label: &str| series.labels.get(label).map_or("", String::as_str);
         self.names.iter().any(|name| name == value("__name__"))
-            && self.told.iter().chain(&self.only).all(|matcher| matcher.is_match(value(&matcher.name)))
+            && self
+                .told
+                .iter()
+                .chain(&self.only)
+                // By what tells replicas apart the server has chosen, and it is not kept.
+                .all(|matcher| REPLICAS.contains(&matcher.name.as_str()) || matcher.is_match(value(&matcher.name)))
     }
 }
 

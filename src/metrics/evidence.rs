@@ -261,8 +261,7 @@ impl Look<'_> {
         if let Some(seen) = self.lost([Some(canary), stable]) {
             return Ok(seen);
         }
-        let known = if canary.series.is_empty() { stable } else { Some(canary) };
-        if let Some(complaint) = known.filter(|arm| !arm.series.is_empty()).and_then(|arm| self.complaint(arm)) {
+        if let Some(complaint) = self.complaint(canary, stable) {
             return Ok(Seen::invalid(complaint));
         }
         if canary.series.is_empty() {
@@ -422,10 +421,14 @@ impl Look<'_> {
     }
 
     /// What the metric asks of these numbers that they do not have.
-    fn complaint(&self, counted: &Counted) -> Option<String> {
+    fn complaint(&self, canary: &Counted, stable: Option<&Counted>) -> Option<String> {
+        let counted = if canary.series.is_empty() { stable? } else { canary };
         match self.preset.kind {
             Kind::Errors(bad) => {
-                let missing: Option<Vec<_>> = counted.series.iter().map(|series| bad.missing(&series.labels)).collect();
+                // What only one arm has shows that the other might.
+                let besides = stable.filter(|_| matches!(bad, Bad::Unanswered { .. }));
+                let all = counted.series.iter().chain(besides.iter().flat_map(|stable| &stable.series));
+                let missing: Option<Vec<_>> = all.map(|series| bad.missing(&series.labels)).collect();
                 let labels = missing?.into_iter().next()?;
                 Some(format!("preset: {} has no label {labels} here; use a query with a limit", self.preset.series))
             }

@@ -53,7 +53,7 @@ impl Rules {
     fn wanted(&self, metric: &Metric) -> String {
         let when = metric.when.clone().unwrap_or_default();
         let conditions =
-            when.fail.map(|fail| format!("without {fail}")).or(when.pass.map(|pass| format!("with {pass}")));
+            when.fail.map(|fail| format!("not {fail}")).or(when.pass.map(|pass| format!("such that {pass}")));
         match (conditions, self.max.or(self.min)) {
             (Some(conditions), Some(_)) => format!("{} and {conditions}", self.bounds()),
             (Some(conditions), None) => conditions,
@@ -79,22 +79,30 @@ pub(super) fn judge(metric: &Metric, noun: Noun, numbers: impl IntoIterator<Item
         .into_iter()
         .map(|(canary, stable)| {
             samples += if canary.is_finite() { 1.0 } else { 0.0 };
-            rules.point(canary, stable, samples)
+            (rules.point(canary, stable, samples), canary, stable)
         })
         .collect();
-    let kept = threshold::judge(said.iter().copied().flatten(), &metric.counting());
+    let kept = threshold::judge(said.iter().filter_map(|(point, ..)| *point), &metric.counting());
+    let judged =
+        said.iter().filter(|(point, ..)| point.is_some()).take(usize::try_from(kept.judged).unwrap_or(usize::MAX));
+    let worst = judged.filter(|(point, ..)| *point == Some(Point::Bad)).last();
+    let unit = rules.max.or(rules.min).map_or(Unit::Plain, |bound| bound.unit);
     let (wanted, Noun { one, many }) = (rules.wanted(metric), noun);
     let open = if kept.open > 0 { format!("; {} said neither", kept.open) } else { String::new() };
-    let why = match (kept.failures, kept.judged) {
-        (0, 1) => format!("the one {one} so far was {wanted}{open}"),
-        (0, judged) => format!("all {judged} {many} were {wanted}{open}"),
-        (failures, judged) => {
-            let limit = metric.failure_limit;
-            format!("{failures} of {judged} {many} were not {wanted}; failureLimit is {limit}{open}")
+    let why = match (worst, kept.judged) {
+        (None, 1) => format!("the one {one} so far was {wanted}{open}"),
+        (None, judged) => format!("all {judged} {many} were {wanted}{open}"),
+        (Some((_, canary, stable)), judged) => {
+            let (canary, limit) = (unit.show(*canary), metric.failure_limit);
+            let stable = stable.map_or_else(String::new, |stable| format!(" against stable's {}", unit.show(stable)));
+            let last = if kept.failures > 1 { "the last " } else { "" };
+            let failures = kept.failures;
+            format!(
+                "{failures} of {judged} {many} failed, {last}with {canary}{stable}: wanted is {wanted}; failureLimit is {limit}{open}"
+            )
         }
     };
-    let unit = rules.max.or(rules.min).map_or(Unit::Plain, |bound| bound.unit);
     let why = if kept.finished { format!("{why}; it is finished, for count is {}", kept.judged) } else { why };
-    let is_judged = kept.finished || said.last().is_some_and(Option::is_some);
+    let is_judged = kept.finished || said.last().is_some_and(|(point, ..)| point.is_some());
     Held { kept, is_judged, why, unit }
 }

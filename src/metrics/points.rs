@@ -251,7 +251,10 @@ mod tests {
         let when = serde_json::json!({"fail": "canary > 1.2 * stable"});
         let failed = judged(when.clone(), |_| {}, CANARY, STABLE);
         assert_eq!((failed.verdict, failed.failures), (Verdict::Fail, 1));
-        assert_eq!(failed.why, "1 of 3 intervals were not without canary > 1.2 * stable; failureLimit is 0");
+        assert_eq!(
+            failed.why,
+            "1 of 3 intervals failed, with 0.13 against stable's 0.1: wanted is not canary > 1.2 * stable; failureLimit is 0"
+        );
         assert_eq!((failed.canary.as_deref(), failed.stable.as_deref()), (Some("0.1"), Some("0.1")));
         assert_eq!(judged(when.clone(), |metric| metric.failure_limit = 1, CANARY, STABLE).verdict, Verdict::Pass);
         let row = |metric: &mut Metric| (metric.failure_limit, metric.consecutive_failures) = (9, 1);
@@ -298,7 +301,7 @@ mod tests {
         let points: &[(i64, &str)] = &[(30_000, "0.02"), (60_000, "0.005"), (90_000, "0.03")];
         let failed = seen(1, &[points]);
         assert_eq!((failed.verdict, failed.failures, failed.usable), (Verdict::Fail, 2, true));
-        assert_eq!(failed.why, "2 of 3 intervals were not at most 1 %; failureLimit is 1");
+        assert_eq!(failed.why, "2 of 3 intervals failed, the last with 3 %: wanted is at most 1 %; failureLimit is 1");
         assert_eq!(failed.canary.as_deref(), Some("3 %"));
         assert_eq!(seen(2, &[points]).verdict, Verdict::Pass);
     }

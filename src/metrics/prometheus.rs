@@ -17,7 +17,7 @@ const OLDEST_MS: i64 = 24 * 3_600_000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Prometheus {
-    /// Where it is, like <http://prometheus.monitoring>; `/api/v1/query` is appended to the path.
+    /// Where it is, like <http://prometheus.monitoring.svc>; `/api/v1/query` is appended to the path.
     #[schemars(length(min = 1, max = 1024), regex(pattern = r"^https?://[^\s?#]+$"))]
     pub url: String,
     /// Credentials that each request carries.
@@ -31,7 +31,8 @@ pub struct Prometheus {
     #[serde(default = "timeout")]
     pub timeout: Duration,
     /// How often the targets of the metrics are scraped, from 1s to 5m. Default 15s. Evidence is cut into intervals of
-    /// two scrapes, and numbers older than two scrapes are stale.
+    /// one scrape behind a gateway and of two at pods, and numbers older than two scrapes are stale. Where it is more than the
+    /// truth by a third, what new series had at their first scrape does not count.
     #[serde(default = "scrape_interval")]
     pub scrape_interval: Duration,
     /// How much later than its scrape a sample may arrive, at most 10m: the delay of remote write. Default 0s.

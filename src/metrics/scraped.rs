@@ -95,7 +95,7 @@ impl Wanted {
                 let first = wanted.iter().find(|label| labels.contains_key(**label));
                 first.map_or(&[][..], std::slice::from_ref)
             }
-            Class::Bad(Bad::Marked(label)) => std::slice::from_ref(label),
+            Class::Bad(Bad::Marked(label) | Bad::Unanswered { label, .. }) => std::slice::from_ref(label),
             Class::Bad(Bad::Beside(_) | Bad::Among(_)) | Class::Name => &[],
             Class::Edge => &["le"],
         };

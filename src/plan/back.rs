@@ -41,7 +41,7 @@ impl Turn<'_> {
     }
 
     /// Whether a candidate that was on its way out takes over by command.
-    fn rolls_forward(&self) -> bool {
+    pub fn rolls_forward(&self) -> bool {
         self.status.latch.is_none() && self.promotion().is_some_and(|promotion| promotion.forward)
     }
 
@@ -53,7 +53,9 @@ impl Turn<'_> {
     /// Lets a candidate take over that was on its way out, if stable cannot take its requests back; nothing if it can.
     pub fn roll_forward(&mut self) -> Option<String> {
         let (flight, deployment) = (self.status.flight.as_ref()?, self.seen.deployment.as_ref()?);
-        let goes_out = self.status.latch.is_some() || !self.is_this(&flight.candidate, &flight.fingerprint, deployment);
+        let goes_out = self.status.latch.is_some()
+            || self.rollout().metadata.deletion_timestamp.is_some()
+            || !self.is_this(&flight.candidate, &flight.fingerprint, deployment);
         if !goes_out || self.is_commanded() {
             return None;
         }

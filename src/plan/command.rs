@@ -30,6 +30,18 @@ impl<'a> Turn<'a> {
         Err(self.decided(action, Err(why.to_owned())))
     }
 
+    /// What is being deleted goes home and takes no more commands, but the one that helps where stable cannot take its
+    /// requests back.
+    pub fn last_commands(&mut self) -> Holds {
+        let Some(action) = self.unanswered() else { return Ok(()) };
+        let result = self.expected(action).and_then(|()| {
+            let helps = action.action == Action::PromoteFull && !self.past_the_point();
+            let forward = if helps { self.roll_forward() } else { None };
+            forward.ok_or_else(|| "the Rollout is being deleted, and its Deployment is being given back".to_owned())
+        });
+        Err(self.decided(action, result))
+    }
+
     fn unanswered(&self) -> Option<&'a PendingAction> {
         let known = |action: &PendingAction| self.status.handled.iter().any(|handled| handled.uid == action.uid);
         // What could not be remembered would be taken again; only an abort may be.

@@ -512,6 +512,12 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
+    /// By command the candidate takes over although its Rollout is being deleted.
+    pub fn goes_forward(&mut self, deployment: &'a Deployment, stable: &'a ReplicaSet) -> Holds {
+        let candidate = self.candidate(deployment)?;
+        self.promote(deployment, stable, candidate)
+    }
+
     /// The candidate takes over: it carries everything through the canary Service, the stable Service moves to it at weight 0,
     /// requests return home, and the ReplicaSets change hands.
     fn promote(&mut self, deployment: &'a Deployment, stable: &'a ReplicaSet, candidate: &'a ReplicaSet) -> Holds {

@@ -69,6 +69,9 @@ impl<'a> Turn<'a> {
         let Some(stable) = controlled.or_else(|| self.traded()) else {
             return self.leave_without_stable(deployment);
         };
+        if self.rolls_forward() {
+            return self.goes_forward(deployment, stable);
+        }
         let wanted = self.spec().on_delete == OnDelete::Continue && self.status.latch.is_none();
         let held_by_policy = self.status.workload.as_ref().is_some_and(|held| held.held_by == Some(HeldBy::Policy));
         // Going on needs the belt: without it the Deployment would make a third ReplicaSet before it gets the candidate.

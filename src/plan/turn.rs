@@ -111,6 +111,7 @@ impl<'a> Turn<'a> {
     fn walk(&mut self) -> Holds {
         self.describe();
         if self.seen.rollout.metadata.deletion_timestamp.is_some() {
+            self.last_commands()?;
             return self.hand_back();
         }
         if self.seen.namespace_ending {

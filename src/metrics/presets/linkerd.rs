@@ -4,9 +4,27 @@ use crate::metrics::arms::{Of, equal};
 use promql_parser::label::Matcher;
 
 const FAILED: Bad = Bad::Labelled { labels: &["classification"], begin: &["failure"] };
-const BY_ROUTE: Bad = Bad::Labelled { labels: &["http_status"], begin: &["5"] };
-/// What came in, without the scrapes of the proxy itself.
-const IN: &[Only] = &[Only::Is("direction", "inbound"), Only::IsNot("target_port", "4191")];
+/// What has no status says by its error why; a client that went away has cancelled, which is no fault of the backend.
+const BY_ROUTE: Bad = Bad::Labelled {
+    labels: &["http_status", "error"],
+    begin: &[
+        "5",
+        "FAIL_FAST",
+        "LOAD_SHED",
+        "REQUEST_TIMEOUT",
+        "RESPONSE_",
+        "IDLE_TIMEOUT",
+        "REFUSED",
+        "ENHANCE_YOUR_CALM",
+        "RESET",
+        "GO_AWAY",
+        "IO",
+        "UNKNOWN",
+    ],
+};
+/// What came in, without the scrapes of the proxy itself and the kubelet's probes.
+const IN: &[Only] =
+    &[Only::Is("direction", "inbound"), Only::IsNot("target_port", "4191"), Only::IsNot("route_name", "probe")];
 const ROUTE: Place = Place::Proxy { name: "Linkerd", backend, beat: None };
 
 /// Its presets.
@@ -31,7 +49,7 @@ pub(super) const ALL: &[Preset] = &[
     },
     Preset {
         name: "linkerd-route/error-rate",
-        about: "The share of requests that ended with a status of 500 or above for each of the two backends \
+        about: "The share of requests that ended with a status of 500 or above, or with none, for each of the two backends \
                 of an HTTPRoute whose parent is a Service, as meshed clients see it. From \
                 outbound_http_route_backend_response_statuses_total, since 2.16.",
         kind: Kind::Errors(BY_ROUTE),

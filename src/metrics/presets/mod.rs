@@ -96,6 +96,14 @@ pub enum Bad {
         /// The words.
         begin: &'static [&'static str],
     },
+    /// Those whose label begins with one of the words, and those without it, which ended before there was an answer. Where no
+    /// series at all has the label, nothing tells one from the other.
+    Unanswered {
+        /// The label.
+        label: &'static str,
+        /// The words.
+        begin: &'static [&'static str],
+    },
     /// Those that have this label at all.
     Marked(&'static str),
     /// Another series counts them, and the first one does not.
@@ -286,6 +294,9 @@ impl Bad {
                 let value = wanted.iter().find_map(|label| labels.get(*label));
                 (true, value.is_some_and(|value| begin.iter().any(|begin| value.starts_with(begin))))
             }
+            Self::Unanswered { label, begin } => {
+                (true, labels.get(label).is_none_or(|value| begin.iter().any(|begin| value.starts_with(begin))))
+            }
             Self::Marked(label) => (true, labels.get(label).is_some_and(|value| !value.is_empty())),
             Self::Beside(other) => (true, name() == other),
             Self::Among(other) => (name() != other, name() == other),
@@ -306,6 +317,7 @@ impl Bad {
             Self::Labelled { labels: wanted, .. } if !wanted.iter().any(|label| labels.contains_key(*label)) => {
                 Some(wanted.join(" or "))
             }
+            Self::Unanswered { label, .. } if !labels.contains_key(label) => Some(label.to_owned()),
             _ => None,
         }
     }

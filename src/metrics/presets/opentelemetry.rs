@@ -1,14 +1,14 @@
 //! OpenTelemetry's conventions for servers, as Prometheus stores their names.
 use super::{Bad, GRPC_PROBES, Kind, Only, PROBES, Place, Preset, Ratio, Unit};
 
-/// A server that broke off before it had a status has an error type alone.
-const HTTP: Bad = Bad::Labelled { labels: &["http_response_status_code"], begin: &["5"] };
+/// A server that broke off before it had a status has an error type alone, and some libraries have not even that.
+const HTTP: Bad = Bad::Unanswered { label: "http_response_status_code", begin: &["5"] };
 /// As the convention names what is the server's fault.
 const RPC: Bad = Bad::Labelled {
     labels: &["rpc_response_status_code", "grpc_status"],
     begin: &["UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNIMPLEMENTED"],
 };
-const HTTP_OLD: Bad = Bad::Labelled { labels: &["http_status_code"], begin: &["5"] };
+const HTTP_OLD: Bad = Bad::Unanswered { label: "http_status_code", begin: &["5"] };
 /// The same as numbers, of which none of the others begins with these; and as words, which Go's library has come to write
 /// where it keeps the old names.
 const RPC_OLD: Bad = Bad::Labelled {
@@ -43,7 +43,7 @@ const CALLERS: &[Only] = &[Only::Unlike("rpc_service", GRPC_PROBES), Only::Unlik
 pub(super) const ALL: &[Preset] = &[
     Preset {
         name: "opentelemetry-http/error-rate",
-        about: "The share of requests that the pods answered with a status of 500 or above. From \
+        about: "The share of requests that the pods answered with a status of 500 or above, or not at all. From \
                 http_server_request_duration_seconds_count with the label http_response_status_code: \
                 OpenTelemetry's HTTP convention since 1.23, ASP.NET Core since .NET 8.",
         kind: Kind::Errors(HTTP),
@@ -134,7 +134,7 @@ pub(super) const ALL: &[Preset] = &[
     },
     Preset {
         name: "opentelemetry-http-old/error-rate",
-        about: "The share of requests that the pods answered with a status of 500 or above, by \
+        about: "The share of requests that the pods answered with a status of 500 or above, or not at all, by \
                 OpenTelemetry's HTTP convention before 1.23. From http_server_duration_milliseconds_count with \
                 the label http_status_code. Probes do not count where http_route or http_target tells them.",
         kind: Kind::Errors(HTTP_OLD),

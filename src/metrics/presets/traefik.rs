@@ -1,5 +1,5 @@
 //! Traefik, for each backend of a route of the Gateway API, an `IngressRoute` or a `TraefikService`.
-use super::{Kind, Place, Preset, Unit};
+use super::{Kind, Only, Place, Preset, Unit};
 use crate::metrics::arms::{Of, escape, pattern};
 use promql_parser::label::Matcher;
 
@@ -11,11 +11,12 @@ pub(super) const ALL: &[Preset] = &[
         name: "traefik/error-rate",
         about: "The share of requests that Traefik answered with a status of 500 or above for each of the \
                 two Services of a route of the Gateway API, an IngressRoute or a TraefikService, those included \
-                that it could not deliver. From traefik_service_requests_total.",
+                that it could not deliver. From traefik_service_requests_total. Calls of gRPC do not count, whose \
+                status Traefik may not know: take grpc/error-rate or opentelemetry-rpc/error-rate.",
         kind: Kind::Errors(super::BY_STATUS),
         place: TRAEFIK,
         series: "traefik_service_requests_total",
-        only: &[],
+        only: &[Only::Unlike("protocol", "grpc.*")],
     },
     Preset {
         name: "traefik/latency",
@@ -30,17 +31,20 @@ pub(super) const ALL: &[Preset] = &[
     },
 ];
 
+/// The name of a port that is one word; `a-1` of Service `a` must not be taken for its port.
+const NAMED: &str = "[0-9]*[a-z][a-z0-9]*";
+
 /// The name that Traefik gives a Service behind a Gateway API route: since 3.7
 /// `httproute-NAMESPACE-ROUTE-gw-...-ep-...-RULE-HASH-svc-NAMESPACE-SERVICE-INDEX`, before `NAMESPACE-SERVICE-http-PORT`.
 /// The hash of twenty hex digits and the number at the end keep Service `a` from matching `a-canary`. Behind its own kinds,
-/// which name the port by its number, it is `NAMESPACE-SERVICE-PORT`, and with its setting `safeNaming` the same with `_`
-/// between. Behind an Ingress a canary has the name of the other Service, so there is nothing to tell it by.
+/// which name the port by its number or its name, it is `NAMESPACE-SERVICE-PORT`, and with its setting `safeNaming` the same
+/// with `_` between. A port's name of several words is not looked for: it could be the end of another Service's name. Behind an Ingress a canary has the name of the other Service, so there is nothing to tell it by.
 pub(in crate::metrics) fn backend(of: &Of<'_>) -> Vec<Matcher> {
     let (namespace, service, port) = (normal(of.namespace), normal(&of.names.service), of.port);
     let name = format!(
         "(?:http|grpc)route-{namespace}-.+-[0-9a-f]{{20}}-svc-{namespace}-{service}-[0-9]+@kubernetesgateway\
          |{namespace}-{service}-(?:http|grpc)-{port}@kubernetesgateway\
-         |(?:{namespace}-{service}-{port}|{}_{}_{port})@kubernetescrd",
+         |(?:{namespace}-{service}-(?:{port}|{NAMED})|{}_{}_(?:{port}|{NAMED}))@kubernetescrd",
         escape(of.namespace),
         escape(&of.names.service),
     );
@@ -81,9 +85,9 @@ mod tests {
         assert!(is(&subject, "demo-app-canary-http-80"), "as it was written before");
         assert!(!is(&subject, "demo-app-canary-http-8080"), "another port");
         assert!(!is(&subject, &format!("{route}-svc-other-app-canary-1")), "another namespace");
-        for own in ["demo-app-canary-80", "demo_app-canary_80"] {
+        for own in ["demo-app-canary-80", "demo_app-canary_80", "demo-app-canary-http", "demo_app-canary_h2c"] {
             assert!(is(&subject, &format!("{own}@kubernetescrd")), "behind its own kinds: {own}");
-            assert!(!is(&subject, own) && !is(&subject, &format!("{own}80@kubernetescrd")), "{own}");
+            assert!(!is(&subject, own) && !is(&subject, &format!("{own}-x-80@kubernetescrd")), "{own}");
         }
         subject.canary.service = "app".into();
         assert!(!is(&subject, "demo-app-canary-80@kubernetescrd"), "another Service");

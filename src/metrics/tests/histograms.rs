@@ -154,7 +154,7 @@ fn a_ratio_is_held_against_its_limit_and_its_conditions_and_not_compared() {
     assert_eq!((good.canary.as_deref(), good.stable), (Some("60"), None));
     let slow = tokens(&limit, (80, 2), (500, 8));
     assert_eq!(slow.verdict, Verdict::Fail, "{slow:?}");
-    assert_eq!(slow.why, "6 of 6 intervals were not at least 50; failureLimit is 0");
+    assert_eq!(slow.why, "6 of 6 intervals failed, the last with 40: wanted is at least 50; failureLimit is 0");
     let when = serde_json::json!({"when": {"fail": "canary < 0.8 * stable"}});
     let behind = tokens(&when, (80, 2), (500, 8));
     assert_eq!((behind.verdict, behind.stable.as_deref()), (Verdict::Fail, Some("62.5")), "{behind:?}");

@@ -81,7 +81,7 @@ fn a_number_is_held_against_its_limit() {
     assert_eq!(good.why, "the one look so far was at least 0.8");
     let bad = story(&metric(json!({})), &[(60, &[score(0.7)])]);
     assert_eq!((bad.verdict, bad.failures), (Verdict::Fail, 1));
-    assert_eq!(bad.why, "1 of 1 looks were not at least 0.8; failureLimit is 0");
+    assert_eq!(bad.why, "1 of 1 looks failed, with 0.7: wanted is at least 0.8; failureLimit is 0");
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn looks_are_counted_as_a_query_counts_intervals() {
     let forgiving = metric(json!({"failureLimit": 1}));
     let twice = story(&forgiving, &[(60, &[bad()]), (70, &[good()]), (80, &[bad()])]);
     assert_eq!((twice.verdict, twice.failures, twice.samples), (Verdict::Fail, 2, 3));
-    assert_eq!(twice.why, "2 of 3 looks were not at least 0.8; failureLimit is 1");
+    assert_eq!(twice.why, "2 of 3 looks failed, the last with 0.1: wanted is at least 0.8; failureLimit is 1");
     assert_eq!(story(&forgiving, &[(60, &[bad()]), (70, &[good()])]).verdict, Verdict::Pass);
     let row = metric(json!({"failureLimit": 9, "consecutiveFailures": 2}));
     assert_eq!(story(&row, &[(60, &[bad()]), (70, &[good()]), (80, &[bad()])]).verdict, Verdict::Pass);
@@ -225,7 +225,7 @@ fn conditions_hold_the_canary_against_stable() {
     let failed = story(&metric, &[(60, &[score(0.7), score(0.8)])]);
     assert_eq!((failed.verdict, failed.failures), (Verdict::Fail, 1));
     assert_eq!((failed.canary.as_deref(), failed.stable.as_deref()), (Some("0.7"), Some("0.8")));
-    assert_eq!(failed.why, "1 of 1 looks were not without canary < 0.9 * stable; failureLimit is 0");
+    assert_eq!(failed.why, "1 of 1 looks failed, with 0.7 against stable's 0.8: wanted is not canary < 0.9 * stable; failureLimit is 0");
     assert_eq!(story(&metric, &[(60, &[score(0.8), score(0.8)])]).verdict, Verdict::Pass);
     let open = story(&metric, &[(60, &[score(0.75), score(0.8)])]);
     assert_eq!((open.verdict, open.usable), (Verdict::Continue, true), "{open:?}");

@@ -22,7 +22,7 @@ pub fn replicas(world: &World, set: &str) -> i32 {
     world.seen.replica_set(set).map_or(0, |set| set.replicas)
 }
 
-fn delete(world: &mut World) {
+pub fn delete(world: &mut World) {
     world.seen.rollout.metadata.deletion_timestamp = Some(Time(world.seen.now));
 }
 

@@ -1,8 +1,9 @@
 //! What serves is short of pods, or of time: what may be asked of it, and what is kept until it can.
 use super::{
-    accidents::{candidate, flying, replicas},
+    accidents::{candidate, delete, flying, replicas},
     *,
 };
+use crate::api::ActionOutcome;
 
 #[test]
 fn an_abort_leaves_the_candidate_what_stable_cannot_carry() {
@@ -166,6 +167,26 @@ fn a_candidate_that_was_given_up_takes_over_by_command_where_stable_cannot_take_
         }
         assert_eq!(workload.stable_replica_set, Some(serves), "{newer:?}");
     }
+}
+
+#[test]
+fn a_deletion_that_waits_for_a_sick_stable_takes_one_command() {
+    let mut world = flying(50, |_| {});
+    let serves = world.status().flight.as_ref().unwrap().candidate.clone();
+    delete(&mut world);
+    looked_at_with_half_of_stable(&mut world, 10);
+    assert_eq!(world.status().waiting_for[0].reason, Reason::StableShrunk);
+    assert!(world.status().message.contains("PromoteFull"), "{}", world.status().message);
+    world.command(Action::Abort, None);
+    looked_at_with_half_of_stable(&mut world, 2);
+    let answer = world.status().handled.last().unwrap().clone();
+    assert_eq!(answer.outcome, ActionOutcome::Refused, "{}", answer.message);
+    world.command(Action::PromoteFull, None);
+    looked_at_with_half_of_stable(&mut world, 80);
+    assert!(world.seen.rollout.metadata.finalizers.is_none(), "{}", world.status().message);
+    assert!(!world.seen.deployment.as_ref().unwrap().paused, "it is an ordinary Deployment again");
+    let left: Vec<_> = world.seen.controlled().filter(|set| set.replicas > 0).map(|set| set.name.clone()).collect();
+    assert_eq!(left, [serves], "the one that took over");
 }
 
 #[test]
