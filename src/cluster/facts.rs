@@ -9,6 +9,8 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
 
+/// So much of a person's name is kept, in characters; it stands in the status several times.
+const LONGEST_NAME: usize = 256;
 /// Marks a ReplicaSet's hash on the copy of its template.
 pub(super) const HASH_ANNOTATION: &str = "bellwether.dev/pod-template-hash";
 
@@ -20,7 +22,9 @@ pub(super) fn outcome_of(action: &RolloutAction) -> Option<ActionOutcome> {
 pub(super) fn pending(action: RolloutAction, vouched: bool) -> PendingAction {
     let annotation = |name: &str| action.annotations().get(&format!("{GROUP}/{name}")).cloned();
     let verified = vouched && annotation("by-verified").is_some_and(|value| value == "true");
-    let by = annotation("by").map(|by| if verified { by } else { format!("{by}{UNVERIFIED}") });
+    let by = annotation("by")
+        .map(|by| by.chars().take(LONGEST_NAME).collect::<String>())
+        .map(|by| if verified { by } else { format!("{by}{UNVERIFIED}") });
     PendingAction {
         name: action.name_any(),
         uid: action.uid().unwrap_or_default(),
@@ -226,6 +230,12 @@ pub(super) fn pod_of(object: &Value) -> Pod {
     let containers = || {
         ["initContainerStatuses", "containerStatuses"].into_iter().filter_map(|list| status[list].as_array()).flatten()
     };
+    // Those that are there to stay: one that prepares a pod may end until what it waits for is there.
+    let stays = |name: &Value| {
+        let prepares = items(&object["spec"]["initContainers"]).iter().find(|container| container["name"] == *name);
+        prepares.is_none_or(|container| container["restartPolicy"] == "Always")
+    };
+    let endless = || containers().filter(|container| stays(&container["name"]));
     let waiting = containers().find_map(|container| {
         let waiting = &container["state"]["waiting"];
         let reason = waiting["reason"].as_str()?;
@@ -246,7 +256,7 @@ pub(super) fn pod_of(object: &Value) -> Pod {
         ended: containers()
             .filter_map(|container| container["lastState"]["terminated"]["finishedAt"].as_str()?.parse().ok())
             .max(),
-        restarts: containers().map(|container| number(&container["restartCount"])).sum(),
+        restarts: endless().map(|container| number(&container["restartCount"])).max().unwrap_or(0),
         stuck: waiting.or(unscheduled),
         at: whereabouts_of(object),
     }
@@ -313,4 +323,32 @@ pub(super) fn endpoints_of(slices: &[Arc<Value>]) -> BTreeSet<String> {
     all.filter(|endpoint| endpoint["conditions"]["ready"].as_bool().unwrap_or(true))
         .filter_map(|endpoint| Some(endpoint["targetRef"]["name"].as_str()?.to_owned()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_started_again_is_no_crash_and_what_prepares_a_pod_may_try_again() {
+        let status =
+            |name: &str, restarts: u32| json!({"name": name, "restartCount": restarts, "state": {"running": {}}});
+        let restarts = |prepares: u32, mesh: u32, app: u32, log: u32| {
+            let object = json!({
+                "metadata": {"name": "shop-1"},
+                "spec": {
+                    "initContainers": [{"name": "migrate"}, {"name": "mesh", "restartPolicy": "Always"}],
+                    "containers": [{"name": "app"}, {"name": "log"}],
+                },
+                "status": {
+                    "initContainerStatuses": [status("migrate", prepares), status("mesh", mesh)],
+                    "containerStatuses": [status("app", app), status("log", log)],
+                },
+            });
+            pod_of(&object).restarts
+        };
+        assert_eq!(restarts(1, 1, 1, 1), 1);
+        assert_eq!(restarts(5, 0, 0, 0), 0);
+        assert_eq!((restarts(0, 2, 0, 0), restarts(0, 1, 3, 1)), (2, 3));
+    }
 }

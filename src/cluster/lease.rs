@@ -91,6 +91,8 @@ pub struct Elector {
     clock: Clock,
     terms: Terms,
     watching: Watching,
+    /// When the try began by which it is ours.
+    renewed: Instant,
     /// A mistake to live with.
     #[cfg(test)]
     pub tamper: Option<std::sync::Arc<dyn super::Tamper>>,
@@ -105,6 +107,7 @@ impl Elector {
             clock,
             terms,
             watching: Watching::default(),
+            renewed: Instant::now(),
             #[cfg(test)]
             tamper: None,
         }
@@ -116,6 +119,8 @@ impl Elector {
     pub async fn acquire(&mut self, seen: impl Fn()) -> i32 {
         let mut freed = std::pin::pin!(freed(self.api.clone(), &self.terms.name));
         loop {
+            // What is written holds from before it was sent, however late the answer comes.
+            self.renewed = Instant::now();
             // A connection that hangs must not keep a standby from taking over.
             match tokio::time::timeout(self.terms.duration, self.step()).await {
                 Ok(Ok(Some(epoch))) => {
@@ -137,7 +142,7 @@ impl Elector {
     /// Renews the Lease for as long as that works. Returns when it is lost.
     pub async fn hold(&mut self) {
         let deadline = self.terms.duration * 2 / 3;
-        let mut renewed = Instant::now();
+        let mut renewed = self.renewed;
         let mut begun = renewed;
         loop {
             // Counted from the last try's beginning: a slow answer must not eat up the next one's time.

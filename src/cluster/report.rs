@@ -14,6 +14,8 @@ use std::time::Duration;
 /// So long a try to say something of a failure may take.
 const SAYING: Duration = Duration::from_secs(10);
 
+/// The API server takes no longer words of an event, in bytes.
+const LONGEST_NOTE: usize = 1_024;
 /// How what is said of something that cannot be read begins.
 const UNREADABLE: &str = "the operator cannot read";
 
@@ -69,12 +71,14 @@ impl Cluster {
     /// writes the rest of the status anew.
     pub async fn say_unreadable(&self, key: &Key, error: &Error) {
         let Error::Read { what, source } = error else { return };
-        let kube::Error::Api(answer) = source.as_ref() else { return };
-        let words = format!("{UNREADABLE} {what}: {}", answer.message);
+        let why = match source.as_ref() {
+            kube::Error::Api(answer) if (400..500).contains(&answer.code) => answer.message.clone(),
+            // A name that is none, of which no request can be made.
+            kube::Error::BuildRequest(error) => error.to_string(),
+            _ => return,
+        };
+        let words = format!("{UNREADABLE} {what}: {why}");
         let message: String = words.chars().take(1_000).collect();
-        if !(400..500).contains(&answer.code) {
-            return;
-        }
         let namespace = key.namespace.as_deref().unwrap_or_default();
         if !self.refusals.may_say(key, &message) && self.is_said_unreadable(key).await {
             return;
@@ -183,7 +187,7 @@ impl Cluster {
             "regarding": {
                 "apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout", "name": about.name, "namespace": about.namespace, "uid": about.uid,
             },
-            "note": message.chars().take(1_000).collect::<String>(),
+            "note": &message[..message.floor_char_boundary(LONGEST_NOTE)],
         });
         let (cluster, name, namespace) = (self.clone(), about.name.to_owned(), about.namespace.to_owned());
         tokio::spawn(async move {

@@ -85,7 +85,7 @@ struct Envelope {
     /// Parts that are missing, and doubts about the result. Mere hints come as `infos`.
     #[serde(default)]
     warnings: Vec<String>,
-    /// What VictoriaMetrics says in their place.
+    /// What `VictoriaMetrics` says in their place.
     #[serde(default)]
     is_partial: bool,
 }

@@ -409,12 +409,17 @@ impl<'a> Turn<'a> {
 
     /// Gives up when the high-water mark was not beaten and too few were ready for too long in all.
     fn stuck(&mut self, message: &str) -> Holds {
+        self.stuck_beyond(SignedDuration::ZERO, message)
+    }
+
+    /// The same where so much more time is needed by those who make progress.
+    fn stuck_beyond(&mut self, more: SignedDuration, message: &str) -> Holds {
         let Some(mark) = self.status.step.as_ref().and_then(|step| step.progress.as_ref()) else { return Ok(()) };
         let before = SignedDuration::from_secs(i64::try_from(mark.short_seconds).unwrap_or(i64::MAX));
         let short =
             mark.short_since.as_ref().map_or(SignedDuration::ZERO, |since| self.ago(since.0)).saturating_add(before);
         let rule = &self.spec().progress;
-        if short < rule.deadline.signed() {
+        if short < rule.deadline.signed().saturating_add(more) {
             return Ok(());
         }
         match rule.on_stuck {
@@ -440,7 +445,7 @@ impl<'a> Turn<'a> {
         let worst = self.seen.pods.iter().filter(|pod| pod.hash == hash).filter(lately).max_by_key(|pod| pod.restarts);
         let Some(pod) = worst.filter(|pod| pod.restarts >= CRASHES) else { return Ok(()) };
         let why = pod.stuck.as_ref().map_or_else(String::new, |stuck| format!(" ({})", stuck.text));
-        let message = format!("containers of pod {} ended {} times by themselves{why}", pod.name, pod.restarts);
+        let message = format!("a container of pod {} ended {} times by itself{why}", pod.name, pod.restarts);
         Err(self.give_up(Reason::CandidateCrashing, &message, None))
     }
 
@@ -533,7 +538,8 @@ impl<'a> Turn<'a> {
                 let message =
                     format!("{} of {} candidate pods are available", candidate.available, deployment.replicas);
                 self.progressed(candidate.available, Enough::No)?;
-                self.stuck(&message)?;
+                // Pods that are ready become available that much later.
+                self.stuck_beyond(SignedDuration::from_secs(i64::from(deployment.min_ready_seconds)), &message)?;
                 return Err(self.wait(phase, Reason::PodsNotReady, &object, message, SOON));
             }
         }

@@ -187,7 +187,8 @@ pub struct Pod {
     pub started: Option<Timestamp>,
     /// When one of its containers last ended.
     pub ended: Option<Timestamp>,
-    /// How often its containers have ended by themselves.
+    /// How often the one of its containers has ended by itself that did so most: a node that is started again ends each once.
+    /// Containers that only prepare it do not count.
     pub restarts: i32,
     /// What keeps it from running.
     pub stuck: Option<Stuck>,

@@ -19,6 +19,16 @@ use std::collections::BTreeSet;
 /// On the way down a gateway that does not say that it took a weight is waited for so long.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 
+/// What a Service of ours has as the one has that it is made after.
+const COPIED: [&str; 6] = [
+    "sessionAffinity",
+    "sessionAffinityConfig",
+    "internalTrafficPolicy",
+    "trafficDistribution",
+    "ipFamilyPolicy",
+    "ipFamilies",
+];
+
 /// What keeps a weight from being what it should, where others carry it already.
 type Unwilling = Option<Stop>;
 
@@ -190,7 +200,7 @@ impl<'a> Turn<'a> {
             }
         };
         let selector = match deployment.match_labels() {
-            Some(labels) => Value::Object(labels.clone()),
+            Some(_) => json!(self.selector(deployment, source.map(|source| &source.selector))),
             None => source.map(|service| json!(service.selector)).ok_or_else(|| {
                 missing(
                     "the Deployment's selector has no matchLabels, and no Service selects its pods to learn from"
@@ -199,7 +209,7 @@ impl<'a> Turn<'a> {
             })?,
         };
         let mut spec = json!({"type": "ClusterIP", "selector": selector, "ports": ports});
-        for field in ["sessionAffinity", "sessionAffinityConfig", "internalTrafficPolicy", "ipFamilyPolicy"] {
+        for field in COPIED {
             if let Some(value) = source.and_then(|service| service.spec.get(field)) {
                 spec[field] = value.clone();
             }
@@ -207,13 +217,24 @@ impl<'a> Turn<'a> {
         Ok(spec)
     }
 
+    /// The labels that the Deployment asks for, and those of a Service's selector beside them that the pods of every revision
+    /// have: they keep pods of others out that the Deployment's labels would let in.
+    fn selector(&self, deployment: &Deployment, narrower: Option<&Map>) -> Map {
+        let with_pods = self.seen.replica_sets.iter().filter(|set| !set.is_empty()).map(|set| &set.template);
+        let templates: Vec<_> = std::iter::once(&deployment.template).chain(with_pods).collect();
+        let have = |key: &str, value: &str| templates.iter().all(|it| it["metadata"]["labels"][key] == value);
+        let narrower = narrower.into_iter().flatten().filter(|(key, value)| have(key, value));
+        let own = deployment.match_labels().into_iter().flatten();
+        let own = own.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+        narrower.map(|(key, value)| (key.clone(), value.clone())).chain(own).collect()
+    }
+
     /// A Service selects the Deployment's pods: of this hash, or of all.
     pub fn selects(&self, service: &Service, hash: Option<&str>) -> Holds {
-        let mut selector: Map = service.selector.clone();
-        if let Some(labels) = self.seen.deployment.as_ref().and_then(Deployment::match_labels) {
-            selector =
-                labels.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
-        }
+        let mut selector = match self.seen.deployment.as_ref().filter(|it| it.match_labels().is_some()) {
+            Some(deployment) => self.selector(deployment, Some(&service.selector)),
+            None => service.selector.clone(),
+        };
         selector.remove(HASH_LABEL);
         if let Some(hash) = hash {
             selector.insert(HASH_LABEL.to_owned(), hash.to_owned());

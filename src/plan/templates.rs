@@ -14,6 +14,10 @@ pub type Templates = BTreeMap<TemplateKey, Option<Shared>>;
 
 /// Templates may take over from templates, this many deep.
 const DEEPEST: usize = 4;
+/// So many are taken over in all, each as often as it is named.
+const MOST_TAKEN: usize = 64;
+/// No text is longer once its arguments are filled in, in bytes.
+const LONGEST: usize = 16 * 1024;
 /// The most metrics of a Rollout.
 const MOST: usize = 16;
 
@@ -38,6 +42,7 @@ pub fn resolve(rollout: &Rollout, known: &Templates) -> Result<Resolved, Complai
         wanted: BTreeSet::new(),
         metrics: analysis.metrics.clone(),
         from: BTreeMap::new(),
+        taken: 0,
     };
     for (index, template) in analysis.templates.iter().enumerate() {
         let field = format!("spec.analysis.templates[{index}]");
@@ -64,6 +69,8 @@ struct Walk<'a> {
     metrics: Vec<Metric>,
     /// Which template a metric is of, by its name.
     from: BTreeMap<String, TemplateKey>,
+    /// How many templates were taken over, those among them that were so before.
+    taken: usize,
 }
 
 impl Walk<'_> {
@@ -84,6 +91,12 @@ impl Walk<'_> {
         if path.len() >= DEEPEST {
             return complain(format!(
                 "templates take over from templates more than {DEEPEST} deep; name {name} directly"
+            ));
+        }
+        self.taken += 1;
+        if self.taken > MOST_TAKEN {
+            return complain(format!(
+                "more than {MOST_TAKEN} templates are taken over, each as often as it is named; name fewer"
             ));
         }
         if path.last().is_some_and(|(outer, _)| *outer > kind) {
@@ -213,6 +226,9 @@ fn fill(text: &str, args: &BTreeMap<String, String>) -> Result<String, String> {
             let known: Vec<_> = args.keys().map(|name| format!("args.{name}")).collect();
             format!("there is no {{{{{}}}}}; there are {known:?}", inside.trim())
         })?;
+        if filled.len() + before.len() + value.len() > LONGEST {
+            return Err(format!("with its arguments a text is longer than {LONGEST} bytes; shorten {}", inside.trim()));
+        }
         filled.push_str(before);
         filled.push_str(value);
         rest = after;
@@ -241,6 +257,7 @@ fn text_at(rollout: &Value, path: &str) -> Result<String, String> {
         rest = after;
     }
     match at {
+        Value::String(text) if text.len() > LONGEST => Err(format!("{path} is longer than {LONGEST} bytes")),
         Value::String(text) => Ok(text.clone()),
         Value::Number(_) | Value::Bool(_) => Ok(at.to_string()),
         _ => Err(format!("{path} is neither text nor number nor truth")),

@@ -131,6 +131,50 @@ fn pods_that_never_become_ready_are_given_up() {
 }
 
 #[test]
+fn the_seconds_for_which_pods_have_to_be_ready_are_no_lack_of_progress() {
+    let mut world = accidents::flying(20, |value| value["spec"]["progress"] = json!({"deadline": "60s"}));
+    world.seen.deployment.as_mut().unwrap().min_ready_seconds = 90;
+    let candidate = world.status().flight.unwrap().candidate;
+    let mut since = None;
+    for _ in 0..400 {
+        world.look();
+        if world.status().phase == Phase::Promoting {
+            let since = *since.get_or_insert(world.seen.now);
+            let ready_for = world.seen.now.duration_since(since).as_secs();
+            let set = world.seen.replica_sets.iter_mut().find(|set| set.name == candidate).unwrap();
+            set.available = if ready_for < 90 { 0 } else { set.replicas };
+        }
+        world.seen.now += SignedDuration::from_secs(1);
+    }
+    assert!(world.has(Reason::Promoted), "{:?}: {}", world.status().phase, world.status().message);
+}
+
+#[test]
+fn what_a_teams_own_service_leaves_out_is_left_out_by_ours_as_long_as_every_revision_has_the_label() {
+    let mut world = adopted(rollout(|_| {}));
+    let labels = |world: &mut World, value: &str| {
+        let set = |template: &mut Value| template["metadata"]["labels"]["component"] = json!(value);
+        set(&mut world.seen.deployment.as_mut().unwrap().template);
+        world.seen.replica_sets.iter_mut().for_each(|it| set(&mut it.template));
+    };
+    labels(&mut world, "web");
+    for service in [&mut world.seen.stable_service, &mut world.seen.canary_service] {
+        service.as_mut().unwrap().selector.insert("component".to_owned(), "web".to_owned());
+    }
+    world.effects.clear();
+    world.looks(10);
+    assert!(world.effects.iter().all(|effect| !effect.starts_with("select")), "{:?}", world.effects);
+    let narrow = |world: &World| world.seen.stable_service.as_ref().unwrap().selector.contains_key("component");
+    assert!(narrow(&world));
+    world.push("v2");
+    world.until(300, |world| world.has(Reason::Promoted));
+    world.settle();
+    world.looks(60);
+    assert!(!narrow(&world), "v2 has no such label");
+    assert_eq!(world.serving(), "v2");
+}
+
+#[test]
 fn time_in_which_pods_are_missing_is_not_watched() {
     let mut world = adopted(rollout(|value| value["spec"]["steps"][1]["observe"] = json!("4s")));
     world.push("v2");

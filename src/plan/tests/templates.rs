@@ -145,3 +145,24 @@ fn what_cannot_be_taken_over_is_refused_by_name_and_with_the_cure() {
         assert!(refused.starts_with(words), "{given}: {refused}");
     }
 }
+
+#[test]
+fn what_arguments_would_make_endlessly_long_or_many_is_refused() {
+    let long = "{{args.text}}".repeat(100);
+    let one = json!({"args": [{"name": "text"}], "metrics": [query("slow", &long)]});
+    let passes = |to: &str| json!({"args": [{"name": "text"}], "metrics": [], "templates": [{"name": to, "args": [{"name": "text", "value": long}]}]});
+    let known = [("one", one), ("two", passes("one")), ("three", passes("two"))];
+    for name in ["one", "two", "three"] {
+        let args = json!([{"name": "text", "value": "x".repeat(200)}]);
+        let why = resolved(json!([{"name": name, "args": args}]), &known).unwrap_err();
+        assert!(why.contains("longer than 16384 bytes; shorten args.text"), "{name}: {why}");
+    }
+    let eight = |to: &str| json!({"metrics": [], "templates": vec![json!({"name": to}); 8]});
+    let known = [
+        ("leaf", json!({"args": [{"name": "path", "value": "/"}], "metrics": [query("slow", "1")]})),
+        ("inner", eight("leaf")),
+        ("outer", eight("inner")),
+    ];
+    let why = resolved(json!([{"name": "outer"}]), &known).unwrap_err();
+    assert!(why.contains("more than 64 templates are taken over"), "{why}");
+}
