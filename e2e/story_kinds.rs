@@ -449,12 +449,10 @@ fn every_kind_of_route_is_steered_in_spite_of_refusals_other_hands_and_deletions
             .filter_map(async |told| told)
             .collect()
             .await;
-        // What comes with the test bed is there; the rest is, where `hack/planes routers` was said.
+        // Some come with the test bed, and the rest with `hack/planes routers`.
         let names: Vec<_> = told.iter().map(|(name, _)| *name).collect();
-        for needed in
-            ["httproute", "grpcroute", "tlsroute", "tcproute", "ingressroute", "traefikservice", "nginx", "alb"]
-        {
-            assert!(names.contains(&needed), "{needed} was not told: {names:?}");
+        for Route { name, .. } in &ROUTES {
+            assert!(names.contains(name), "{name} was not told: {names:?}");
         }
         let slowest = told.iter().map(|(_, back)| *back).fold(0.0, f64::max);
         figure(
