@@ -28,7 +28,10 @@ impl Cluster {
             return Ok((if there { Belt::NotYet } else { Belt::Absent }, None));
         };
         let asked = workload.stable_replica_set.is_none() || deployment.paused;
-        if workload.held_by == Some(HeldBy::Paused) || !asked {
+        // One that is paused all the time could be let go at rest, where the policies have come since.
+        let is_paused_for_good = workload.held_by == Some(HeldBy::Paused);
+        let stays = is_paused_for_good && (status.flight.is_some() || !self.has_policy(&self.settings.belt).await?);
+        if !asked || stays {
             return Ok((Belt::NotYet, None));
         }
         let known = self.belts.lock().ok().and_then(|belts| belts.get(&key_of(rollout)).cloned());
@@ -42,7 +45,9 @@ impl Cluster {
                 }
                 Ok((Belt::Armed, None))
             }
-            Probe::Passed if !self.has_policy(&self.settings.belt).await? => Ok((Belt::Absent, None)),
+            Probe::Passed if !is_paused_for_good && !self.has_policy(&self.settings.belt).await? => {
+                Ok((Belt::Absent, None))
+            }
             Probe::Passed => Ok((Belt::NotYet, None)),
             Probe::Other(why) => Ok((Belt::NotYet, Some(why))),
         }

@@ -423,7 +423,12 @@ impl<'a> Turn<'a> {
         }
         let Some(workload) = &mut self.status.workload else { return Ok(()) };
         if workload.held_by == Some(HeldBy::Paused) {
-            return Ok(());
+            if self.seen.belt != Belt::Armed {
+                return Ok(());
+            }
+            // The policies came later, or were away for a moment.
+            workload.held_by = Some(HeldBy::Policy);
+            return Err(Stop::Again);
         }
         match self.seen.belt {
             Belt::Armed => Err(Stop::Do(Effect::Pause { deployment: target(deployment), paused: false })),

@@ -38,6 +38,11 @@ fn without_policies_it_is_paused_all_the_time() {
     world.rests(Phase::Stable);
     assert!(world.seen.deployment.as_ref().unwrap().paused);
     assert_eq!(world.serving(), "v2");
+    // Until they come.
+    world.seen.belt = Belt::Armed;
+    world.rests(Phase::Stable);
+    assert!(!world.seen.deployment.as_ref().unwrap().paused);
+    assert_eq!(world.status().workload.unwrap().held_by, Some(crate::api::HeldBy::Policy));
 }
 
 #[test]
