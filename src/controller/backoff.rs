@@ -9,6 +9,9 @@ use tokio::time::Instant;
 
 /// The wait after a first failure.
 const FIRST: Duration = Duration::from_millis(500);
+/// The wait after somebody else was faster, at first and at most: two who write in turns soon miss each other, and what looks
+/// like a race and is none must not become a loop.
+const RACE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// The longest wait.
 const LONGEST: Duration = Duration::from_mins(1);
 /// The longest wait in quarantine.
@@ -21,6 +24,7 @@ pub struct Backoff(Mutex<HashMap<Key, Row>>);
 #[derive(Default)]
 struct Row {
     failures: u32,
+    races: u32,
     quarantine: Option<Quarantine>,
 }
 
@@ -40,6 +44,16 @@ impl Backoff {
         self.counted(key, LONGEST_QUARANTINE, |wait| Some(Quarantine { until: Instant::now() + wait, generation }))
     }
 
+    /// Counts a look in which somebody else was faster, and says how long to wait after it.
+    pub fn raced(&self, key: &Key) -> Duration {
+        let (first, longest) = RACE;
+        let Ok(mut rows) = self.0.lock() else { return longest };
+        let row = rows.entry(key.clone()).or_default();
+        let wait = first.saturating_mul(1_u32.checked_shl(row.races).unwrap_or(u32::MAX)).min(longest);
+        row.races = row.races.saturating_add(1);
+        wait
+    }
+
     fn counted(
         &self,
         key: &Key,
@@ -56,7 +70,7 @@ impl Backoff {
 
     /// Whether the last look failed too.
     pub fn has_failed(&self, key: &Key) -> bool {
-        self.0.lock().is_ok_and(|rows| rows.contains_key(key))
+        self.0.lock().is_ok_and(|rows| rows.get(key).is_some_and(|row| row.failures > 0))
     }
 
     /// How long this Rollout is still in quarantine, at the spec of this generation.
@@ -88,6 +102,18 @@ mod tests {
         assert_eq!(backoff.failed(&other), FIRST);
         backoff.succeeded(&one);
         assert_eq!(backoff.failed(&one), FIRST);
+    }
+
+    #[test]
+    fn races_are_tried_again_soon_and_never_without_a_pause() {
+        let backoff = Backoff::default();
+        let key = Key::new("shop");
+        let waits: Vec<_> = (0..7).map(|_| backoff.raced(&key).as_millis()).collect();
+        assert_eq!(waits, [50, 100, 200, 400, 800, 1_000, 1_000]);
+        assert!(!backoff.has_failed(&key));
+        assert_eq!((0..100).map(|_| backoff.raced(&key)).last(), Some(RACE.1));
+        backoff.succeeded(&key);
+        assert_eq!(backoff.raced(&key), RACE.0);
     }
 
     #[test]

@@ -144,7 +144,7 @@ fn after_failure(key: &Key, generation: Option<i64>, error: &Error, context: &Co
         .inc();
     if error.is_conflict() {
         tracing::debug!(rollout = %key, error = error.chain(), "somebody else was faster; looking again");
-        return Duration::from_millis(50);
+        return context.backoff.raced(key);
     }
     let wait = if error.is_ours() { context.backoff.quarantine(key, generation) } else { context.backoff.failed(key) };
     tracing::warn!(rollout = %key, error = error.chain(), again_in_ms = wait.as_millis(), "a look failed");
