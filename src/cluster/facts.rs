@@ -155,6 +155,7 @@ pub(super) fn replica_set_of(object: &Value) -> ReplicaSet {
         uid: uid_of(object),
         resource_version: version_of(object),
         created: created_of(object),
+        generation: object["metadata"]["generation"].as_i64().unwrap_or(0),
         controller: items(&object["metadata"]["ownerReferences"])
             .iter()
             .find(|owner| owner["controller"] == true)

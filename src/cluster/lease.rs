@@ -142,20 +142,19 @@ impl Elector {
     /// Renews the Lease for as long as that works. Returns when it is lost.
     pub async fn hold(&mut self) {
         let deadline = self.terms.duration * 2 / 3;
-        let mut renewed = self.renewed;
-        let mut begun = renewed;
+        let mut begun = self.renewed;
         loop {
             // Counted from the last try's beginning: a slow answer must not eat up the next one's time.
             tokio::time::sleep_until(begun + self.terms.renew).await;
-            let left = deadline.saturating_sub(renewed.elapsed());
+            let left = deadline.saturating_sub(self.renewed.elapsed());
             begun = Instant::now();
             match tokio::time::timeout(left, self.step()).await {
-                Ok(Ok(Some(_))) => renewed = begun,
+                Ok(Ok(Some(_))) => self.renewed = begun,
                 Ok(Ok(None)) => return,
                 Ok(Err(error)) => tracing::warn!(%error, "the Lease was not renewed"),
                 Err(_) => {}
             }
-            if renewed.elapsed() >= deadline {
+            if self.renewed.elapsed() >= deadline {
                 return;
             }
         }

@@ -64,18 +64,16 @@ pub async fn lead(
     tracing::info!("stopping");
     let _ = end.send(());
     // What is under way ends while the Lease is still held, or goes no further; then another replica may begin at once.
-    let kept = tokio::select! {
+    tokio::select! {
         biased;
-        () = elector.hold() => false,
-        () = &mut looks => true,
-        () = tokio::time::sleep(LAST_LOOKS) => true,
-    };
+        () = elector.hold() => {}
+        () = &mut looks => {}
+        () = tokio::time::sleep(LAST_LOOKS) => {}
+    }
     // Looks are tasks of their own; what has not ended is cut off before the Lease is free, not after.
     drop(looks);
     resigned.resign();
-    if !kept {
-        return Ended::LeaseLost;
-    }
+    // One that is another's by now is left alone.
     elector.release().await;
     Ended::Told
 }

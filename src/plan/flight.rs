@@ -5,7 +5,7 @@ use super::{
     effect::Effect,
     observed::AlertEvent,
     turn::{Holds, LATER, SOON, Stop, Turn, revision_of, target},
-    workload::{same_template, supported},
+    workload::{difference, same_template, supported},
 };
 use crate::{
     api::{Flight, OnStuck, Past, Phase, Progress, Reason, Settling, Step},
@@ -19,6 +19,9 @@ const CRASHES: i32 = 2;
 /// What gateways have to hear of before the first request comes: pods that were told to end, and then that they are gone.
 const ENDING: &str = "pods that end, before anything is sent to the candidate";
 const ENDED: &str = "the end of pods, before anything is sent to the candidate";
+
+/// A candidate that somebody changed on its way in is made again after so long.
+const AS_MADE_FOR: SignedDuration = SignedDuration::from_secs(30);
 
 /// The last change of weight before the stable Service moves.
 pub const EVERYTHING: &str = "all requests to the canary Service";
@@ -79,6 +82,7 @@ impl<'a> Turn<'a> {
             return self.begin(deployment, stable);
         };
         if !self.is_this(&flight.candidate, &flight.fingerprint, deployment) {
+            self.as_it_was_made(&flight, deployment, stable)?;
             self.home(stable, Phase::Progressing, false)?;
             self.note(
                 Reason::Superseded,
@@ -195,6 +199,28 @@ impl<'a> Turn<'a> {
         let object = format!("Deployment/{}", deployment.name);
         let message = "the Deployment has no replicas, so nothing can be tried; the new template is held";
         self.wait(Phase::Waiting, Reason::NoReplicas, &object, message, LATER)
+    }
+
+    /// The candidate is what was made of the Deployment's template. One that somebody changes on its way in would be taken for
+    /// an older template, and made again without end.
+    fn as_it_was_made(&mut self, flight: &Flight, deployment: &Deployment, stable: &'a ReplicaSet) -> Holds {
+        let ours = self.seen.ours().find(|set| set.name == flight.candidate && set.generation == 1);
+        let unchanged = || flight.fingerprint == revision_of(&deployment.template, |_| false);
+        let Some(set) = ours.filter(|_| unchanged()) else { return Ok(()) };
+        self.home(stable, Phase::Blocked, false)?;
+        if set.is_empty() && self.ago(set.created) >= AS_MADE_FOR {
+            return Err(Stop::Do(Effect::Delete { set: target(set) }));
+        }
+        let object = format!("ReplicaSet/{}", set.name);
+        let place = difference(&deployment.template, &set.template).unwrap_or_default();
+        let message = format!(
+            "an admission webhook or policy changed the template of ReplicaSet {} as it was made, at {place}, so its pods would not \
+             be those that the Deployment asks for: let it leave out ReplicaSets that a Rollout controls, or write the change \
+             into the Deployment; it is tried again every {} s",
+            set.name,
+            AS_MADE_FOR.as_secs()
+        );
+        Err(self.wait(Phase::Blocked, Reason::WorkloadUnsupported, &object, message, SOON))
     }
 
     /// One look at a revision on trial.

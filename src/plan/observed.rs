@@ -152,6 +152,8 @@ pub struct ReplicaSet {
     pub resource_version: String,
     /// When it was made.
     pub created: Timestamp,
+    /// How often its spec was written; 1 as it was made.
+    pub generation: i64,
     /// Uid of the controlling owner.
     pub controller: Option<String>,
     /// Its own labels.

@@ -16,11 +16,30 @@ use crate::{
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// How long after the policy's first answer the Deployment's ReplicaSets are read for good: other API servers hear of it later.
 const ARMING: SignedDuration = SignedDuration::from_secs(1);
 /// The annotation in which the Deployment controller counts revisions.
 const REVISION_ANNOTATION: &str = "deployment.kubernetes.io/revision";
+
+/// The first place at which two templates differ, as a path below `spec.template`.
+pub fn difference(one: &Value, other: &Value) -> Option<String> {
+    let below =
+        |place: &str, inner: String| if inner.is_empty() { place.to_owned() } else { format!("{place}.{inner}") };
+    match (one, other) {
+        (Value::Object(left), Value::Object(right)) => {
+            let keys: BTreeSet<_> = left.keys().chain(right.keys()).filter(|key| *key != HASH_LABEL).collect();
+            let at = |key: &String| (left.get(key).unwrap_or(&Value::Null), right.get(key).unwrap_or(&Value::Null));
+            keys.into_iter().find_map(|key| difference(at(key).0, at(key).1).map(|inner| below(key, inner)))
+        }
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            let pairs = left.iter().zip(right).enumerate();
+            pairs.into_iter().find_map(|(at, (one, other))| Some(below(&at.to_string(), difference(one, other)?)))
+        }
+        _ => (one != other).then(String::new),
+    }
+}
 
 /// Whether two templates are the same revision: equal as they stand, but for the hash label.
 pub fn same_template(one: &Value, other: &Value) -> bool {

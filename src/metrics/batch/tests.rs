@@ -96,6 +96,53 @@ fn all_that_an_app_counts_is_one_question_and_every_metric_gets_its_own_answer()
 }
 
 #[test]
+fn of_a_pair_of_servers_the_one_that_the_provider_names_is_heard() {
+    let mut provider = provider(1);
+    let named = provider.prometheus.as_mut().unwrap();
+    named.labels.constant.insert("prometheus_replica".to_owned(), "prometheus-0".to_owned());
+    let of = |replica: &str, labels: &str| labels.replacen('{', &format!(r#"{{"prometheus_replica":"{replica}","#), 1);
+    let both = |(labels, samples): (String, Vec<_>)| {
+        ["prometheus-0", "prometheus-1"].map(|replica| (of(replica, &labels), samples.clone()))
+    };
+    let fake = Fake(apps().0.into_iter().flat_map(both).collect());
+    let each = each(&["app/error-rate", "app/latency"], 59);
+    let batch = Batch::of(&each, &provider);
+    let replies: Vec<_> = batch.asks().iter().map(|ask| Ok(fake.reply(ask))).collect();
+    for seen in batch.read(&each, &provider, &replies) {
+        assert!(seen.usable && seen.samples > 0, "{seen:?}");
+    }
+}
+
+#[test]
+fn what_no_answer_came_to_has_failed_where_others_have_a_status() {
+    let count = "http_server_request_duration_seconds_count";
+    let of = |pod: &str, status: &str, each| {
+        let labels = format!(
+            r#"{{"__name__":"{count}","namespace":"demo","pod":"{pod}","job":"pods","instance":"{pod}:80"{status}}}"#
+        );
+        series(&labels, 0, each, 760)
+    };
+    let up = |pod: &str| {
+        let labels =
+            format!(r#"{{"__name__":"up","namespace":"demo","pod":"{pod}","job":"pods","instance":"{pod}:80"}}"#);
+        series(&labels, 1, 0, 760)
+    };
+    let (canary, stable) = ("app-7c9f-aaaaa", "app-6d5b-ccccc");
+    let ok = r#","http_response_status_code":"200""#;
+    let seen = |all: Vec<(String, Vec<(i64, String)>)>| {
+        let fake = Fake(all.into_iter().chain([up(canary), up(stable)]).collect());
+        let (provider, each) = (provider(1), each(&["opentelemetry-http/error-rate"], 59));
+        let batch = Batch::of(&each, &provider);
+        let replies: Vec<_> = batch.asks().iter().map(|ask| Ok(fake.reply(ask))).collect();
+        batch.read(&each, &provider, &replies).remove(0)
+    };
+    let throws = seen(vec![of(canary, "", 10), of(stable, ok, 90)]);
+    assert_eq!((throws.invalid.as_deref(), throws.canary.as_deref()), (None, Some("100 % of 580")), "{throws:?}");
+    let unlabelled = seen(vec![of(canary, "", 10), of(stable, "", 90)]);
+    assert!(unlabelled.invalid.is_some_and(|why| why.contains("has no label http_response_status_code")));
+}
+
+#[test]
 fn a_gateways_scrapes_are_asked_for_in_the_same_words_by_all() {
     let provider = provider(1);
     let names = ["traefik/error-rate", "traefik/latency"];

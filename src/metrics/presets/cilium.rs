@@ -14,7 +14,8 @@ pub(super) const ALL: &[Preset] = &[
         name: "cilium/error-rate",
         about: "The share of requests that the pods answered with a status of 500 or above, as Hubble sees \
                 it. From hubble_http_requests_total with metrics \
-                httpV2:labelsContext=destination_namespace,destination_pod.",
+                httpV2:labelsContext=destination_namespace,destination_pod. A call of gRPC that fails has status 200 \
+                all the same: take grpc/error-rate or opentelemetry-rpc/error-rate.",
         kind: Kind::Errors(FAILED),
         place: HUBBLE,
         series: "hubble_http_requests_total",

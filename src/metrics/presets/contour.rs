@@ -12,7 +12,8 @@ pub(super) const ALL: &[Preset] = &[
     Preset {
         name: "contour/error-rate",
         about: "The share of requests that ended with a status of 500 or above for each of the two Services. \
-                From envoy_cluster_upstream_rq_xx.",
+                From envoy_cluster_upstream_rq_xx. A call of gRPC that fails has status 200 all the same: take \
+                grpc/error-rate or opentelemetry-rpc/error-rate.",
         kind: Kind::Errors(FAILED),
         place: CONTOUR,
         series: "envoy_cluster_upstream_rq_xx",

@@ -17,7 +17,8 @@ pub(super) const ALL: &[Preset] = &[
         name: "istio/error-rate",
         about: "The share of requests that ended with a status of 500 or above for each of the two Services, \
                 as gateways and clients' sidecars see it, those included that reached no pod. From \
-                istio_requests_total with reporter source.",
+                istio_requests_total with reporter source. A call of gRPC that fails has status 200 all the same: take \
+                grpc/error-rate or opentelemetry-rpc/error-rate.",
         kind: Kind::Errors(FAILED),
         place: ISTIO,
         series: "istio_requests_total",
@@ -52,7 +53,7 @@ pub(super) const ALL: &[Preset] = &[
         name: "istio-sidecar/error-rate",
         about: "The share of requests that the pods answered with a status of 500 or above, as their own \
                 sidecars see it. From istio_requests_total with reporter destination, told apart by the pod \
-                that was scraped.",
+                that was scraped. A call of gRPC that fails has status 200 all the same.",
         kind: Kind::Errors(FAILED),
         place: Place::Pods,
         series: "istio_requests_total",

@@ -19,7 +19,8 @@ pub(super) const ALL: &[Preset] = &[
         about: "The share of requests that ingress-nginx answered with a status of 500 or above for each of the \
                 two Services, those included that reached no pod. From nginx_ingress_controller_requests with \
                 its label canary, which is there since version 1.1. Where Prometheus calls the controller's own labels \
-                exported_namespace and exported_service, the provider's labels say so.",
+                exported_namespace and exported_service, the provider's labels say so. A call of gRPC that fails has \
+                status 200 all the same: take grpc/error-rate or opentelemetry-rpc/error-rate.",
         kind: Kind::Errors(super::BY_STATUS),
         place: NGINX,
         series: "nginx_ingress_controller_requests",

@@ -180,6 +180,37 @@ fn what_a_teams_own_service_leaves_out_is_left_out_by_ours_as_long_as_every_revi
 }
 
 #[test]
+fn a_candidate_that_a_webhook_changes_is_said_with_the_place_and_not_made_without_end() {
+    let mut world = adopted(rollout(|_| {}));
+    world.push("v2");
+    let mut made = 0;
+    let mut mutates = |world: &mut World, seconds: i64| {
+        for _ in 0..seconds {
+            let before = world.effects.len();
+            world.look();
+            if world.effects[before..].iter().any(|effect| effect.starts_with("create-candidate")) {
+                made += 1;
+                let set = world.seen.replica_sets.last_mut().unwrap();
+                set.generation = 1;
+                set.template["spec"]["containers"][0]["imagePullPolicy"] = json!("Always");
+            }
+            world.seen.now += SignedDuration::from_secs(1);
+        }
+        made
+    };
+    assert!((2..=4).contains(&mutates(&mut world, 100)), "it is tried again now and then");
+    let status = world.status();
+    let waiting = &status.waiting_for[0];
+    assert_eq!((status.phase, waiting.reason), (Phase::Blocked, Reason::WorkloadUnsupported), "{}", status.message);
+    assert!(status.message.contains("at spec.containers.0.imagePullPolicy"), "{}", status.message);
+    assert!(!world.has(Reason::Superseded));
+    // The webhook lets it be.
+    world.until(300, |world| world.has(Reason::Promoted));
+    world.settle();
+    assert_eq!(world.serving(), "v2");
+}
+
+#[test]
 fn time_in_which_pods_are_missing_is_not_watched() {
     let mut world = adopted(rollout(|value| value["spec"]["steps"][1]["observe"] = json!("4s")));
     world.push("v2");
