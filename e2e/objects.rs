@@ -148,6 +148,11 @@ pub fn page_of(namespace: &str, pod: &str, page: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/pods/{pod}:8080/proxy/{page}")
 }
 
+/// A page of a namespace's sink, through the API server.
+pub fn page_of_sink(namespace: &str, page: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/services/sink:80/proxy/{page}")
+}
+
 /// The Prometheus of the test bed, for one namespace or for all.
 pub fn provider(kind: &str, name: &str) -> Value {
     json!({

@@ -270,7 +270,7 @@ impl<'a> Stage<'a> {
     /// Exactly these alerts came after those that had come before, each verified and under one delivery id.
     pub async fn alerted(&self, events: &[&str]) {
         let events = [&self.told[..], events].concat();
-        let path = format!("/api/v1/namespaces/{}/services/sink:80/proxy/deliveries", self.world.namespace);
+        let path = objects::page_of_sink(&self.world.namespace, "deliveries");
         let deliveries = until(&format!("alerts {events:?}"), 30, async || {
             let request = http::Request::get(&path).body(Vec::new()).unwrap();
             let text = self.world.client.request_text(request).await.map_err(|error| error.to_string())?;

@@ -35,7 +35,7 @@ fn setup(namespace: &str) -> Setup {
 
 /// The endpoint has made up its mind about a revision.
 async fn scores(world: &World, hash: &str, score: &str) {
-    let path = format!("/api/v1/namespaces/{}/services/sink:80/proxy/score?of={hash}", world.namespace);
+    let path = objects::page_of_sink(&world.namespace, &format!("score?of={hash}"));
     let request = http::Request::put(path).body(score.as_bytes().to_vec()).unwrap();
     world.client.request_text(request).await.unwrap();
 }

@@ -76,7 +76,7 @@ pub struct TemplateRef {
     #[serde(default)]
     pub kind: TemplateKind,
     /// Its name.
-    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = crate::vocab::OBJECT_NAME))]
     pub name: String,
     /// Its arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -92,7 +92,7 @@ pub struct WorkloadRef {
     #[schemars(length(max = 63))]
     pub kind: String,
     /// The Deployment's name.
-    #[schemars(length(min = 1, max = 200), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 200), regex(pattern = crate::vocab::OBJECT_NAME))]
     pub name: String,
 }
 
@@ -471,7 +471,7 @@ pub struct AlertRule {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Named {
     /// The name.
-    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = crate::vocab::OBJECT_NAME))]
     pub name: String,
 }
 

@@ -389,6 +389,8 @@ fn wants(step: &Step, observed_seconds: Option<u64>, approved: bool) -> String {
 pub fn commands(rollout: &Rollout) -> Vec<(&'static str, &'static str)> {
     const PROMOTE: (&str, &str) = ("promote", "leave this step now");
     const FULL: (&str, &str) = ("promote --full", "leave all steps");
+    const INSTEAD: (&str, &str) =
+        ("promote --full", "let the canary take over, for stable cannot take its requests back");
     const ABORT: (&str, &str) = ("abort", "take the canary out, stable goes on serving");
     const PAUSE: (&str, &str) = ("pause", "stay at this weight");
     const WATCH: (&str, &str) = ("watch", "see it change");
@@ -396,7 +398,7 @@ pub fn commands(rollout: &Rollout) -> Vec<(&'static str, &'static str)> {
     let deleted = rollout.metadata.deletion_timestamp.is_some();
     let is_short = |status: &RolloutStatus| status.waiting_for.iter().any(|it| it.reason == Reason::StableShrunk);
     if deleted && rollout.status.as_ref().is_some_and(is_short) {
-        return vec![("promote --full", "let the canary take over, for stable cannot take its requests back"), WATCH];
+        return vec![INSTEAD, WATCH];
     }
     let Some(status) = rollout.status.as_ref().filter(|_| !deleted) else { return vec![WATCH] };
     let Some(flight) = &status.flight else {
@@ -407,9 +409,8 @@ pub fn commands(rollout: &Rollout) -> Vec<(&'static str, &'static str)> {
             _ => vec![WATCH],
         };
     };
-    if status.waiting_for.iter().any(|waiting| waiting.reason == Reason::StableShrunk) {
-        let full = ("promote --full", "let the canary take over, for stable cannot take its requests back");
-        return if status.phase == Phase::Waiting { vec![full, ABORT, WATCH] } else { vec![full, WATCH] };
+    if is_short(status) {
+        return if status.phase == Phase::Waiting { vec![INSTEAD, ABORT, WATCH] } else { vec![INSTEAD, WATCH] };
     }
     if status.latch.is_some() || flight.promotion.as_ref().is_some_and(|promotion| promotion.home) {
         return vec![WATCH];

@@ -22,9 +22,10 @@ pub(super) fn outcome_of(action: &RolloutAction) -> Option<ActionOutcome> {
 pub(super) fn pending(action: RolloutAction, vouched: bool) -> PendingAction {
     let annotation = |name: &str| action.annotations().get(&format!("{GROUP}/{name}")).cloned();
     let verified = vouched && annotation("by-verified").is_some_and(|value| value == "true");
-    let by = annotation("by")
-        .map(|by| by.chars().take(LONGEST_NAME).collect::<String>())
-        .map(|by| if verified { by } else { format!("{by}{UNVERIFIED}") });
+    let by = annotation("by").map(|by| {
+        let name: String = by.chars().take(LONGEST_NAME).collect();
+        if verified { name } else { format!("{name}{UNVERIFIED}") }
+    });
     PendingAction {
         name: action.name_any(),
         uid: action.uid().unwrap_or_default(),

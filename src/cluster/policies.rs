@@ -27,11 +27,12 @@ impl Cluster {
             let there = self.has_policy(&self.settings.belt).await?;
             return Ok((if there { Belt::NotYet } else { Belt::Absent }, None));
         };
-        let asked = workload.stable_replica_set.is_none() || deployment.paused;
+        if workload.stable_replica_set.is_some() && !deployment.paused {
+            return Ok((Belt::NotYet, None));
+        }
         // One that is paused all the time could be let go at rest, where the policies have come since.
         let is_paused_for_good = workload.held_by == Some(HeldBy::Paused);
-        let stays = is_paused_for_good && (status.flight.is_some() || !self.has_policy(&self.settings.belt).await?);
-        if !asked || stays {
+        if is_paused_for_good && (status.flight.is_some() || !self.has_policy(&self.settings.belt).await?) {
             return Ok((Belt::NotYet, None));
         }
         let known = self.belts.lock().ok().and_then(|belts| belts.get(&key_of(rollout)).cloned());

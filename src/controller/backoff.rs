@@ -49,7 +49,7 @@ impl Backoff {
         let (first, longest) = RACE;
         let Ok(mut rows) = self.0.lock() else { return longest };
         let row = rows.entry(key.clone()).or_default();
-        let wait = first.saturating_mul(1_u32.checked_shl(row.races).unwrap_or(u32::MAX)).min(longest);
+        let wait = doubled(first, row.races, longest);
         row.races = row.races.saturating_add(1);
         wait
     }
@@ -62,7 +62,7 @@ impl Backoff {
     ) -> Duration {
         let Ok(mut rows) = self.0.lock() else { return longest };
         let row = rows.entry(key.clone()).or_default();
-        let wait = FIRST.saturating_mul(1_u32.checked_shl(row.failures).unwrap_or(u32::MAX)).min(longest);
+        let wait = doubled(FIRST, row.failures, longest);
         row.failures = row.failures.saturating_add(1);
         row.quarantine = quarantine(wait);
         wait
@@ -87,6 +87,11 @@ impl Backoff {
             rows.remove(key);
         }
     }
+}
+
+/// A wait that has been doubled so often, and is no longer than this.
+fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+    first.saturating_mul(1_u32.checked_shl(times).unwrap_or(u32::MAX)).min(longest)
 }
 
 #[cfg(test)]

@@ -85,11 +85,11 @@ pub(super) fn judge(metric: &Metric, noun: Noun, numbers: impl IntoIterator<Item
     let kept = threshold::judge(said.iter().filter_map(|(point, ..)| *point), &metric.counting());
     let judged =
         said.iter().filter(|(point, ..)| point.is_some()).take(usize::try_from(kept.judged).unwrap_or(usize::MAX));
-    let worst = judged.filter(|(point, ..)| *point == Some(Point::Bad)).last();
+    let last_bad = judged.filter(|(point, ..)| *point == Some(Point::Bad)).last();
     let unit = rules.max.or(rules.min).map_or(Unit::Plain, |bound| bound.unit);
     let (wanted, Noun { one, many }) = (rules.wanted(metric), noun);
     let open = if kept.open > 0 { format!("; {} said neither", kept.open) } else { String::new() };
-    let why = match (worst, kept.judged) {
+    let why = match (last_bad, kept.judged) {
         (None, 1) => format!("the one {one} so far was {wanted}{open}"),
         (None, judged) => format!("all {judged} {many} were {wanted}{open}"),
         (Some((_, canary, stable)), judged) => {

@@ -2,7 +2,7 @@
 use super::{
     ReplicaSet,
     observed::AlertEvent,
-    turn::{Turn, revision_of},
+    turn::{Turn, fingerprint_of},
 };
 use crate::{
     api::{Flight, Latch, Past, Promotion, Reason, Undo},
@@ -92,7 +92,7 @@ impl Turn<'_> {
         self.status.flight = Some(Flight {
             revision: self.revision_name(former),
             candidate: former.name.clone(),
-            fingerprint: revision_of(&former.template, |_| false),
+            fingerprint: fingerprint_of(&former.template),
             started_at: now.clone(),
             promotion: Some(Promotion::begun(now, &promoted.candidate)),
             returns: true,

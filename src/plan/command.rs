@@ -19,26 +19,29 @@ impl<'a> Turn<'a> {
     /// The oldest action is taken or refused. What was decided is in the status before the action itself is answered, and
     /// the answer is written beside the looks: one that cannot be written holds up nothing.
     pub fn commands(&mut self) -> Holds {
-        let Some(action) = self.unanswered() else { return Ok(()) };
-        let result = self.expected(action).and_then(|()| self.obey(action));
-        Err(self.decided(action, result))
+        self.answered(|turn, action| turn.expected(action).and_then(|()| turn.obey(action)))
     }
 
     /// Actions for a Rollout that cannot take any are refused, so that nobody waits for an answer.
     pub fn refuse_commands(&mut self, why: &str) -> Holds {
-        let Some(action) = self.unanswered() else { return Ok(()) };
-        Err(self.decided(action, Err(why.to_owned())))
+        self.answered(|_, _| Err(why.to_owned()))
     }
 
     /// What is being deleted goes home and takes no more commands, but the one that helps where stable cannot take its
     /// requests back.
     pub fn last_commands(&mut self) -> Holds {
-        let Some(action) = self.unanswered() else { return Ok(()) };
-        let result = self.expected(action).and_then(|()| {
-            let helps = action.action == Action::PromoteFull && !self.past_the_point();
-            let forward = if helps { self.roll_forward() } else { None };
+        self.answered(|turn, action| {
+            turn.expected(action)?;
+            let helps = action.action == Action::PromoteFull && !turn.past_the_point();
+            let forward = if helps { turn.roll_forward() } else { None };
             forward.ok_or_else(|| "the Rollout is being deleted, and its Deployment is being given back".to_owned())
-        });
+        })
+    }
+
+    /// The oldest action has this answer, if there is one that waits for it.
+    fn answered(&mut self, answer: impl FnOnce(&mut Self, &'a PendingAction) -> Result<String, String>) -> Holds {
+        let Some(action) = self.unanswered() else { return Ok(()) };
+        let result = answer(self, action);
         Err(self.decided(action, result))
     }
 

@@ -4,7 +4,7 @@ use super::{
     capacity::{carried_by, pods_for, starting_at_once},
     effect::Effect,
     observed::AlertEvent,
-    turn::{Holds, LATER, SOON, Stop, Turn, revision_of, target},
+    turn::{Holds, LATER, SOON, Stop, Turn, fingerprint_of, revision_of, target},
     workload::{difference, same_template, supported},
 };
 use crate::{
@@ -147,7 +147,7 @@ impl<'a> Turn<'a> {
         self.status.flight = Some(Flight {
             revision,
             candidate,
-            fingerprint: revision_of(&deployment.template, |_| false),
+            fingerprint: fingerprint_of(&deployment.template),
             replicas: deployment.replicas,
             started_at: Time(self.seen.now),
             steps: self.spec().steps.clone(),
@@ -205,7 +205,7 @@ impl<'a> Turn<'a> {
     /// an older template, and made again without end.
     fn as_it_was_made(&mut self, flight: &Flight, deployment: &Deployment, stable: &'a ReplicaSet) -> Holds {
         let ours = self.seen.ours().find(|set| set.name == flight.candidate && set.generation == 1);
-        let unchanged = || flight.fingerprint == revision_of(&deployment.template, |_| false);
+        let unchanged = || flight.fingerprint == fingerprint_of(&deployment.template);
         let Some(set) = ours.filter(|_| unchanged()) else { return Ok(()) };
         self.home(stable, Phase::Blocked, false)?;
         if set.is_empty() && self.ago(set.created) >= AS_MADE_FOR {

@@ -2,7 +2,7 @@
 use super::{
     Deployment, ReplicaSet,
     observed::AlertEvent,
-    turn::{Holds, Stop, Turn, revision_of},
+    turn::{Holds, Stop, Turn, fingerprint_of},
     workload::same_template,
 };
 use crate::api::{Latch, Phase, Reason};
@@ -19,7 +19,7 @@ impl<'a> Turn<'a> {
     pub fn is_this(&self, candidate: &str, fingerprint: &str, deployment: &Deployment) -> bool {
         match self.seen.ours().find(|set| set.name == candidate) {
             Some(set) => same_template(&set.template, &deployment.template),
-            None => fingerprint == revision_of(&deployment.template, |_| false),
+            None => fingerprint == fingerprint_of(&deployment.template),
         }
     }
 
@@ -56,7 +56,7 @@ impl<'a> Turn<'a> {
             return false;
         }
         let (revision, candidate) = self.names(self.known(deployment), deployment);
-        let fingerprint = revision_of(&deployment.template, |_| false);
+        let fingerprint = fingerprint_of(&deployment.template);
         // It counts as a try: its alert is not that of one before it, nor of one that a Retry follows.
         self.status.attempt = self.status.attempt.saturating_add(1);
         self.latched((revision, candidate, fingerprint), Reason::Commanded, message, by);

@@ -406,6 +406,11 @@ pub fn target(object: &impl Versioned) -> Target {
     Target { name: name.to_owned(), uid: uid.to_owned(), resource_version: resource_version.to_owned() }
 }
 
+/// What a template's name would be if no other had it: tells the template again.
+pub fn fingerprint_of(template: &Value) -> String {
+    revision_of(template, |_| false)
+}
+
 /// A name for a template that no ReplicaSet has yet. It is given once and never computed again to decide anything.
 pub fn revision_of(template: &Value, taken: impl Fn(&str) -> bool) -> String {
     const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";

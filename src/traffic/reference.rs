@@ -18,7 +18,7 @@ pub struct RouteRef {
     #[schemars(length(max = 63), regex(pattern = "^[A-Z][A-Za-z0-9]*$"))]
     pub kind: String,
     /// Name of the route.
-    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = crate::vocab::OBJECT_NAME))]
     pub name: String,
     /// Which router steers it, where several steer routes of this kind, each by its own fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,7 +114,7 @@ pub struct RouteTemplate {
     /// Instead of spec, and only with router nginx: the name of the Ingress that takes all requests. The canary Ingress has
     /// those of its paths that lead to stable, and follows it whenever it changes, also while a revision is on trial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = crate::vocab::OBJECT_NAME))]
     pub like: Option<String>,
     /// Its annotations. Others in the route that have the same prefix, up to the slash, as one of these are removed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

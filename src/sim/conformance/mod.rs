@@ -31,8 +31,25 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-/// Tells all stories of a sort, several at a time, and what they found. What differs is a difference if it does so again:
-/// the ones in memory do the same each time, and the real ones race with each other.
+/// What a story found. What differs is a difference if it does so again: the ones in memory do the same each time, and the
+/// real ones race with each other.
+fn told(what: &str, seed: u64, one: impl Fn(u64) -> Found) -> Found {
+    let tell = |run: Found| {
+        run.differences.iter().for_each(|told| eprintln!("{what}, seed {seed}: {told}\n"));
+        run
+    };
+    let first = tell(one(seed));
+    if first.differences.is_empty() {
+        return first;
+    }
+    let again = tell(one(seed));
+    if again.differences.is_empty() {
+        eprintln!("{what}, seed {seed}: told again, nothing differs: a race of the real ones\n");
+    }
+    again
+}
+
+/// Tells all stories of a sort, several at a time, and what they found.
 fn compare(what: &str, count: u64, at_once: usize, one: impl Fn(u64) -> Found + Sync) -> usize {
     let parts = std::env::var("BELLWETHER_CONFORMANCE_PARTS").unwrap_or_default();
     if !parts.is_empty() && parts.split(',').all(|part| part != what) {
@@ -49,18 +66,7 @@ fn compare(what: &str, count: u64, at_once: usize, one: impl Fn(u64) -> Found + 
             scope.spawn(|| {
                 loop {
                     let Some(seed) = seeds.lock().unwrap().next() else { return };
-                    let tell = |run: &Found| {
-                        run.differences.iter().for_each(|told| eprintln!("{what}, seed {seed}: {told}\n"));
-                    };
-                    let mut run = one(seed);
-                    tell(&run);
-                    if !run.differences.is_empty() {
-                        run = one(seed);
-                        tell(&run);
-                        if run.differences.is_empty() {
-                            eprintln!("{what}, seed {seed}: told again, nothing differs: a race of the real ones\n");
-                        }
-                    }
+                    let run = told(what, seed, &one);
                     let mut found = found.lock().unwrap();
                     found.0 += run.compared;
                     found.1 += run.differences.len();
