@@ -16,6 +16,9 @@ const RACE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_se
 const LONGEST: Duration = Duration::from_mins(1);
 /// The longest wait in quarantine.
 const LONGEST_QUARANTINE: Duration = Duration::from_mins(5);
+/// The same after a look without end: mostly it was the API server that did not answer in time, and once it does, nobody
+/// should have to wait for an abort.
+const LONGEST_SHORT_QUARANTINE: Duration = Duration::from_secs(20);
 
 /// Failures in a row.
 #[derive(Default)]
@@ -42,6 +45,12 @@ impl Backoff {
     /// Counts a failure of our own at the spec of this generation, and says how long nothing wakes this Rollout.
     pub fn quarantine(&self, key: &Key, generation: Option<i64>) -> Duration {
         self.counted(key, LONGEST_QUARANTINE, |wait| Some(Quarantine { until: Instant::now() + wait, generation }))
+    }
+
+    /// The same where the fault may as well be another's.
+    pub fn short_quarantine(&self, key: &Key, generation: Option<i64>) -> Duration {
+        let quarantine = |wait| Some(Quarantine { until: Instant::now() + wait, generation });
+        self.counted(key, LONGEST_SHORT_QUARANTINE, quarantine)
     }
 
     /// Counts a look in which somebody else was faster, and says how long to wait after it.
@@ -142,6 +151,9 @@ mod tests {
         assert_eq!(backoff.left(&Key::new("other"), Some(1)), None);
         backoff.succeeded(&key);
         assert_eq!(backoff.left(&key, Some(1)), None);
+        assert_eq!((0..20).map(|_| backoff.short_quarantine(&key, Some(1))).last(), Some(LONGEST_SHORT_QUARANTINE));
+        assert_eq!(backoff.left(&key, Some(1)), Some(LONGEST_SHORT_QUARANTINE));
+        backoff.succeeded(&key);
         backoff.quarantine(&key, Some(1));
         backoff.failed(&key);
         assert_eq!(backoff.left(&key, Some(1)), None, "another failure may be mended by anybody");

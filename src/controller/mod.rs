@@ -4,6 +4,7 @@
 mod backoff;
 mod lead;
 mod reconcile;
+mod watches;
 
 pub use lead::{Ended, lead};
 pub use reconcile::reconcile;
@@ -136,17 +137,17 @@ fn on_error(root: Arc<Root>, error: &Error, context: Arc<Context>) -> Action {
 
 /// How long to wait after a look that failed.
 fn after_failure(key: &Key, generation: Option<i64>, error: &Error, context: &Context) -> Duration {
-    context
-        .cluster
-        .telemetry()
-        .errors
-        .get_or_create(&crate::telemetry::ErrorLabels { category: error.category() })
-        .inc();
     if error.is_conflict() {
         tracing::debug!(rollout = %key, error = error.chain(), "somebody else was faster; looking again");
         return context.backoff.raced(key);
     }
-    let wait = if error.is_ours() { context.backoff.quarantine(key, generation) } else { context.backoff.failed(key) };
+    let errors = &context.cluster.telemetry().errors;
+    errors.get_or_create(&crate::telemetry::ErrorLabels { category: error.category() }).inc();
+    let wait = match error {
+        Error::Panicked(_) => context.backoff.quarantine(key, generation),
+        Error::TooSlow(_) => context.backoff.short_quarantine(key, generation),
+        _ => context.backoff.failed(key),
+    };
     tracing::warn!(rollout = %key, error = error.chain(), again_in_ms = wait.as_millis(), "a look failed");
     wait
 }
@@ -191,7 +192,7 @@ impl Scope {
         K: serde::de::DeserializeOwned,
     {
         let apis = self.apis::<K>();
-        stream::select_all(apis.into_iter().map(|api| watcher(api, config.clone()).default_backoff().boxed())).boxed()
+        watches::together(apis.into_iter().map(|api| watcher(api, config.clone()).default_backoff().boxed()))
     }
 
     fn labelled<K>(&self) -> BoxStream<'static, watcher::Result<PartialObjectMeta<K>>>

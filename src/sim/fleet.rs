@@ -352,6 +352,16 @@ async fn a_look_that_nobody_answers_holds_no_place_for_ever() {
     assert!(rollout.text("/status/message").contains("took longer than 10s"), "{}", rollout["status"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn rollouts_of_several_namespaces_are_all_looked_at() {
+    // The watch of the second namespace lists nothing, and what the first has listed stays.
+    for namespaces in [vec![NAMESPACE, HOME], vec![HOME, NAMESPACE]] {
+        let care = Care { namespaces: namespaces.iter().map(|it| (*it).to_owned()).collect(), ..Care::default() };
+        let (promoted, _) = twenty(&Kindred { care, ..Kindred::default() }, || {}).await;
+        assert_eq!(promoted.len(), 20, "{namespaces:?}");
+    }
+}
+
 // ---- shards ---------------------------------------------------------------------------------------------------------
 
 /// What this user wrote that is about this shop, from this place of the log on.
