@@ -127,7 +127,12 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "maxLength": 20, "pattern": "^([0-9]{1,8}(ms|s|m|h)){1,4}$"})
+        json_schema!({
+            "type": "string", "maxLength": 20, "pattern": "^([0-9]{1,8}(ms|s|m|h)){1,4}$",
+            "x-kubernetes-validations": [
+                {"rule": "duration(self) <= duration('720h')", "message": "it is longer than 720h, which are 30 days"},
+            ],
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 pub struct Health {
     /// The numbers.
     pub telemetry: Telemetry,
-    /// Whether the API server has answered and, on the replica that acts, all watches have begun.
+    /// Whether the API server has answered.
     pub ready: Arc<AtomicBool>,
 }
 

@@ -37,6 +37,7 @@ use super::{analysis::TemplateRef, status::RolloutStatus};
 )]
 #[x_kube(validation = Rule::new("has(self.traffic) && has(self.traffic.routes) && self.traffic.routes.size() > 0 || self.steps.all(s, s.weight <= 50)").message("without traffic.routes the share of pods is the share of traffic, and stable keeps all its pods: no step can be above weight 50; name a route, or keep steps at 50 and below"))]
 #[x_kube(validation = Rule::new("!has(self.traffic) || !has(self.traffic.routes) || self.traffic.routes.size() == 0 || has(self.traffic.services)").message("traffic.routes needs traffic.services: name the stable and the canary Service that the routes weigh"))]
+#[x_kube(validation = Rule::new("!has(self.traffic) || has(self.traffic.routes) && self.traffic.routes.size() > 0 || !has(self.traffic.services)").message("traffic.services are weighed by routes: name a route in traffic.routes, or leave services out for the ratio of pods"))]
 #[x_kube(validation = Rule::new("self.steps.all(s, !has(s.match) && !has(s.mirror)) || has(self.traffic) && has(self.traffic.routes) && self.traffic.routes.size() > 0 && self.traffic.routes.all(r, has(r.ownership) && r.ownership == 'Operator')").message("match and mirror need rules of their own, so every route must be the operator's to write: say ownership: Operator and give its template"))]
 #[x_kube(validation = Rule::new(traffic::only_with("match", Capability::Match)).message("match is nothing that the router of one of traffic.routes can do: take it out of the steps, or name a route of another kind"))]
 #[x_kube(validation = Rule::new(traffic::only_with("mirror", Capability::Mirror)).message("mirror is nothing that the router of one of traffic.routes can do: take it out of the steps, or name a route of another kind"))]
@@ -149,7 +150,7 @@ pub struct Step {
     pub mirror: Option<Mirror>,
     /// At least so many candidate pods, whatever the weight needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1000))]
+    #[schemars(range(min = 1, max = 1000))]
     pub replicas: Option<i32>,
     /// How long the candidate is watched here: time with usable evidence where there is something to judge, plain time with pods ready otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -193,6 +193,10 @@ pub struct StepStatus {
     /// When `observe` was full, for what happens some time after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_at: Option<MicroTime>,
+    /// What whom `alerts` names was told of this step, and is not told again when it comes back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub told: Vec<Reason>,
     /// Whether a `Promote` was given for this step.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub approved: bool,
@@ -216,6 +220,16 @@ pub struct Progress {
     /// Since when too few are ready; none while there are enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short_since: Option<Time>,
+    /// Since when there are enough again; once that is as long as the deadline, `shortSeconds` begins anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole_since: Option<Time>,
+}
+
+impl Progress {
+    /// So many are ready, and it has just begun.
+    pub fn of(ready: i32) -> Self {
+        Self { ready, short_seconds: 0, short_since: None, whole_since: None }
+    }
 }
 
 /// How traffic is split.
@@ -333,6 +347,9 @@ pub struct Flight {
     /// The Deployment's replicas when it began.
     #[serde(default)]
     pub replicas: i32,
+    /// The most of stable's pods that were ready at once since.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub stable_ready: i32,
     /// When it began.
     pub started_at: Time,
     /// The steps it runs on, as they were when it began.
@@ -481,4 +498,9 @@ pub struct PendingAlert {
     /// Why the last try did not deliver it, once one has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_none_yet(count: &i32) -> bool {
+    *count == 0
 }

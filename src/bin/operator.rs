@@ -145,11 +145,14 @@ impl Run {
             namespace = self.namespace,
             "starting"
         );
-        let config = config().await?;
-        // Whoever may write a URL must not reach the API server by way of the operator.
+        let mut config = config().await?;
+        // Whoever may write a URL must not reach the API server's Service by way of the operator. Its endpoints, as nodes, are
+        // for a NetworkPolicy to deny: they are not known here, and no request of ours carries a right that they would honour.
         let in_cluster = std::env::var("KUBERNETES_SERVICE_HOST").ok();
         let api_server = config.cluster_url.host().map(str::to_owned).into_iter().chain(in_cluster);
         let deny = outbound::addresses_of(api_server).await;
+        // A look that fails has a wait of its own, and half a minute of tries within it would look like one without end.
+        config.default_retry = false;
         let client = client(config)?;
         let health = Health::default();
         let pages = tokio::spawn(serve::serve(self.listen, health.clone()));

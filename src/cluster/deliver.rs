@@ -1,7 +1,12 @@
 //! Delivers what stands in the outbox, beside the looks: no receiver, however slow, holds up a rollout.
 //!
-//! The outbox itself is the Rollout's status, so an operator that dies delivers again, under the same delivery id.
-use super::{Cluster, Key, key_of, kinds, measure::Wake};
+//! The outbox itself is the Rollout's status, so an operator that dies delivers again, under the same delivery id. A receiver
+//! gets the alerts of a Rollout in the order in which things happened: what is told last is how it stands. Only one that it
+//! refuses for what the alert says holds up no other.
+use super::{
+    Cluster, Key, key_of, kinds,
+    measure::{Wake, ended},
+};
 use crate::{
     api::{AlertReceiver, PendingAlert, Rollout},
     duration::Duration,
@@ -20,6 +25,9 @@ use std::{
 /// A receiver's answer is not read beyond this.
 const ANSWER_CAP: usize = 64 * 1024;
 
+/// Why a try failed that took too long, or panicked.
+const UNENDED: &str = "the try took too long and was given up";
+
 /// So many tries, about a minute, has an alert of a Rollout that is gone.
 const TRIES_FOR_NOBODY: u32 = 6;
 
@@ -33,6 +41,22 @@ pub struct Outbox {
 struct Slots {
     under_way: BTreeSet<String>,
     tried: BTreeMap<String, Tried>,
+    /// Those that were refused for what they say.
+    refused: BTreeSet<String>,
+}
+
+/// Why a try failed.
+#[derive(Debug)]
+struct Failed {
+    why: String,
+    /// Whether it is about this alert, and not about its receiver.
+    of_this_alert: bool,
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Self {
+        Self { why, of_this_alert: false }
+    }
 }
 
 impl Slots {
@@ -54,25 +78,47 @@ impl Outbox {
         }
     }
 
-    fn begin(&self, key: &Key, pending: &[PendingAlert]) -> Vec<PendingAlert> {
+    /// Those of the alerts, oldest first, whose delivery begins now. Of a Rollout that goes all do, for nobody comes back to
+    /// those that wait.
+    fn begin(&self, key: &Key, pending: &[PendingAlert], goes: bool) -> Vec<PendingAlert> {
         let Ok(mut slots) = self.slots.lock() else { return Vec::new() };
         if pending.is_empty() {
             slots.remove(key);
             return Vec::new();
         }
         let slots = slots.entry(key.clone()).or_default();
-        slots.tried.retain(|id, _| pending.iter().any(|alert| alert.id == *id));
-        pending
-            .iter()
-            .filter(|alert| !slots.is_done(&alert.id) && slots.under_way.insert(alert.id.clone()))
-            .cloned()
-            .collect()
+        let is_pending = |id: &String| pending.iter().any(|alert| alert.id == *id);
+        slots.tried.retain(|id, _| is_pending(id));
+        slots.refused.retain(is_pending);
+        let mut busy = BTreeSet::new();
+        let mut begun = Vec::new();
+        for alert in pending {
+            if slots.is_done(&alert.id) {
+                continue;
+            }
+            let is_next = goes || !busy.contains(&alert.receiver);
+            if is_next && slots.under_way.insert(alert.id.clone()) {
+                begun.push(alert.clone());
+            }
+            if !slots.refused.contains(&alert.id) {
+                busy.insert(&alert.receiver);
+            }
+        }
+        begun
     }
 
     /// Whether the Rollout that an alert is about is still there.
     fn is_wanted(&self, key: &Key, id: &str) -> bool {
         let slots = self.slots.lock().ok();
         slots.as_ref().and_then(|slots| slots.get(key)).is_some_and(|slots| slots.under_way.contains(id))
+    }
+
+    /// Keeps that the receiver refuses what an alert says.
+    fn refuse(&self, key: &Key, id: &str) {
+        let Ok(mut slots) = self.slots.lock() else { return };
+        if let Some(slots) = slots.get_mut(key) {
+            slots.refused.insert(id.to_owned());
+        }
     }
 
     /// Keeps what came of a try. The same again is nothing new, and wakes nobody.
@@ -99,7 +145,8 @@ impl Cluster {
     /// Begins to deliver what is not yet under way.
     pub fn deliver(&self, rollout: &Rollout, pending: &[PendingAlert]) {
         let key = key_of(rollout);
-        for alert in self.outbox.begin(&key, pending) {
+        let goes = rollout.metadata.deletion_timestamp.is_some();
+        for alert in self.outbox.begin(&key, pending, goes) {
             let (cluster, key) = (self.clone(), key.clone());
             tokio::spawn(async move {
                 if let Some(tried) = cluster.keep_trying(&key, &alert).await {
@@ -116,14 +163,18 @@ impl Cluster {
             if attempts > TRIES_FOR_NOBODY && !self.outbox.is_wanted(key, &alert.id) {
                 return None;
             }
-            let why = match self.try_once(key, alert).await {
+            let tried = ended(self.try_once(key, alert)).await;
+            let Failed { why, of_this_alert } = match tried.unwrap_or_else(|| Err(UNENDED.to_owned().into())) {
                 Ok(()) => {
                     count("delivered");
                     tracing::info!(rollout = %key, alert = %alert.id, event = ?alert.event, attempts, "alert delivered");
                     return Some(Tried::Delivered);
                 }
-                Err(why) => why,
+                Err(failed) => failed,
             };
+            if of_this_alert {
+                self.outbox.refuse(key, &alert.id);
+            }
             count("failed");
             tracing::warn!(rollout = %key, alert = %alert.id, event = ?alert.event, attempts, why, "alert not delivered");
             let age = u64::try_from(self.now().duration_since(alert.at.0).as_millis()).unwrap_or(0);
@@ -142,7 +193,7 @@ impl Cluster {
         None
     }
 
-    async fn try_once(&self, key: &Key, pending: &PendingAlert) -> Result<(), String> {
+    async fn try_once(&self, key: &Key, pending: &PendingAlert) -> Result<(), Failed> {
         let namespace = key.namespace.clone().unwrap_or_default();
         let receiver = self.ask_for(&kinds::receivers(), &namespace, &pending.receiver).await;
         let receiver = receiver.map_err(|error| error.to_string())?.map(|found| AlertReceiver::deserialize(&*found));
@@ -151,7 +202,8 @@ impl Cluster {
         let target = receiver.spec.target;
         let secret = target.notifier().secret().clone();
         let secret = self.secret(&namespace, &secret.name, &secret.key).await?;
-        let alert: Alert = serde_json::from_str(&pending.body).map_err(|error| error.to_string())?;
+        let alert: Alert = serde_json::from_str(&pending.body)
+            .map_err(|error| Failed { why: error.to_string(), of_this_alert: true })?;
         let message = target.notifier().message(&alert, &secret, self.now()).map_err(|error| error.to_string())?;
         let request = Request {
             method: Method::Post,
@@ -168,7 +220,8 @@ impl Cluster {
         if outbox::is_delivered(answer.status) {
             Ok(())
         } else {
-            Err(format!("the receiver answered {}", answer.status))
+            let why = format!("the receiver answered {}", answer.status);
+            Err(Failed { why, of_this_alert: outbox::is_of_this_alert(answer.status) })
         }
     }
 
@@ -216,18 +269,45 @@ mod tests {
         let count = woken.clone();
         let outbox = Outbox::new(Arc::new(move |_| *count.lock().unwrap() += 1));
         let key = Key::new("shop");
-        assert_eq!(outbox.begin(&key, &[alert("a")]).len(), 1);
-        assert_eq!(outbox.begin(&key, &[alert("a"), alert("b")]), [alert("b")]);
+        assert_eq!(outbox.begin(&key, &[alert("a")], false).len(), 1);
+        let elsewhere = PendingAlert { receiver: "other".to_owned(), ..alert("b") };
+        let both = [alert("a"), elsewhere];
+        assert_eq!(outbox.begin(&key, &both, false), both[1..]);
         let failed = || Tried::Failed("the receiver answered 503".to_owned());
         outbox.note(&key, "a", failed());
         outbox.note(&key, "a", failed());
         assert_eq!(*woken.lock().unwrap(), 1, "the same again is nothing new");
-        assert!(outbox.begin(&key, &[alert("a"), alert("b")]).is_empty(), "it is still under way");
+        assert!(outbox.begin(&key, &both, false).is_empty(), "it is still under way");
         outbox.note(&key, "a", Tried::Delivered);
         assert_eq!(*woken.lock().unwrap(), 2);
-        assert!(outbox.begin(&key, &[alert("a"), alert("b")]).is_empty(), "neither is begun again");
-        assert!(outbox.begin(&key, &[]).is_empty());
+        assert!(outbox.begin(&key, &both, false).is_empty(), "neither is begun again");
+        assert!(outbox.begin(&key, &[], false).is_empty());
         assert!(outbox.slots.lock().unwrap().is_empty(), "nothing is kept for a Rollout without alerts");
+    }
+
+    #[test]
+    fn a_receiver_gets_the_alerts_of_a_rollout_in_their_order() {
+        let outbox = Outbox::new(Arc::new(|_| ()));
+        let key = Key::new("shop");
+        let all = ["aborted", "promoted", "blocked"].map(alert);
+        assert_eq!(outbox.begin(&key, &all, false), all[..1]);
+        outbox.note(&key, "aborted", Tried::Failed("the receiver answered 503".to_owned()));
+        assert!(outbox.begin(&key, &all, false).is_empty(), "what happened later waits for it");
+        let other = Key::new("bank");
+        assert_eq!(outbox.begin(&other, &all, false).len(), 1);
+        assert_eq!(outbox.begin(&other, &all, true), all[1..], "of a Rollout that goes nothing waits");
+        outbox.note(&key, "aborted", Tried::Delivered);
+        assert_eq!(outbox.begin(&key, &all, false), all[1..2], "also before the status says so");
+        // What nobody takes for what it says holds up nothing.
+        outbox.refuse(&key, "promoted");
+        outbox.note(&key, "promoted", Tried::Failed("the receiver answered 400".to_owned()));
+        assert_eq!(outbox.begin(&key, &all[1..], false), all[2..]);
+        outbox.note(&key, "blocked", Tried::Delivered);
+        assert!(outbox.begin(&key, &all[1..2], false).is_empty());
+        assert_eq!(outbox.slots.lock().unwrap()[&key].refused.len(), 1);
+        let later = [alert("later")];
+        assert_eq!(outbox.begin(&key, &later, false), later);
+        assert!(outbox.slots.lock().unwrap()[&key].refused.is_empty(), "of what is gone nothing is kept");
     }
 
     /// Answers by turns what it is told to, and keeps what it was asked.

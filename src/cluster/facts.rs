@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// So much of a person's name is kept, in characters; it stands in the status several times.
+/// What ends after so long has lived, and does not end again and again.
+const LONG_LIFE: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 const LONGEST_NAME: usize = 256;
 /// Marks a ReplicaSet's hash on the copy of its template.
 pub(super) const HASH_ANNOTATION: &str = "bellwether.dev/pod-template-hash";
@@ -237,7 +239,13 @@ pub(super) fn pod_of(object: &Value) -> Pod {
         let prepares = items(&object["spec"]["initContainers"]).iter().find(|container| container["name"] == *name);
         prepares.is_none_or(|container| container["restartPolicy"] == "Always")
     };
-    let endless = || containers().filter(|container| stays(&container["name"]));
+    // What ends once a day does not end again and again.
+    let lived_long = |container: &Value| {
+        let last = &container["lastState"]["terminated"];
+        let at = |field: &str| last[field].as_str()?.parse::<Timestamp>().ok();
+        at("startedAt").zip(at("finishedAt")).is_some_and(|(from, to)| to.duration_since(from) >= LONG_LIFE)
+    };
+    let endless = || containers().filter(|container| stays(&container["name"]) && !lived_long(container));
     let waiting = containers().find_map(|container| {
         let waiting = &container["state"]["waiting"];
         let reason = waiting["reason"].as_str()?;
@@ -330,6 +338,21 @@ pub(super) fn endpoints_of(slices: &[Arc<Value>]) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ends_once_a_day_does_not_end_again_and_again() {
+        let restarts = |from: &str, to: &str| {
+            let last = json!({"terminated": {"startedAt": from, "finishedAt": to}});
+            let status = json!({"name": "app", "restartCount": 3, "state": {"running": {}}, "lastState": last});
+            pod_of(&json!({
+                "metadata": {"name": "shop-1"}, "spec": {"containers": [{"name": "app"}]},
+                "status": {"containerStatuses": [status]},
+            }))
+            .restarts
+        };
+        assert_eq!(restarts("2026-11-21T00:00:00Z", "2026-11-21T00:09:59Z"), 3);
+        assert_eq!(restarts("2026-11-21T00:00:00Z", "2026-11-21T00:10:00Z"), 0);
+    }
 
     #[test]
     fn a_node_that_is_started_again_is_no_crash_and_what_prepares_a_pod_may_try_again() {

@@ -5,8 +5,8 @@ use crate::api::Rollout;
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
-/// The Rollout, and what is wrong with it. Fields of the status that cannot be read are missing in it; a spec that cannot
-/// be read is reduced to the Deployment's name.
+/// The Rollout, and what is wrong with it. What cannot be read of its status and its spec is missing in it, so that a release
+/// is judged and its people are told as far as can be; of steps all are missing, if one cannot be read.
 ///
 /// # Errors
 /// When not even the metadata can be read, which the API server would not have stored.
@@ -33,8 +33,32 @@ pub(super) fn read(object: &Value) -> Result<(Rollout, Option<String>), serde_js
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     let status = Value::Object(status);
-    let rollout = without(&object["spec"], &status).or_else(|_| without(&least, &status))?;
-    Ok((rollout, Some(error.chars().take(500).collect())))
+    let reads = |spec: &Value| without(spec, &Value::Null).is_ok();
+    let spec = if reads(&object["spec"]) { object["spec"].clone() } else { kept(&object["spec"], least, &reads) };
+    Ok((without(&spec, &status)?, Some(error.chars().take(500).collect())))
+}
+
+/// These members, and of the others what can be read beside them.
+fn kept(all: &Value, mut kept: Value, reads: &dyn Fn(&Value) -> bool) -> Value {
+    for (name, value) in all.as_object().into_iter().flatten() {
+        let with = |value: Value| {
+            let mut with = kept.clone();
+            with[name] = value;
+            reads(&with).then_some(with)
+        };
+        let parts = || match value {
+            Value::Array(entries) if name != "steps" => {
+                let entries = entries.iter().filter(|entry| with(json!([entry])).is_some());
+                with(entries.cloned().collect())
+            }
+            Value::Object(_) => with(self::kept(value, json!({}), &|inner| with(inner.clone()).is_some())),
+            _ => None,
+        };
+        if let Some(with) = with(value.clone()).or_else(parts) {
+            kept = with;
+        }
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -79,5 +103,26 @@ mod tests {
         assert_eq!(rollout.spec.on_delete, crate::api::OnDelete::Continue);
         assert!(rollout.status.unwrap().is_held());
         assert_eq!(rollout.metadata.finalizers.unwrap().len(), 1);
+        assert!(rollout.spec.steps.is_empty(), "of steps all or none");
+    }
+
+    #[test]
+    fn one_word_that_cannot_be_read_takes_neither_the_judge_nor_the_alerts_from_a_release() {
+        let mut wrong = object();
+        wrong["spec"]["rollbackWindow"] = json!({"duration": "2160h"});
+        wrong["spec"]["alerts"] = json!([{"receiver": {"name": "r"}, "on": ["Aborted"]}]);
+        wrong["spec"]["analysis"] = json!({
+            "provider": {"kind": "ClusterMetricProvider", "name": "p"},
+            "metrics": [
+                {"name": "errors", "preset": "app/error-rate"},
+                {"name": "odd", "preset": "app/latency", "interval": "9999999h"},
+            ],
+        });
+        let (rollout, why) = read(&wrong).unwrap();
+        assert!(why.is_some());
+        assert!(rollout.spec.is_judged() && rollout.spec.steps.len() == 1 && rollout.spec.alerts.len() == 1);
+        let names: Vec<_> = rollout.spec.analysis.metrics.iter().map(|metric| metric.name.as_str()).collect();
+        assert_eq!(names, ["errors"]);
+        assert!(rollout.spec.analysis.provider.is_some());
     }
 }

@@ -225,17 +225,15 @@ impl Cluster {
         let Some(subject) = subject_of(rollout).filter(|_| judged) else {
             if self.measurements.forget(&key) && rollout.spec.analysis.runs_jobs() {
                 let (cluster, rollout) = (self.clone(), rollout.clone());
-                tokio::spawn(async move { cluster.end_jobs(&rollout).await });
+                tokio::spawn(async move { ended(cluster.end_jobs(&rollout)).await });
             }
-            match scrape::ahead(rollout).filter(|_| judged) {
-                Some(flight) if self.scraping.is_ahead(&key) => {
-                    self.scrape_ahead(rollout, flight.revision.clone(), around().on_trial);
+            if let Some(flight) = scrape::ahead(rollout).filter(|_| judged) {
+                if let Some(reading) = self.scraping.ahead(&key) {
+                    self.scrape_ahead(rollout, flight.revision.clone(), around().on_trial, reading);
                 }
-                Some(_) => {}
-                None => {
-                    self.scraping.end(&key);
-                    self.ask_for_past(rollout, || around().port);
-                }
+            } else {
+                self.scraping.end(&key);
+                self.ask_for_past(rollout, || around().port);
             }
             return;
         };
@@ -252,15 +250,19 @@ impl Cluster {
     }
 
     /// Reads pods before there is evidence, for those whose provider does.
-    fn scrape_ahead(&self, rollout: &Rollout, revision: String, pods: Vec<OnTrial>) {
+    fn scrape_ahead(&self, rollout: &Rollout, revision: String, pods: Vec<OnTrial>, reading: scrape::Reading) {
         let (cluster, rollout) = (self.clone(), rollout.clone());
-        tokio::spawn(async move {
+        let read = async move {
             let providers = cluster.providers(&rollout).await;
             let mut known = providers.iter().filter_map(|(reference, asked)| Some((reference, asked.as_ref().ok()?)));
             let of_pods = known.find_map(|(reference, asked)| Some((*reference, asked.provider.spec.pods.as_ref()?)));
             let Some((reference, provider)) = of_pods else { return };
             let mine: Vec<_> = rollout.spec.analysis.metrics_of(reference).map(|(_, metric)| metric.clone()).collect();
             cluster.scrape((&key_of(&rollout), &revision), provider, &mine, None, &pods).await;
+        };
+        tokio::spawn(async move {
+            let _reading = reading;
+            ended(read).await;
         });
     }
 

@@ -1,8 +1,9 @@
 //! Writes what was decided where people look: the status, and events.
-use super::{Ask, Care, Cluster, Error, Key, key_of, kinds};
+use super::{Ask, Care, Cluster, Error, Key, key_of, kinds, lenient};
 use crate::{
     api::{Decision, Handled, Reason, Rollout, RolloutStatus, Sort},
-    plan::PendingAction,
+    notify::AlertEvent,
+    plan::{self, News, PendingAction},
     telemetry::WriteLabels,
 };
 use jiff::Timestamp;
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 /// So long a try to say something of a failure may take.
 const SAYING: Duration = Duration::from_secs(10);
+
+/// And so long the reading before it.
+const READING: Duration = Duration::from_secs(3);
 
 /// The API server takes no longer words of an event, in bytes.
 const LONGEST_NOTE: usize = 1_024;
@@ -72,20 +76,56 @@ impl Cluster {
     pub async fn say_unreadable(&self, key: &Key, error: &Error) {
         let Error::Read { what, source } = error else { return };
         let why = match source.as_ref() {
-            kube::Error::Api(answer) if (400..500).contains(&answer.code) => answer.message.clone(),
+            // An API server that is busy, or a version that it has no more, passes by itself.
+            kube::Error::Api(answer)
+                if (400..500).contains(&answer.code) && ![408, 410, 429].contains(&answer.code) =>
+            {
+                answer.message.clone()
+            }
             // A name that is none, of which no request can be made.
             kube::Error::BuildRequest(error) => error.to_string(),
             _ => return,
         };
         let words = format!("{UNREADABLE} {what}: {why}");
         let message: String = words.chars().take(1_000).collect();
-        let namespace = key.namespace.as_deref().unwrap_or_default();
         if !self.refusals.may_say(key, &message) && self.is_said_unreadable(key).await {
             return;
         }
-        let status = stalled(Reason::Unreadable, &message, self.now());
-        let done = self.ask(&kinds::rollouts(), namespace, &key.name, Ask::MergeStatus(status)).await;
-        self.count_status(done.is_ok());
+        let said = self.stall(key, Reason::Unreadable, &message).await;
+        self.count_status(said.is_ok());
+    }
+
+    /// Says on a Rollout why nothing goes on, to whom it tells of blocks as well, and as an event.
+    async fn stall(&self, key: &Key, reason: Reason, message: &str) -> Result<(), kube::Error> {
+        let (kind, namespace) = (kinds::rollouts(), key.namespace.as_deref().unwrap_or_default());
+        let mut status = stalled(reason, message, self.now());
+        // Who is told stands in what may be the very thing that cannot be read.
+        let stored = tokio::time::timeout(READING, self.ask(&kind, namespace, &key.name, Ask::Get)).await;
+        let read = stored.ok().and_then(Result::ok).and_then(|stored| Some(lenient::read(&stored).ok()?.0));
+        let told = read.map(|rollout| {
+            let mut told = rollout.status.clone().unwrap_or_default();
+            if told.waiting_for.first().is_none_or(|wait| wait.reason != reason) {
+                plan::tell(
+                    &rollout,
+                    &mut told,
+                    self.now(),
+                    &News { event: AlertEvent::Blocked, reason, message, by: None },
+                );
+            }
+            (rollout, told.alerts)
+        });
+        if let Some((rollout, alerts)) = &told {
+            // Nothing that is told meanwhile is lost.
+            status["metadata"] = json!({"resourceVersion": rollout.metadata.resource_version});
+            status["status"]["alerts"] = serde_json::to_value(alerts).map_err(kube::Error::SerdeError)?;
+        }
+        self.ask(&kind, namespace, &key.name, Ask::MergeStatus(status)).await?;
+        if let Some((rollout, alerts)) = &told {
+            self.deliver(rollout, alerts);
+        }
+        let uid = told.and_then(|(rollout, _)| rollout.uid());
+        self.tell(&Subject { namespace, name: &key.name, uid }, reason, message);
+        Ok(())
     }
 
     /// Whether it still stands there: a backup that was put back knows nothing of it.
@@ -114,22 +154,10 @@ impl Cluster {
         }
         let (cluster, key) = (self.clone(), key.clone());
         tokio::spawn(async move {
-            let namespace = key.namespace.as_deref().unwrap_or_default();
-            let status = stalled(Reason::LookFailed, &message, cluster.now());
-            let kind = kinds::rollouts();
-            let said =
-                tokio::time::timeout(SAYING, cluster.ask(&kind, namespace, &key.name, Ask::MergeStatus(status))).await;
-            cluster.count_status(matches!(said, Ok(Ok(_))));
+            let said = tokio::time::timeout(SAYING, cluster.stall(&key, Reason::LookFailed, &message)).await;
+            cluster.count_status(matches!(said, Ok(Ok(()))));
             match said {
-                Ok(Ok(rollout)) => {
-                    cluster.refusals.failure_is(&key, Some(&message));
-                    let subject = Subject {
-                        namespace,
-                        name: &key.name,
-                        uid: rollout["metadata"]["uid"].as_str().map(str::to_owned),
-                    };
-                    cluster.tell(&subject, Reason::LookFailed, &message);
-                }
+                Ok(Ok(())) => cluster.refusals.failure_is(&key, Some(&message)),
                 Ok(Err(error)) => tracing::warn!(rollout = %key, %error, "a failure could not be said"),
                 Err(_) => tracing::warn!(rollout = %key, "a failure could not be said in time"),
             }

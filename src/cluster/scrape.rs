@@ -15,7 +15,10 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -45,6 +48,17 @@ struct Release {
     long: Arc<Mutex<BTreeSet<String>>>,
     /// When pages were last read before there was evidence.
     ahead: Option<Instant>,
+    /// Whether such a reading is under way.
+    is_reading: Arc<AtomicBool>,
+}
+
+/// Of a reading that is under way, until it ends, however it ends.
+pub(super) struct Reading(Arc<AtomicBool>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Default for Scraping {
@@ -88,16 +102,17 @@ impl Scraping {
     }
 
     /// Whether pages are to be read before there is evidence: stable's, so that its history shows which latencies are worth
-    /// a look, and the canary's, so that its counters have a beginning. If so that is taken as begun.
-    pub fn is_ahead(&self, key: &Key) -> bool {
+    /// a look, and the canary's, so that its counters have a beginning. If so that is begun; one at a time.
+    pub fn ahead(&self, key: &Key) -> Option<Reading> {
         const PACE: std::time::Duration = std::time::Duration::from_secs(2);
         self.with(|releases| {
-            let Some(release) = releases.get_mut(key) else { return false };
-            let due = release.ahead.is_none_or(|ahead| ahead.elapsed() >= PACE);
-            if due {
-                release.ahead = Some(Instant::now());
+            let release = releases.get_mut(key)?;
+            let is_due = release.ahead.is_none_or(|ahead| ahead.elapsed() >= PACE);
+            if !is_due || release.is_reading.swap(true, Ordering::Relaxed) {
+                return None;
             }
-            due
+            release.ahead = Some(Instant::now());
+            Some(Reading(release.is_reading.clone()))
         })
     }
 }

@@ -78,15 +78,15 @@ impl Bursts {
     pub fn why(self, what: &str, past: &str) -> Option<String> {
         match self {
             Self::Known(phi) if phi > ONE_BY_ONE => {
-                Some(format!("{what} come in bursts of {phi:.1} here, so blocks of 10 s are compared"))
+                Some(format!("{what} come in bursts of {phi:.1} here, so blocks of 10 s and more are compared"))
             }
             Self::Known(_) => None,
             Self::Unknown(errors) => Some(format!(
-                "blocks of 10 s are compared, for stable's last {past} had {} {what} and it takes {ENOUGH} to say that \
+                "blocks of 10 s and more are compared, for stable's last {past} had {} {what} and it takes {ENOUGH} to say that \
                  they do not come in bursts",
                 thousands(errors)
             )),
-            Self::Unseen => Some("blocks of 10 s are compared, for stable's past is not known".to_owned()),
+            Self::Unseen => Some("blocks of 10 s and more are compared, for stable's past is not known".to_owned()),
         }
     }
 }

@@ -228,7 +228,8 @@ pub struct Errors {
     less: Rates,
     tally: Tally,
     ln_worse: f64,
-    ln_above: f64,
+    /// The most of the weaker one of the two.
+    ln_both: f64,
     ln_m: f64,
 }
 
@@ -246,7 +247,7 @@ impl Errors {
             less: Rates::new(floor, |ratio| floor / ratio),
             tally: Tally::default(),
             ln_worse: 0.0,
-            ln_above: 0.0,
+            ln_both: 0.0,
             ln_m: 0.0,
         }
     }
@@ -263,7 +264,7 @@ impl Errors {
         self.rare.bernoulli(interval.canary, &self.less, self.rules.bursts.tempering_of_rare());
         let worse = self.worse.ln();
         self.ln_worse = self.ln_worse.max(worse);
-        self.ln_above = self.ln_above.max(self.above.ln());
+        self.ln_both = self.ln_both.max(worse.min(self.above.ln()));
         self.ln_m = self.ln_m.max(self.either(worse));
     }
 
@@ -289,9 +290,10 @@ impl Errors {
         -(margins.alpha / margins.ways()).ln()
     }
 
-    /// Whether it is proven that the canary is worse than stable, and that it matters.
+    /// Whether it is, or was, proven that the canary is worse than stable, and in the same moment that it matters: what was the
+    /// one once, and the other in an incident of both much later, is not both.
     fn is_worse(&self) -> bool {
-        self.tally.paired && self.ln_worse >= self.sure() && self.ln_above >= self.sure()
+        self.tally.paired && self.ln_both >= self.sure()
     }
 
     /// The mean of this evidence of the comparison and of the present evidence against the ceiling, if there is one: either
@@ -317,7 +319,7 @@ impl Errors {
 
     /// What it says so far.
     pub fn judgement(&self) -> Judgement {
-        let Self { tally, ln_worse, ln_m, .. } = self;
+        let Self { tally, ln_worse, ln_both, ln_m, .. } = self;
         let ln_pass = self.ln_pass();
         let verdict = if self.fails() {
             Verdict::Fail
@@ -335,7 +337,7 @@ impl Errors {
                 Some(ceiling) if !self.is_worse() => {
                     format!("{}; {}", ceiling.exceeded(tally.canary), self.false_alarm(ceiling.ln_m))
                 }
-                _ => format!("{}; {}", fell(), self.false_alarm(*ln_worse)),
+                _ => format!("{}; {}", fell(), self.false_alarm(*ln_both)),
             },
             Verdict::Pass => format!("{}; chance of being wrong below 1 in {}", fell(), one_in(ln_pass)),
             Verdict::Continue if *ln_worse >= self.sure() => {

@@ -18,7 +18,7 @@
 //! holds one arm's shares against a number, counts it when it comes.
 use super::answer::Series;
 use crate::judge::real;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// For so many times as long as from scrape to scrape a target is waited for that is not scraped.
 const AWAY: i64 = 3;
@@ -411,10 +411,15 @@ pub(super) fn since(increases: &[Increase], after: i64) -> u64 {
     increases.iter().filter(|increase| increase.at > after).fold(0, |sum, increase| sum.saturating_add(increase.by))
 }
 
-/// How many targets were up at this moment or later: each has a series of its own, whatever it is called.
-pub(super) fn targets_since(up: &[Series], alive: i64) -> u32 {
+/// How many pods were up at this moment or later, each by its label or else by its target. A pod may be scraped for several
+/// things: only jobs count that have some of these series, if any is known to.
+pub(super) fn pods_since(up: &[Series], counted: &[Series], pod_label: &str, alive: i64) -> u32 {
+    let jobs: HashSet<_> = counted.iter().filter_map(|series| series.labels.get("job")).collect();
+    let counts = |series: &&Series| jobs.is_empty() || series.labels.get("job").is_some_and(|job| jobs.contains(job));
     let is_alive = |series: &&Series| series.samples.iter().any(|(at, value)| *at >= alive && *value > 0.5);
-    u32::try_from(up.iter().filter(is_alive).count()).unwrap_or(u32::MAX)
+    let pod = |series: &Series| series.labels.get(pod_label).cloned().ok_or_else(|| target(&series.labels));
+    let pods: HashSet<_> = up.iter().filter(is_alive).filter(counts).map(pod).collect();
+    u32::try_from(pods.len()).unwrap_or(u32::MAX)
 }
 
 fn target(labels: &HashMap<String, String>) -> Target {
@@ -446,6 +451,26 @@ mod tests {
     fn gained(samples: &[(i64, f64)], beats: &Beats) -> Vec<(i64, u64)> {
         let increases = increases(&series(samples), beats, 1_000).unwrap();
         increases.into_iter().map(|Increase { at, by, .. }| (at, by)).collect()
+    }
+
+    #[test]
+    fn pods_are_counted_and_not_what_of_them_is_scraped() {
+        let of = |job: &str, instance: &str, pod: &str, up: f64| {
+            let labels = [("job", job), ("instance", instance), ("pod", pod)];
+            let labels = labels.map(|(name, value)| (name.into(), value.into())).into();
+            Series { labels, samples: vec![(1_000, up)], ..Series::default() }
+        };
+        let up = [
+            of("pods", "10.0.0.1:80", "app-1", 1.0),
+            of("pods", "10.0.0.1:81", "app-1", 1.0),
+            of("pods", "10.0.0.2:80", "app-2", 0.0),
+            of("mesh", "10.0.0.1:15090", "app-1", 1.0),
+            of("mesh", "10.0.0.2:15090", "app-2", 1.0),
+        ];
+        assert_eq!(pods_since(&up, &[series(&[])], "pod", 500), 1, "the sidecar of the other tells nothing of the app");
+        assert_eq!(pods_since(&up, &[], "pod", 500), 2, "nobody knows which job has the series");
+        assert_eq!(pods_since(&up, &[], "kubernetes_pod_name", 500), 4, "targets, where pods have no name");
+        assert_eq!(pods_since(&up, &[], "pod", 1_500), 0);
     }
 
     #[test]

@@ -215,7 +215,7 @@ impl Look<'_> {
         let (told, scraped) = match self.preset.place {
             Place::Pods | Place::Proxy { beat: Some(_), .. } => {
                 let up = next()?;
-                let scraped = self.preset.is_of_pods().then(|| counters::targets_since(&up, alive));
+                let scraped = self.preset.is_of_pods().then(|| counters::pods_since(&up, &series, pod_label, alive));
                 (Some(Beats::of([up.as_slice()], scrape, is_up)), scraped)
             }
             Place::Proxy { beat: None, .. } => (None, None),
@@ -577,8 +577,7 @@ impl Look<'_> {
 
     /// What was counted after this moment, in milliseconds, was counted of late.
     pub fn late(&self) -> i64 {
-        let interval = i64::try_from(self.metric.interval.as_millis()).unwrap_or(i64::MAX);
-        self.times.now.saturating_sub(interval.max(RECENT_MS))
+        self.times.late(self.metric.interval, RECENT_MS)
     }
 
     fn seen(&self, judged: Judged, stable: Option<&Counted>) -> Seen {

@@ -244,6 +244,8 @@ pub struct Seen {
     pub failures: u32,
     /// How many of the canary's pods were scraped of late, where they are what is scraped.
     pub scraped: Option<u32>,
+    /// Of how many at the most it reads pages, if it reads those of some.
+    pub scraped_at_most: Option<u32>,
     /// How many requests both arms have had since requests are shared out as they are now, if all of them are counted.
     pub arrived: Option<Arrived>,
     /// Stable's past, for the next look to know: it does not change.
@@ -275,6 +277,7 @@ impl Seen {
             range: None,
             failures: 0,
             scraped: None,
+            scraped_at_most: None,
             arrived: None,
             past: None,
             points: None,
@@ -368,7 +371,9 @@ fn with_past<'a>(metric: &Metric, provider: &'a ProviderSpec) -> Option<(&'stati
 /// What the pages say of a metric that have been read of the pods.
 pub fn read_scraped(metric: &Metric, provider: &ProviderSpec, subject: &Subject, scrapes: &Scrapes) -> Seen {
     match (ready(metric, provider), &provider.pods) {
-        (Ok(_), Some(pods)) => pods::read(pods, metric, subject, scrapes),
+        (Ok(_), Some(pods)) => {
+            Seen { scraped_at_most: Some(pods.canary_pods), ..pods::read(pods, metric, subject, scrapes) }
+        }
         (Ok(_), None) => Seen::invalid("the provider reads no pods"),
         (Err(complaint), _) => Seen::invalid(complaint.to_string()),
     }

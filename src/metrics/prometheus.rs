@@ -228,6 +228,13 @@ impl Times {
         }
     }
 
+    /// After which moment something was counted of late: within the longer of these, in milliseconds, and what may not have
+    /// arrived yet.
+    pub fn late(&self, interval: Duration, least: i64) -> i64 {
+        let interval = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
+        self.settled.saturating_sub(interval.max(least))
+    }
+
     /// So many seconds there is evidence of.
     pub fn over(&self) -> f64 {
         let over = u64::try_from(self.settled - self.start).unwrap_or(0);

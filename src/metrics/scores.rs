@@ -26,6 +26,9 @@ const MARGIN_MS: i64 = 60_000;
 /// The canary must have been scored within this time, in milliseconds, or within the metric's interval.
 const RECENT_MS: i64 = 60_000;
 
+/// By so much a sum may be more than so many scores can have, for counters of one page are not of one moment.
+const ODD: f64 = 0.02;
+
 /// Counters of bounded scores, such as those of a model evaluation: each a plain selector with arm="$arm".
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -275,7 +278,7 @@ impl Look<'_> {
     /// own; what stable's had is its past.
     fn counted(&self, selected: &[Vec<Series>], from_0: bool) -> Result<Counted, Trouble> {
         let grid = Grid::new(self.times.start, step_ms(&self.times), self.times.settled);
-        let late = self.times.now - i64::try_from(self.metric.interval.as_millis()).unwrap_or(0).max(RECENT_MS);
+        let late = self.times.late(self.metric.interval, RECENT_MS);
         let mut intervals = vec![Scores::default(); grid.len()];
         let (mut recent, mut newest) = (0.0, None);
         for (at, all) in selected.iter().enumerate() {
@@ -295,14 +298,20 @@ impl Look<'_> {
             }
         }
         let has_squares = self.scores.sum_of_squares.is_some();
-        // The counters of one scrape are of one moment, but for what came between them.
-        let slack = |scores: &Scores| 1e-6 * scores.n.max(1.0);
-        if let Some(odd) = intervals.iter().find(|scores| scores.sum > scores.n + slack(scores)) {
-            let mean = odd.mean().unwrap_or(f64::INFINITY) * self.scores.max;
+        // A page may be read between two of its counters, and a restart show in one of them alone: that is some scores in an
+        // interval, and not a mean of all.
+        let all = intervals.iter().fold(Scores::default(), |all, it| Scores {
+            n: all.n + it.n,
+            sum: all.sum + it.sum,
+            ..all
+        });
+        if all.sum > all.n * (1.0 + ODD) {
+            let mean = all.mean().unwrap_or(f64::INFINITY) * self.scores.max;
             let why = format!("scores have a mean of {mean}, which is more than scores.max: {}", self.scores.max);
             return Err(Trouble::Unusable(why));
         }
         for scores in &mut intervals {
+            scores.sum = scores.sum.min(scores.n);
             // A square of a number from 0 to 1 is no more than the number, and no mean is greater than that of squares.
             scores.squares = if has_squares { scores.squares.min(scores.sum) } else { scores.sum };
         }

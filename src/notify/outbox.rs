@@ -26,6 +26,12 @@ pub fn is_delivered(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
+/// Whether an answer of this HTTP status refuses what this one alert says, and not whatever comes: then later ones need not
+/// wait for it.
+pub fn is_of_this_alert(status: u16) -> bool {
+    matches!(status, 400 | 413 | 422)
+}
+
 /// What to do after so many failed tries, with `since_first` between the first of them, or the event, and now.
 ///
 /// The waits are 1 s, 2 s, 4 s and so on, at most 5 minutes, and none at all before the first try. They hold no chance,
@@ -78,6 +84,11 @@ mod tests {
         }
         for status in [100, 199, 300, 302, 400, 401, 404, 408, 410, 429, 500, 503] {
             assert!(!is_delivered(status), "{status}");
+        }
+        for (status, of_this_one) in
+            [(400, true), (413, true), (422, true), (401, false), (404, false), (429, false), (503, false)]
+        {
+            assert_eq!(is_of_this_alert(status), of_this_one, "{status}");
         }
     }
 }

@@ -5,9 +5,12 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 /// Pods that a step wants of the candidate when the Deployment has `replicas`.
 ///
 /// With routes stable stays whole, so a weight needs its share of D; without, the ratio of pods is the share:
-/// `c / (D + c) = w`, rounded to the nearest that is not less. A step without weight still has one pod to look at.
+/// `c / (D + c) = w`, rounded to the nearest that is not less. A step without weight still has one pod to look at. Copies of
+/// requests are work like any other.
 pub fn pods_for(step: &Step, replicas: i32, routed: bool) -> i32 {
-    let share = if routed { step.weight.of(replicas) } else { beside(step.weight, replicas) };
+    let copies = step.mirror.and_then(|mirror| Weight::new(mirror.percent)).unwrap_or(Weight::ZERO);
+    let weight = step.weight.max(copies);
+    let share = if routed { weight.of(replicas) } else { beside(weight, replicas) };
     share.max(step.replicas.unwrap_or(0)).max(1)
 }
 
@@ -78,6 +81,8 @@ mod tests {
         assert_eq!(pods_for(&step(5, None), 10, true), 1);
         assert_eq!(pods_for(&step(21, None), 10, true), 3);
         assert_eq!(pods_for(&step(5, Some(4)), 10, true), 4);
+        let shadow = |percent| Step { mirror: Some(crate::traffic::Mirror { percent }), ..step(0, None) };
+        assert_eq!((pods_for(&shadow(100), 10, true), pods_for(&shadow(20), 10, true)), (10, 2), "copies are work too");
         assert_eq!(pods_for(&step(100, None), 10, true), 10);
     }
 

@@ -135,10 +135,15 @@ impl<'a> Turn<'a> {
                 Ok("it stays at this weight until Resume".to_owned())
             }
             Action::Resume => {
-                if self.status.flight.as_ref().is_some_and(|flight| !flight.paused) {
+                let is_stuck = self.is_stuck();
+                if !is_stuck && self.status.flight.as_ref().is_some_and(|flight| !flight.paused) {
                     return Err("it is not paused".to_owned());
                 }
                 self.set_paused(false);
+                if let Some(step) = self.status.step.as_mut().filter(|_| is_stuck) {
+                    step.progress = None;
+                    return Ok("its pods have progress.deadline once more".to_owned());
+                }
                 Ok("it goes on".to_owned())
             }
             Action::Promote => {
@@ -240,6 +245,13 @@ impl<'a> Turn<'a> {
         if edited.is_some() {
             self.note(Reason::StepsEdited, STEPS_EDITED, None);
         }
+    }
+
+    /// Whether it waits for a person because its pods did not come, as `onStuck: Pause` wants it.
+    fn is_stuck(&self) -> bool {
+        let waits = &self.seen.rollout.status;
+        let mut waits = waits.iter().flat_map(|status| &status.waiting_for);
+        waits.any(|wait| wait.reason == Reason::ProgressDeadlineExceeded)
     }
 
     fn set_paused(&mut self, paused: bool) {

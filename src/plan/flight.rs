@@ -1,21 +1,20 @@
 //! A revision on trial: from the first difference between the templates to its promotion, or the way back.
 use super::{
-    Deployment, Pod, ReplicaSet, Service,
-    capacity::{carried_by, pods_for, starting_at_once},
+    Deployment, ReplicaSet, Service,
+    capacity::pods_for,
     effect::Effect,
     observed::AlertEvent,
+    progress::Enough,
     turn::{Holds, LATER, SOON, Stop, Turn, fingerprint_of, revision_of, target},
     workload::{difference, same_template, supported},
 };
 use crate::{
-    api::{Flight, OnStuck, Past, Phase, Progress, Reason, Settling, Step},
+    api::{Flight, Past, Phase, Reason, Settling, Step},
     vocab::Weight,
 };
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
-/// So many ends of a candidate's containers by themselves are one too many: a single one may be the node's fault.
-const CRASHES: i32 = 2;
 /// What gateways have to hear of before the first request comes: pods that were told to end, and then that they are gone.
 const ENDING: &str = "pods that end, before anything is sent to the candidate";
 const ENDED: &str = "the end of pods, before anything is sent to the candidate";
@@ -25,15 +24,6 @@ const AS_MADE_FOR: SignedDuration = SignedDuration::from_secs(30);
 
 /// The last change of weight before the stable Service moves.
 pub const EVERYTHING: &str = "all requests to the canary Service";
-
-/// Whether as many pods are ready as the step needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Enough {
-    /// They are.
-    Yes,
-    /// Some are missing.
-    No,
-}
 
 impl<'a> Turn<'a> {
     /// The heart of the list: what is on trial, and what follows.
@@ -92,9 +82,11 @@ impl<'a> Turn<'a> {
             self.status.flight = None;
             return Err(Stop::Again);
         }
-        // What serves is watched before anything is waited for.
+        // What serves is watched, and relieved of what it cannot carry, before anything is waited for.
+        self.remember_stable(stable)?;
         self.crashes()?;
         self.judge()?;
+        self.relieved_in_step(deployment, stable)?;
         services?;
         checked?;
         self.fly(deployment, stable)
@@ -149,6 +141,7 @@ impl<'a> Turn<'a> {
             candidate,
             fingerprint: fingerprint_of(&deployment.template),
             replicas: deployment.replicas,
+            stable_ready: 0,
             started_at: Time(self.seen.now),
             steps: self.spec().steps.clone(),
             promotion: None,
@@ -249,6 +242,7 @@ impl<'a> Turn<'a> {
         self.routed_only_at_first(candidate)?;
         let want = pods_for(&step, deployment.replicas, self.pair().is_some());
         self.enough_pods(deployment, stable, candidate, want)?;
+        self.progressed(self.ready(candidate), Enough::Yes)?;
         self.canary_on(candidate)?;
         self.status.weights.get_or_insert_default().desired = step.weight;
         if let Some(pair) = self.pair() {
@@ -338,141 +332,6 @@ impl<'a> Turn<'a> {
     /// A Service that came after adoption must not reach the first candidate pod.
     fn routed_only_at_first(&self, candidate: &ReplicaSet) -> Holds {
         if candidate.is_empty() { self.routed_only() } else { Ok(()) }
-    }
-
-    /// The candidate has the pods it needs, ready; the weight never asks more than they carry.
-    fn enough_pods(
-        &mut self,
-        deployment: &Deployment,
-        stable: &ReplicaSet,
-        candidate: &ReplicaSet,
-        want: i32,
-    ) -> Holds {
-        let ready = self.ready(candidate);
-        self.grown(deployment, candidate, ready, want)?;
-        if ready >= want {
-            return self.progressed(ready, Enough::Yes);
-        }
-        let carried = carried_by(ready, deployment.replicas);
-        let home = self.seen.stable_service.as_ref().is_some_and(|service| service.hash() == Some(&stable.hash));
-        if self.pair().is_some() && home && ready == 0 && self.carries_apart() {
-            self.lowered(Weight::ZERO, Phase::Progressing)?;
-        }
-        // While stable has no pod that is ready, the candidate's few are more than nobody.
-        let helpless = ready > 0 && self.seen.ready_pods(&stable.hash).is_empty();
-        if self.pair().is_some() && home && !helpless && self.carried() > carried {
-            // What was taken from it meanwhile stays away until its pods are there: else two looks would write by turns.
-            let unwilling = self.lowered(carried.min(self.desired()), Phase::Progressing)?;
-            // A share that cannot be had beside other backends is no reason to go on sending requests to nobody.
-            if unwilling.is_some_and(|it| matches!(it, Stop::Wait(_, why) if why.reason == Reason::RouteUnsteerable)) {
-                self.lowered(Weight::ZERO, Phase::Progressing)?;
-            }
-        }
-        let mut message = format!("{ready} of {want} candidate pods are ready");
-        if candidate.replicas < want && self.room(candidate, deployment) <= candidate.replicas {
-            message.push_str(", and spec.capacity.maxPods leaves no room for more");
-        }
-        self.falls_short(candidate, ready, &message, Phase::Progressing)
-    }
-
-    /// The candidate is given its pods, as many at a time as may be starting and as there is room for.
-    pub fn grown(&self, deployment: &Deployment, candidate: &ReplicaSet, ready: i32, want: i32) -> Holds {
-        if candidate.replicas >= want {
-            return Ok(());
-        }
-        let at_once = starting_at_once(self.spec().capacity.max_starting.as_ref(), deployment.replicas);
-        let next = ready.saturating_add(at_once).min(want).min(self.room(candidate, deployment));
-        self.scaled(candidate, next.max(candidate.replicas))
-    }
-
-    /// Too few of the candidate's pods are ready: why, for how long it may be so, and what is waited for.
-    pub fn falls_short(&mut self, candidate: &ReplicaSet, ready: i32, message: &str, phase: Phase) -> Holds {
-        self.progressed(ready, Enough::No)?;
-        let mut theirs = self.seen.pods.iter().filter(|pod| pod.hash == candidate.hash);
-        let stuck = theirs.find_map(|pod| pod.stuck.as_ref()).or(candidate.refused.as_ref());
-        let message = format!("{message}{}", stuck.map_or_else(String::new, |stuck| format!(": {}", stuck.text)));
-        self.stuck(&message)?;
-        let reason = stuck.map_or(Reason::PodsNotReady, |stuck| stuck.cause);
-        Err(self.wait(phase, reason, &format!("ReplicaSet/{}", candidate.name), message, SOON))
-    }
-
-    /// Stable's ready pods can take everything back; while they cannot, no step gets its weight for the first time. What had
-    /// it and lost it gets it back: it is needed the more.
-    fn can_take_back(&self, stable: &ReplicaSet) -> Holds {
-        let had = self.status.step.as_ref().is_some_and(|step| step.observed_at.is_some() || step.observed_seconds > 0);
-        if had || !self.is_short(stable) {
-            return Ok(());
-        }
-        let object = format!("ReplicaSet/{}", stable.name);
-        let message = "too few of stable's pods are ready to take everything back, so the weight is not raised until they \
-                       are; PromoteFull lets the candidate take over";
-        Err(self.wait(Phase::Waiting, Reason::StableShrunk, &object, message, SOON))
-    }
-
-    /// Remembers the most pods that were ever ready in this step, and for how long they have fallen short since.
-    pub fn progressed(&mut self, ready: i32, enough: Enough) -> Holds {
-        let now = self.seen.now;
-        let step = self.status.step.as_mut().ok_or(Stop::Again)?;
-        let beaten = step.progress.as_ref().is_none_or(|mark| ready > mark.ready);
-        let mark = step.progress.get_or_insert(Progress { ready, short_seconds: 0, short_since: None });
-        if beaten {
-            *mark = Progress { ready, short_seconds: 0, short_since: None };
-        }
-        match (enough, mark.short_since.take()) {
-            (Enough::No, since) => {
-                mark.short_since = Some(since.unwrap_or(Time(now)));
-                // Time in which pods are missing is not watched, however soon they are back.
-                step.observed_at = None;
-            }
-            (Enough::Yes, Some(since)) => {
-                let seconds = u64::try_from(now.duration_since(since.0).as_secs()).unwrap_or(0);
-                mark.short_seconds = mark.short_seconds.saturating_add(seconds);
-            }
-            (Enough::Yes, None) => {}
-        }
-        Ok(())
-    }
-
-    /// Gives up when the high-water mark was not beaten and too few were ready for too long in all.
-    fn stuck(&mut self, message: &str) -> Holds {
-        self.stuck_beyond(SignedDuration::ZERO, message)
-    }
-
-    /// The same where so much more time is needed by those who make progress.
-    fn stuck_beyond(&mut self, more: SignedDuration, message: &str) -> Holds {
-        let Some(mark) = self.status.step.as_ref().and_then(|step| step.progress.as_ref()) else { return Ok(()) };
-        let before = SignedDuration::from_secs(i64::try_from(mark.short_seconds).unwrap_or(i64::MAX));
-        let short =
-            mark.short_since.as_ref().map_or(SignedDuration::ZERO, |since| self.ago(since.0)).saturating_add(before);
-        let rule = &self.spec().progress;
-        if short < rule.deadline.signed().saturating_add(more) {
-            return Ok(());
-        }
-        match rule.on_stuck {
-            OnStuck::Abort => {
-                let message = format!("{message}, without progress for {}", rule.deadline);
-                Err(self.give_up(Reason::ProgressDeadlineExceeded, &message, None))
-            }
-            OnStuck::Pause => {
-                let message = format!("{message}, without progress for {}; onStuck says Pause", rule.deadline);
-                Err(self.wait(Phase::Paused, Reason::ProgressDeadlineExceeded, "", message, SOON))
-            }
-        }
-    }
-
-    /// Gives up a candidate whose containers end again and again.
-    fn crashes(&mut self) -> Holds {
-        let Some(hash) = self.status.canary.as_ref().map(|canary| canary.pod_template_hash.clone()) else {
-            return Ok(());
-        };
-        let Some(began) = self.status.flight.as_ref().map(|flight| flight.started_at.0) else { return Ok(()) };
-        // What a revision that is tried again did in its former life is not held against it.
-        let lately = |pod: &&Pod| pod.started.is_none_or(|at| at >= began) || pod.ended.is_some_and(|at| at >= began);
-        let worst = self.seen.pods.iter().filter(|pod| pod.hash == hash).filter(lately).max_by_key(|pod| pod.restarts);
-        let Some(pod) = worst.filter(|pod| pod.restarts >= CRASHES) else { return Ok(()) };
-        let why = pod.stuck.as_ref().map_or_else(String::new, |stuck| format!(" ({})", stuck.text));
-        let message = format!("a container of pod {} ended {} times by itself{why}", pod.name, pod.restarts);
-        Err(self.give_up(Reason::CandidateCrashing, &message, None))
     }
 
     /// Nobody else keeps writing our weights.
@@ -568,6 +427,7 @@ impl<'a> Turn<'a> {
                 self.stuck_beyond(SignedDuration::from_secs(i64::from(deployment.min_ready_seconds)), &message)?;
                 return Err(self.wait(phase, Reason::PodsNotReady, &object, message, SOON));
             }
+            self.progressed(self.ready(candidate), Enough::Yes)?;
         }
         self.led_home(candidate)?;
         if let Some(promotion) = self.flight()?.promotion.as_mut().filter(|promotion| promotion.trading) {

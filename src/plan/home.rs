@@ -1,12 +1,12 @@
 //! The way home: all traffic to stable, the candidate out; and what is kept in order while nothing is on trial.
 use super::{
-    Effect, ReplicaSet, Service,
+    Deployment, Effect, ReplicaSet, Service,
     capacity::carried_by,
     turn::{Holds, SOON, Stop, Turn, target},
     workload::same_template,
 };
 use crate::{
-    api::{Phase, Reason},
+    api::{Flight, Phase, Reason},
     vocab::{Pair, Weight},
 };
 use jiff::SignedDuration;
@@ -135,7 +135,7 @@ impl<'a> Turn<'a> {
         let (Some(deployment), Some(flight)) = (&self.seen.deployment, &self.status.flight) else {
             return Weight::ZERO;
         };
-        let wanted = deployment.replicas.min(flight.replicas);
+        let wanted = wanted_of_stable(deployment, flight);
         let theirs = self.seen.replica_set(&flight.candidate).map_or(0, |set| self.ready(set));
         if theirs == 0 || !self.is_short(stable) {
             return Weight::ZERO;
@@ -149,7 +149,7 @@ impl<'a> Turn<'a> {
     /// its own updates, but not all of them.
     pub fn is_short(&self, stable: &ReplicaSet) -> bool {
         let (Some(deployment), Some(flight)) = (&self.seen.deployment, &self.status.flight) else { return false };
-        let wanted = deployment.replicas.min(flight.replicas);
+        let wanted = wanted_of_stable(deployment, flight);
         let enough = wanted.saturating_sub(deployment.max_unavailable).max(wanted.min(1));
         self.ready(stable) < enough
     }
@@ -252,4 +252,10 @@ impl<'a> Turn<'a> {
         let limit = usize::try_from(limit).unwrap_or(0);
         former.get(limit).map_or(Ok(()), |set| Err(Stop::Do(Effect::Delete { set: target(*set) })))
     }
+}
+
+/// So many of stable's pods are wanted to take everything: as many as the Deployment has, but no more than it had when the
+/// release began, or has had ready since. Those that an autoscaler has asked for a moment ago are still on their way.
+fn wanted_of_stable(deployment: &Deployment, flight: &Flight) -> i32 {
+    deployment.replicas.min(flight.replicas.max(flight.stable_ready))
 }

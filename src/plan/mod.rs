@@ -15,6 +15,7 @@ mod observed;
 mod pair;
 mod power;
 mod preflight;
+mod progress;
 mod report;
 mod steps;
 pub mod templates;
@@ -34,7 +35,7 @@ pub use observed::{
     ReplicaSet, Route, Service, Stuck, Tried, identity, ports, strings,
 };
 pub use power::UNDERPOWERED;
-pub use report::UNVERIFIED;
+pub use report::{News, UNVERIFIED, tell};
 pub use turn::revision_of;
 pub use workload::{claim_labels, same_template};
 

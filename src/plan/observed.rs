@@ -189,7 +189,8 @@ pub struct Pod {
     pub started: Option<Timestamp>,
     /// When one of its containers last ended.
     pub ended: Option<Timestamp>,
-    /// How often the one of its containers has ended by itself that did so most: a node that is started again ends each once.
+    /// How often the one of its containers has ended by itself that did so most, if it did not live long: a node that is
+    /// started again ends each once, and what ends once a day does not end again and again.
     /// Containers that only prepare it do not count.
     pub restarts: i32,
     /// What keeps it from running.

@@ -181,10 +181,13 @@ impl<'a> Turn<'a> {
             .collect();
         let others = &self.seen.other_services;
         let sibling = self.seen.stable_service.iter().chain(&self.seen.canary_service).find(|service| service.ours);
+        let wanted = self.traffic().and_then(|traffic| traffic.port);
+        let has_port =
+            |service: &&Service| service.ports.iter().any(|port| port["port"].as_u64() == wanted.map(u64::from));
         let source = sibling
             .or_else(|| others.iter().find(|service| named.contains(&service.name.as_str())))
+            .or_else(|| others.iter().find(has_port))
             .or_else(|| others.first());
-        let wanted = self.traffic().and_then(|traffic| traffic.port);
         let missing =
             |message: String| self.wait(Phase::Waiting, Reason::ServiceSourceMissing, "Service", message, LATER);
         let ports = match (source, wanted) {

@@ -1,5 +1,5 @@
 //! The status as other tools read it: its conditions, and alerts for those who asked.
-use super::{observed::AlertEvent, turn::Turn};
+use super::observed::AlertEvent;
 use crate::{
     api::{PendingAlert, Phase, Reason, Rollout, RolloutStatus},
     notify::{self, Alert},
@@ -55,28 +55,44 @@ pub fn conditions(status: &mut RolloutStatus, rollout: &Rollout, now: Timestamp,
         .collect();
 }
 
-/// An alert as it goes into the outbox. Its delivery id follows from what happened, so that a crash makes no second one.
-pub fn alert(
-    turn: &Turn<'_>,
-    event: AlertEvent,
-    reason: Reason,
-    message: &str,
-    by: Option<&str>,
+/// Something to tell.
+#[derive(Clone, Copy, Debug)]
+pub struct News<'a> {
+    /// What happened.
+    pub event: AlertEvent,
+    /// Why, in one word.
+    pub reason: Reason,
+    /// Why, in plain words.
+    pub message: &'a str,
+    /// Who commanded it, if somebody did.
+    pub by: Option<&'a str>,
+}
+
+/// Puts an alert into the outbox of everybody who asked for it.
+pub fn tell(rollout: &Rollout, status: &mut RolloutStatus, now: Timestamp, news: &News<'_>) {
+    for rule in rollout.spec.alerts.iter().filter(|rule| rule.on.contains(&news.event)) {
+        let alert = alert(rollout, status, now, news, &rule.receiver.name);
+        if status.alerts.iter().all(|known| known.id != alert.id) {
+            status.alerts.push(alert);
+        }
+    }
+    let surplus = status.alerts.len().saturating_sub(32);
+    status.alerts.drain(..surplus);
+}
+
+/// An alert as it goes into the outbox. Its delivery id follows from what happened and when: it is written together with the
+/// fact itself, so that a crash makes no second one, and the same fact of another day is another.
+fn alert(
+    rollout: &Rollout,
+    status: &RolloutStatus,
+    now: Timestamp,
+    &News { event, reason, message, by }: &News<'_>,
     receiver: &str,
 ) -> PendingAlert {
-    let rollout = turn.rollout();
-    let status = &turn.status;
     let uid = rollout.uid().unwrap_or_default();
     let revision = status.in_question().map(str::to_owned);
-    let attempt = status.attempt.to_string();
-    let name = format!("{event:?}");
-    // The same block may come again in another flight, or later in none: then it is news again.
-    let since = match event {
-        AlertEvent::Blocked => turn.seen.now.to_string(),
-        AlertEvent::Waiting => status.step.as_ref().map_or_else(String::new, |step| step.index.to_string()),
-        AlertEvent::Aborted | AlertEvent::Promoted => String::new(),
-    };
-    let parts = [uid.as_str(), receiver, &name, reason.as_str(), revision.as_deref().unwrap_or(""), &attempt, &since];
+    let (name, when) = (format!("{event:?}"), now.to_string());
+    let parts = [uid.as_str(), receiver, &name, reason.as_str(), revision.as_deref().unwrap_or(""), &when];
     let id = notify::delivery_id(&parts);
     let body = Alert {
         delivery: id.clone(),
@@ -110,14 +126,14 @@ pub fn alert(
                 why: metric.why.clone(),
             })
             .collect(),
-        at: turn.seen.now,
+        at: now,
         attempt: status.attempt,
     };
     PendingAlert {
         id,
         receiver: receiver.to_owned(),
         event,
-        at: Time(turn.seen.now),
+        at: Time(now),
         body: serde_json::to_string(&body).unwrap_or_default(),
         failure: None,
     }

@@ -97,6 +97,9 @@ impl Turn<'_> {
         if !lit {
             // What was seen until a look ago was seen; the look itself is what went dark.
             step.observed_at = None;
+        } else if total >= wanted.signed() {
+            // It is full: what follows is told by other things than this clock.
+            step.observed_at = Some(MicroTime(since));
         } else if passed > GAP {
             step.observed_at = Some(MicroTime(now));
         } else if passed >= TICK || (full && total < wanted.signed()) {

@@ -6,7 +6,8 @@
 use super::{
     Deployment, ReplicaSet,
     capacity::{carried_by, most_pods, pods_for},
-    flight::{EVERYTHING, Enough},
+    flight::EVERYTHING,
+    progress::Enough,
     turn::{Holds, LATER, SOON, Stop, Turn},
 };
 use crate::{
@@ -75,10 +76,12 @@ impl<'a> Turn<'a> {
         let ready = self.ready(candidate);
         self.grown(deployment, candidate, ready, wanted)?;
         self.shifts(deployment, stable, candidate)?;
-        if ready >= candidate.replicas.min(wanted) {
+        // One that is not there for minReadySeconds yet replaces nobody.
+        let proven = ready.min(candidate.available);
+        if proven >= candidate.replicas.min(wanted) {
             // What stands idle while there is room for it is the way back.
             let idle = self.most_pods(deployment).map_or(stable.replicas, |most| most.saturating_sub(wanted));
-            let keep = wanted.saturating_sub(ready).max(idle.min(stable.replicas)).max(0);
+            let keep = wanted.saturating_sub(proven).max(idle.min(stable.replicas)).max(0);
             if stable.replicas > keep {
                 self.scaled(stable, keep)?;
             }

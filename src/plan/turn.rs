@@ -3,6 +3,7 @@ use super::{
     Deployment, Effect, Observed, Plan, ReplicaSet, Service, Target,
     check::Complaint,
     observed::{AlertEvent, Tried},
+    report::{self, News},
 };
 use crate::api::{
     ArmStatus, Decision, FINALIZER, Flight, Intent, Phase, Promotion, Reason, Rollout, RolloutSpec, RolloutStatus,
@@ -167,7 +168,7 @@ impl<'a> Turn<'a> {
         let longest = if self.status.alerts.is_empty() { AT_REST } else { LATER };
         let look_again = soon.unwrap_or(longest).min(longest.max(LATER));
         let underpowered = self.underpowered();
-        super::report::conditions(&mut self.status, &self.seen.rollout, self.seen.now, underpowered);
+        report::conditions(&mut self.status, &self.seen.rollout, self.seen.now, underpowered);
         Plan { status: self.status, effect, look_again, news: self.news }
     }
 
@@ -296,18 +297,8 @@ impl<'a> Turn<'a> {
 
     /// Puts an alert into the outbox of everybody who asked for it.
     pub fn alert(&mut self, event: AlertEvent, reason: Reason, message: &str, by: Option<&str>) {
-        for rule in &self.spec().alerts {
-            if !rule.on.contains(&event) {
-                continue;
-            }
-            let alert = super::report::alert(self, event, reason, message, by, &rule.receiver.name);
-            if self.status.alerts.iter().any(|known| known.id == alert.id) {
-                continue;
-            }
-            self.status.alerts.push(alert);
-        }
-        let surplus = self.status.alerts.len().saturating_sub(32);
-        self.status.alerts.drain(..surplus);
+        let seen = self.seen;
+        report::tell(&seen.rollout, &mut self.status, seen.now, &News { event, reason, message, by });
     }
 
     /// Takes out of the outbox what needs no further try, and says of the rest why it is still there.
@@ -330,7 +321,16 @@ impl<'a> Turn<'a> {
     fn alert_of_wait(&mut self, phase: Phase, wait: &Wait) {
         let old = self.status.waiting_for.iter().find(|old| old.reason == wait.reason && old.object == wait.object);
         let since = old.map(|old| old.since.0);
-        let was = since.is_some();
+        // What follows from measurements gives way to other waits, as when the operator begins anew, and comes back.
+        let is_once = matches!(wait.reason, Reason::ApprovalRequired | Reason::WeightIgnored);
+        let step = self.status.step.as_mut().filter(|_| is_once);
+        let was = step.map_or(since.is_some(), |step| {
+            let was = step.told.contains(&wait.reason);
+            if !was {
+                step.told.push(wait.reason);
+            }
+            was
+        });
         // A pod that was evicted is back within seconds; a stable that stays too sick to take its requests back is nothing
         // that passes by itself.
         let stays = since.filter(|since| wait.reason == Reason::StableShrunk && self.ago(*since) >= PASSING);

@@ -147,9 +147,10 @@ impl Turn<'_> {
                     return dark(reason, format!("{name}: {}", seen.why));
                 }
                 let ready = self.status.canary.as_ref().map_or(0, |arm| i64::from(arm.ready));
-                let is_few = |scraped: u32| i64::from(scraped) * 100 < ready * ENOUGH;
                 let few = |(name, seen): &(String, Seen)| {
-                    let scraped = seen.scraped.filter(|scraped| is_few(*scraped) && decides(name))?;
+                    let due = seen.scraped_at_most.map_or(ready, |most| ready.min(i64::from(most)));
+                    let is_few = |scraped: &u32| i64::from(*scraped) * 100 < due * ENOUGH;
+                    let scraped = seen.scraped.filter(|scraped| is_few(scraped) && decides(name))?;
                     Some(format!("{name}: of the candidate's {ready} ready pods {scraped} were scraped of late"))
                 };
                 dark(Reason::NoEvidence, metrics.iter().find_map(few)?)

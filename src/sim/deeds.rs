@@ -380,6 +380,8 @@ impl Stage {
             let mut rollout = self.rollout();
             rollout["metadata"] = json!({"name": name, "namespace": MARKET, "labels": {"team": "web"}});
             rollout["spec"]["workloadRef"]["name"] = json!(name);
+            // Nobody is there who could be told.
+            rollout["spec"]["alerts"] = json!([]);
             let _ = self.jane.create("rollouts", MARKET, rollout);
         }
         for replica in &self.replicas {

@@ -57,6 +57,17 @@ fn a_canary_under_the_floor_is_not_failed_for_being_worse_than_a_perfect_stable(
 }
 
 #[test]
+fn what_was_worse_long_before_an_incident_of_both_is_not_failed_by_it() {
+    let before = [interval((1_000, 1, 9_000, 0)); 5];
+    let incident = [interval((1_000, 50, 9_000, 450)); 3];
+    let judged = errors(&[&before[..], &incident[..]].concat(), Sensitivity::Normal);
+    assert_ne!(judged.verdict, Verdict::Fail, "{}", judged.why);
+    let own = [interval((1_000, 50, 9_000, 9)); 3];
+    let judged = errors(&[&before[..], &own[..]].concat(), Sensitivity::Normal);
+    assert_eq!(judged.verdict, Verdict::Fail, "{}", judged.why);
+}
+
+#[test]
 fn another_floor_fails_what_the_usual_one_lets_be_and_the_other_way_round() {
     let judge = |floor, bursts, intervals: &[Interval]| {
         let margins = Margins { floor, ..Sensitivity::Normal.margins() };
@@ -268,7 +279,7 @@ fn one_burst_fails_nobody_whose_past_is_not_known_or_full_of_bursts() {
     for bursts in [Bursts::Unseen, Bursts::Unknown(12), Bursts::Known(5.0)] {
         let judged = super::errors(&burst, &rules(Sensitivity::Normal, bursts));
         assert_eq!(judged.verdict, Verdict::Continue, "{}", judged.why);
-        assert!(judged.why.contains("blocks of 10 s are compared"), "{}", judged.why);
+        assert!(judged.why.contains("blocks of 10 s and more are compared"), "{}", judged.why);
     }
 }
 
@@ -345,9 +356,9 @@ fn a_comparison_of_latency_says_why_it_compares_blocks_where_nothing_is_proven()
     assert_eq!(told(Bursts::Known(1.0)), said);
     assert_eq!(
         told(Bursts::Known(5.0)),
-        format!("{said}; requests that slow come in bursts of 5.0 here, so blocks of 10 s are compared")
+        format!("{said}; requests that slow come in bursts of 5.0 here, so blocks of 10 s and more are compared")
     );
     let few =
         "stable's last 10 minutes had 12 requests that slow and it takes 200 to say that they do not come in bursts";
-    assert_eq!(told(Bursts::Unknown(12)), format!("{said}; blocks of 10 s are compared, for {few}"));
+    assert_eq!(told(Bursts::Unknown(12)), format!("{said}; blocks of 10 s and more are compared, for {few}"));
 }

@@ -198,6 +198,34 @@ fn an_incident_of_both_arms_is_not_the_canarys_because_one_of_its_pods_was_not_s
     );
 }
 
+/// What is seen at every second of a minute by a Prometheus that scrapes so seldom, in seconds, and is told so late.
+fn seldom(scrape: i64, lag: i64) -> Vec<Seen> {
+    let provider = serde_json::from_value(serde_json::json!({"prometheus": {
+        "url": "http://prometheus.monitoring", "scrapeInterval": format!("{scrape}s"), "lag": format!("{lag}s"),
+    }}));
+    let provider = provider.unwrap();
+    let counter = |each: i64, until: i64| {
+        let times = (-1..).map(|at| at * scrape).take_while(|at| *at <= until);
+        times.map(|at| (at * 1_000, (10_000 + at * each).to_string())).collect::<Vec<_>>()
+    };
+    let seen = |now: i64| {
+        let told = now - lag;
+        let arm = |arm: &str, each| body(&[(traefik(arm, r#","code":"200""#), counter(each, told))]);
+        let beats = body(&[(r#"{"job":"pods","instance":"10.244.0.5:9100"}"#.into(), counter(0, told))]);
+        let replies = [arm("canary-1", 5), beats, arm("stable-0", 50)];
+        read(&preset("traefik/error-rate"), &provider, &subject_at(now), &replies)
+    };
+    (600..660).map(seen).collect()
+}
+
+#[test]
+fn requests_that_are_seen_late_are_of_late_all_the_same() {
+    for (scrape, lag) in [(1, 0), (15, 0), (60, 0), (30, 30), (5, 60)] {
+        let seen = seldom(scrape, lag);
+        assert!(seen.iter().all(|seen| seen.usable && !seen.no_requests), "{scrape} s, {lag} s: {:?}", seen[0]);
+    }
+}
+
 #[test]
 fn requests_from_before_a_share_was_changed_do_not_say_where_those_after_it_arrived() {
     let pod = |name: &str, rate: i64, unscraped: std::ops::Range<i64>| {

@@ -276,6 +276,23 @@ fn a_pass_of_a_few_pods_is_none_of_the_others() {
     assert!(status.message.starts_with(&words), "{}", status.message);
     measured(&mut world, u32::try_from(ready).ok(), Verdict::Pass);
     world.until(100, |world| !at_20(world));
+    // Who reads the pages of some pods reads no more of them.
+    let mut world = adopted(rollout(judged));
+    world.seen.deployment.as_mut().unwrap().replicas = 80;
+    world.settle();
+    world.push("v2");
+    let some = |world: &mut World| {
+        let seen = Seen {
+            verdict: Verdict::Pass,
+            usable: true,
+            scraped: Some(30),
+            scraped_at_most: Some(30),
+            ..seen_nothing()
+        };
+        world.seen.measured = Measured::Read { at: world.seen.now, metrics: vec![("errors".to_owned(), seen)] };
+    };
+    some(&mut world);
+    world.until(300, |world| world.has(Reason::Promoted));
     // What fails, fails by however few.
     let mut world = adopted(rollout(judged));
     world.push("v2");

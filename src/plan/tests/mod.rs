@@ -2,6 +2,7 @@
 mod accidents;
 mod commands;
 mod judged;
+mod pods;
 mod shortage;
 mod templates;
 mod trade;

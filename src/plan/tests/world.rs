@@ -446,6 +446,7 @@ pub fn seen_nothing() -> Seen {
         evidence_now: None,
         range: None,
         scraped: None,
+        scraped_at_most: None,
         arrived: None,
         past: None,
         points: None,

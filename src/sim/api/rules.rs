@@ -17,6 +17,9 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
     }
     match rule {
         "self == oldSelf" => old.is_none_or(|old| old == new),
+        "duration(self) <= duration('720h')" => {
+            new.as_str().is_some_and(|text| text.parse::<crate::duration::Duration>().is_ok())
+        }
         "duration(self) >= duration('1s') && duration(self) <= duration('30s')" => {
             let parsed = new.as_str().and_then(|text| text.parse::<crate::duration::Duration>().ok());
             parsed.is_some_and(|duration| (1_000..=30_000).contains(&duration.as_millis()))
@@ -42,6 +45,9 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
         }
         "!has(self.traffic) || !has(self.traffic.routes) || self.traffic.routes.size() == 0 || has(self.traffic.services)" => {
             routes == 0 || new["traffic"].get("services").is_some()
+        }
+        "!has(self.traffic) || has(self.traffic.routes) && self.traffic.routes.size() > 0 || !has(self.traffic.services)" => {
+            routes > 0 || new["traffic"].get("services").is_none()
         }
         "self.steps.all(s, !has(s.match) && !has(s.mirror)) || has(self.traffic) && has(self.traffic.routes) && self.traffic.routes.size() > 0 && self.traffic.routes.all(r, has(r.ownership) && r.ownership == 'Operator')" =>
         {

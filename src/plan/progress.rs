@@ -1,0 +1,198 @@
+//! The candidate's pods: whether there are enough of them, what they carry, and when nothing is hoped of them any more.
+use super::{
+    Deployment, Pod, ReplicaSet,
+    capacity::{carried_by, pods_for, starting_at_once},
+    turn::{Holds, SOON, Stop, Turn},
+};
+use crate::{
+    api::{OnStuck, Phase, Progress, Reason},
+    vocab::Weight,
+};
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// So many ends of a candidate's containers by themselves are one too many: a single one may be the node's fault.
+const CRASHES: i32 = 2;
+
+/// Whether as many pods are ready as the step needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enough {
+    /// They are.
+    Yes,
+    /// Some are missing.
+    No,
+}
+
+impl Turn<'_> {
+    /// The candidate has the pods it needs, ready; the weight never asks more than they carry.
+    pub fn enough_pods(
+        &mut self,
+        deployment: &Deployment,
+        stable: &ReplicaSet,
+        candidate: &ReplicaSet,
+        want: i32,
+    ) -> Holds {
+        let ready = self.ready(candidate);
+        self.grown(deployment, candidate, ready, want)?;
+        if ready >= want {
+            return Ok(());
+        }
+        self.relieved(deployment, stable, ready)?;
+        let mut message = format!("{ready} of {want} candidate pods are ready");
+        if candidate.replicas < want && self.room(candidate, deployment) <= candidate.replicas {
+            message.push_str(", and spec.capacity.maxPods leaves no room for more");
+        }
+        self.falls_short(candidate, ready, &message, Phase::Progressing)
+    }
+
+    /// The most of stable's pods that were ready at once while this was on trial: so many it may need again.
+    pub fn remember_stable(&mut self, stable: &ReplicaSet) -> Holds {
+        let ready = self.ready(stable);
+        let flight = self.flight()?;
+        flight.stable_ready = flight.stable_ready.max(ready);
+        Ok(())
+    }
+
+    /// In a step: too few ready pods carry no more than they can, whatever else stands in the way.
+    pub fn relieved_in_step(&mut self, deployment: &Deployment, stable: &ReplicaSet) -> Holds {
+        let Some(flight) = self.status.flight.as_ref().filter(|flight| flight.promotion.is_none()) else {
+            return Ok(());
+        };
+        let Some(candidate) = self.seen.ours().find(|set| set.name == flight.candidate) else { return Ok(()) };
+        let Ok(step) = self.step() else { return Ok(()) };
+        let ready = self.ready(candidate);
+        let want = pods_for(step, deployment.replicas, self.pair().is_some());
+        if deployment.replicas == 0 || ready >= want { Ok(()) } else { self.relieved(deployment, stable, ready) }
+    }
+
+    /// The weight never asks more than these ready pods carry.
+    fn relieved(&mut self, deployment: &Deployment, stable: &ReplicaSet, ready: i32) -> Holds {
+        let carried = carried_by(ready, deployment.replicas);
+        let home = self.seen.stable_service.as_ref().is_some_and(|service| service.hash() == Some(&stable.hash));
+        if self.pair().is_some() && home && ready == 0 && self.carries_apart() {
+            self.lowered(Weight::ZERO, Phase::Progressing)?;
+        }
+        // While stable has no pod that is ready, the candidate's few are more than nobody.
+        let helpless = ready > 0 && self.seen.ready_pods(&stable.hash).is_empty();
+        if self.pair().is_some() && home && !helpless && self.carried() > carried {
+            // What was taken from it meanwhile stays away until its pods are there: else two looks would write by turns.
+            let unwilling = self.lowered(carried.min(self.desired()), Phase::Progressing)?;
+            // A share that cannot be had beside other backends is no reason to go on sending requests to nobody.
+            if unwilling.is_some_and(|it| matches!(it, Stop::Wait(_, why) if why.reason == Reason::RouteUnsteerable)) {
+                self.lowered(Weight::ZERO, Phase::Progressing)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The candidate is given its pods, as many at a time as may be starting and as there is room for.
+    pub fn grown(&self, deployment: &Deployment, candidate: &ReplicaSet, ready: i32, want: i32) -> Holds {
+        if candidate.replicas >= want {
+            return Ok(());
+        }
+        let at_once = starting_at_once(self.spec().capacity.max_starting.as_ref(), deployment.replicas);
+        let next = ready.saturating_add(at_once).min(want).min(self.room(candidate, deployment));
+        self.scaled(candidate, next.max(candidate.replicas))
+    }
+
+    /// Too few of the candidate's pods are ready: why, for how long it may be so, and what is waited for.
+    pub fn falls_short(&mut self, candidate: &ReplicaSet, ready: i32, message: &str, phase: Phase) -> Holds {
+        self.progressed(ready, Enough::No)?;
+        let mut theirs = self.seen.pods.iter().filter(|pod| pod.hash == candidate.hash);
+        let stuck = theirs.find_map(|pod| pod.stuck.as_ref()).or(candidate.refused.as_ref());
+        let message = format!("{message}{}", stuck.map_or_else(String::new, |stuck| format!(": {}", stuck.text)));
+        self.stuck(&message)?;
+        let reason = stuck.map_or(Reason::PodsNotReady, |stuck| stuck.cause);
+        Err(self.wait(phase, reason, &format!("ReplicaSet/{}", candidate.name), message, SOON))
+    }
+
+    /// Stable's ready pods can take everything back; while they cannot, no step gets its weight for the first time. What had
+    /// it and lost it gets it back: it is needed the more.
+    pub fn can_take_back(&self, stable: &ReplicaSet) -> Holds {
+        let had = self.status.step.as_ref().is_some_and(|step| step.observed_at.is_some() || step.observed_seconds > 0);
+        if had || !self.is_short(stable) {
+            return Ok(());
+        }
+        let object = format!("ReplicaSet/{}", stable.name);
+        let message = "too few of stable's pods are ready to take everything back, so the weight is not raised until they \
+                       are; PromoteFull lets the candidate take over";
+        Err(self.wait(Phase::Waiting, Reason::StableShrunk, &object, message, SOON))
+    }
+
+    /// Remembers the most pods that were ever ready in this step, and for how long they have fallen short since.
+    pub fn progressed(&mut self, ready: i32, enough: Enough) -> Holds {
+        let now = self.seen.now;
+        let deadline = self.spec().progress.deadline.signed();
+        let step = self.status.step.as_mut().ok_or(Stop::Again)?;
+        let beaten = step.progress.as_ref().is_none_or(|mark| ready > mark.ready);
+        let mark = step.progress.get_or_insert_with(|| Progress::of(ready));
+        if beaten {
+            *mark = Progress::of(ready);
+        }
+        match (enough, mark.short_since.take()) {
+            (Enough::No, since) => {
+                mark.short_since = Some(since.unwrap_or(Time(now)));
+                mark.whole_since = None;
+                // Time in which pods are missing is not watched, however soon they are back.
+                step.observed_at = None;
+            }
+            (Enough::Yes, Some(since)) => {
+                let seconds = u64::try_from(now.duration_since(since.0).as_secs()).unwrap_or(0);
+                mark.short_seconds = mark.short_seconds.saturating_add(seconds);
+                mark.whole_since = Some(Time(now));
+            }
+            // Pods that go one by one, as when nodes are upgraded, and come back each time, are no lack of progress.
+            (Enough::Yes, None) => {
+                if mark.whole_since.as_ref().is_some_and(|since| now.duration_since(since.0) >= deadline) {
+                    *mark = Progress::of(mark.ready);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up when the high-water mark was not beaten and too few were ready for too long in all.
+    fn stuck(&mut self, message: &str) -> Holds {
+        self.stuck_beyond(SignedDuration::ZERO, message)
+    }
+
+    /// The same where so much more time is needed by those who make progress.
+    pub fn stuck_beyond(&mut self, more: SignedDuration, message: &str) -> Holds {
+        let Some(mark) = self.status.step.as_ref().and_then(|step| step.progress.as_ref()) else { return Ok(()) };
+        let before = SignedDuration::from_secs(i64::try_from(mark.short_seconds).unwrap_or(i64::MAX));
+        let short =
+            mark.short_since.as_ref().map_or(SignedDuration::ZERO, |since| self.ago(since.0)).saturating_add(before);
+        let rule = &self.spec().progress;
+        if short < rule.deadline.signed().saturating_add(more) {
+            return Ok(());
+        }
+        match rule.on_stuck {
+            OnStuck::Abort => {
+                let message = format!("{message}, without progress for {}", rule.deadline);
+                Err(self.give_up(Reason::ProgressDeadlineExceeded, &message, None))
+            }
+            OnStuck::Pause => {
+                let message = format!(
+                    "{message}, without progress for {}; onStuck says Pause, and Resume gives it that time again",
+                    rule.deadline
+                );
+                Err(self.wait(Phase::Paused, Reason::ProgressDeadlineExceeded, "", message, SOON))
+            }
+        }
+    }
+
+    /// Gives up a candidate whose containers end again and again.
+    pub fn crashes(&mut self) -> Holds {
+        let Some(hash) = self.status.canary.as_ref().map(|canary| canary.pod_template_hash.clone()) else {
+            return Ok(());
+        };
+        let Some(began) = self.status.flight.as_ref().map(|flight| flight.started_at.0) else { return Ok(()) };
+        // What a revision that is tried again did in its former life is not held against it.
+        let lately = |pod: &&Pod| pod.started.is_none_or(|at| at >= began) || pod.ended.is_some_and(|at| at >= began);
+        let worst = self.seen.pods.iter().filter(|pod| pod.hash == hash).filter(lately).max_by_key(|pod| pod.restarts);
+        let Some(pod) = worst.filter(|pod| pod.restarts >= CRASHES) else { return Ok(()) };
+        let why = pod.stuck.as_ref().map_or_else(String::new, |stuck| format!(" ({})", stuck.text));
+        let message = format!("a container of pod {} ended {} times by itself{why}", pod.name, pod.restarts);
+        Err(self.give_up(Reason::CandidateCrashing, &message, None))
+    }
+}
