@@ -242,6 +242,11 @@ fn plane_traefik_by_names_within_tls() {
 }
 
 #[test]
+fn plane_traefik_by_connections() {
+    told("t-tcp", &plane::TRAEFIK_TCP);
+}
+
+#[test]
 fn plane_contour_with_calls_of_grpc() {
     told("c-grpc", &plane::CONTOUR_GRPC);
 }
