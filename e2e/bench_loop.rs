@@ -264,7 +264,7 @@ async fn incident(world: &World, stage: &Stage<'_>) {
 /// milliseconds: the same comparison, and nothing between it and the requests.
 fn ideal(tally: &Tally, version: &str) -> Option<f64> {
     let (first, last) = tally.span(version)?;
-    let rules = Rules { margins: Sensitivity::Normal.margins(), bursts: Bursts::Known(1.0), block: 10 };
+    let rules = Rules { margins: Sensitivity::Normal.margins(), bursts: Bursts::Known(1.0), block: 10, lasting: false };
     let mut errors = Errors::new(&rules);
     let mut answers: Vec<_> = tally.requests.iter().map(|request| (request.t + request.ms, request)).collect();
     answers.retain(|(at, _)| *at >= first);

@@ -105,7 +105,8 @@ pub struct Traffic {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<Services>,
     /// The port of both Services whose numbers are read where a proxy counts by port. Routes may name each port that both
-    /// Services have, which are those of the Service that the route names now; its only one is the default here.
+    /// Services have, which are those that the Service had which the route named when they were made; its only one is the
+    /// default here. What changes in that Service's ports later is not followed: write it into both by hand, which is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u16>,

@@ -28,6 +28,9 @@ pub struct Rules {
     pub bursts: Bursts,
     /// How many intervals make a block that is longer than a burst.
     pub block: usize,
+    /// Whether a proof that the canary is worse has to stand for one more interval. What befalls both arms may be seen of one
+    /// of them first, where each is scraped at moments of its own.
+    pub lasting: bool,
 }
 
 /// What a comparison says, and how strongly.
@@ -77,7 +80,7 @@ pub(super) struct Worse {
 
 impl Worse {
     pub fn new(rules: &Rules) -> Self {
-        let Rules { margins, bursts, block } = *rules;
+        let Rules { margins, bursts, block, .. } = *rules;
         Self {
             one_by_one: Harm::new(margins.tolerated, bursts.tempering()),
             blocks: (!bursts.one_by_one()).then(|| Bets::above(margins.tolerated, block)),
@@ -108,7 +111,7 @@ pub(super) enum Better {
 
 impl Better {
     pub fn new(rules: &Rules) -> Self {
-        let Rules { margins, bursts, block } = *rules;
+        let Rules { margins, bursts, block, .. } = *rules;
         if bursts.one_by_one() {
             Self::OneByOne(Safe::new(margins.excluded, bursts.tempering()))
         } else {
@@ -216,6 +219,30 @@ pub fn errors(intervals: &[Interval], rules: &Rules) -> Judgement {
     errors.judgement()
 }
 
+/// Evidence as far as it counts: at once, or where it has to last as much of it as there was an interval ago already. It is
+/// never more than the evidence itself, so what is promised of that holds of it too.
+#[derive(Clone, Copy, Debug)]
+struct Lasting {
+    is_wanted: bool,
+    before: f64,
+    now: f64,
+}
+
+impl Lasting {
+    fn new(is_wanted: bool) -> Self {
+        Self { is_wanted, before: 0.0, now: 0.0 }
+    }
+
+    fn add(&mut self, ln: f64) -> f64 {
+        (self.before, self.now) = (self.now, ln);
+        self.ln()
+    }
+
+    fn ln(&self) -> f64 {
+        if self.is_wanted { self.before.min(self.now) } else { self.now }
+    }
+}
+
 /// A comparison of error rates, interval by interval; what it has seen is not kept.
 #[derive(Clone, Debug)]
 pub struct Errors {
@@ -228,6 +255,9 @@ pub struct Errors {
     less: Rates,
     tally: Tally,
     ln_worse: f64,
+    worse_lasts: Lasting,
+    /// That it is worse and that it matters.
+    both_last: Lasting,
     /// The most of the weaker one of the two.
     ln_both: f64,
     ln_m: f64,
@@ -247,6 +277,8 @@ impl Errors {
             less: Rates::new(floor, |ratio| floor / ratio),
             tally: Tally::default(),
             ln_worse: 0.0,
+            worse_lasts: Lasting::new(rules.lasting),
+            both_last: Lasting::new(rules.lasting),
             ln_both: 0.0,
             ln_m: 0.0,
         }
@@ -263,9 +295,9 @@ impl Errors {
         }
         self.rare.bernoulli(interval.canary, &self.less, self.rules.bursts.tempering_of_rare());
         let worse = self.worse.ln();
-        self.ln_worse = self.ln_worse.max(worse);
-        self.ln_both = self.ln_both.max(worse.min(self.above.ln()));
-        self.ln_m = self.ln_m.max(self.either(worse));
+        self.ln_worse = self.ln_worse.max(self.worse_lasts.add(worse));
+        self.ln_both = self.ln_both.max(self.both_last.add(worse.min(self.above.ln())));
+        self.ln_m = self.ln_m.max(self.either(self.worse_lasts.ln()));
     }
 
     /// Whether it is proven that the canary is too bad.
@@ -281,7 +313,7 @@ impl Errors {
     /// The weaker one of the two proofs that a failure by comparison needs, as they are now; with a ceiling the mean of this
     /// and of what is known against the ceiling.
     pub(super) fn ln_now(&self) -> f64 {
-        self.either(self.worse.ln().min(self.above.ln()))
+        self.either(self.both_last.ln())
     }
 
     /// How sure each way to fail must be: a failure by any of them is a false alarm with probability `alpha` at most.
@@ -362,21 +394,23 @@ impl Errors {
 /// margin above stable's; a failure stays. Passes while every edge that certifies proves the contrary. There is neither a floor
 /// nor a ceiling.
 pub fn latency(edges: &[Edge], margins: Margins, block: usize) -> Judgement {
-    latency_among(edges, edges.len(), margins, block)
+    latency_among(edges, edges.len(), &Rules { margins, bursts: Bursts::Unseen, block, lasting: false })
 }
 
 /// Compares latency at edges that are some of `all`, of which others may come to be known later: those count as edges
-/// that proved nothing, which is less than each of them may prove, so the promise holds whichever they are.
-pub fn latency_among(edges: &[Edge], all: usize, margins: Margins, block: usize) -> Judgement {
+/// that proved nothing, which is less than each of them may prove, so the promise holds whichever they are. How much slow
+/// requests come in bursts each edge says for itself.
+pub fn latency_among(edges: &[Edge], all: usize, rules: &Rules) -> Judgement {
+    let Rules { margins, lasting, .. } = *rules;
     let known = f64::ln(real(edges.len() as u64) / real(all.max(edges.len()).max(1) as u64));
     let mut tests: Vec<_> = edges
         .iter()
         .map(|edge| {
-            let rules = Rules { margins, bursts: edge.bursts, block };
+            let rules = Rules { bursts: edge.bursts, ..*rules };
             (edge, Worse::new(&rules), Better::new(&rules), Tally::default())
         })
         .collect();
-    let (mut ln_m, mut ln_now) = (0.0_f64, 0.0);
+    let (mut ln_m, mut lasts) = (0.0_f64, Lasting::new(lasting));
     for at in 0..edges.iter().map(|edge| edge.intervals.len()).max().unwrap_or(0) {
         for (edge, worse, better, tally) in &mut tests {
             if let Some(interval) = edge.intervals.get(at) {
@@ -385,9 +419,9 @@ pub fn latency_among(edges: &[Edge], all: usize, margins: Margins, block: usize)
                 better.add(interval);
             }
         }
-        ln_now = known + ln_mean(tests.iter().map(|(_, worse, ..)| worse.ln()));
-        ln_m = ln_m.max(ln_now);
+        ln_m = ln_m.max(lasts.add(known + ln_mean(tests.iter().map(|(_, worse, ..)| worse.ln()))));
     }
+    let ln_now = lasts.ln();
     let certifying = || tests.iter().filter(|(edge, ..)| edge.certifies).map(|(_, _, better, _)| better.ln());
     let ln_pass = if certifying().next().is_some() { certifying().fold(f64::INFINITY, f64::min) } else { 0.0 };
     let loudest = tests.iter().max_by(|(_, a, ..), (_, b, ..)| a.ln().total_cmp(&b.ln()));

@@ -98,7 +98,7 @@ mod tests {
         let bursts = Bursts::Known(1.0);
         let expected = BUSY.seconds_to_exceed(0.1, 10.0, margins, bursts);
         // Five requests a second on the canary, of which one in twenty goes wrong: evenly, second by second.
-        let mut errors = Errors::new(&Rules { margins, bursts, block: 1 });
+        let mut errors = Errors::new(&Rules { margins, bursts, block: 1, lasting: false });
         let seconds = (1_u64..10_000).find(|second| {
             errors.add(&super::super::tests::interval((5, u64::from(second % 4 == 0), 0, 0)));
             errors.fails()

@@ -75,7 +75,7 @@ pub fn odds(intervals: &[Interval], bursts: Bursts, block: usize, among: u32) ->
     let swapped: Vec<_> = intervals.iter().map(|it| Interval { canary: it.stable, stable: it.canary }).collect();
     let rules = |ratio: f64| {
         let margins = Margins { tolerated: ratio, excluded: ratio, ..Sensitivity::Normal.margins() };
-        Rules { margins, bursts, block }
+        Rules { margins, bursts, block, lasting: false }
     };
     let is_more = |intervals: &[Interval], ratio: f64| {
         let mut test = Worse::new(&rules(ratio));

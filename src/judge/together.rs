@@ -119,7 +119,8 @@ mod tests {
         let mut chance = ChaCha8Rng::seed_from_u64(seed);
         let mut margins = Sensitivity::High.margins();
         margins.alpha /= 3.0;
-        let mut metrics = [(); 3].map(|()| Errors::new(&Rules { margins, bursts: Bursts::Known(1.0), block: 1 }));
+        let mut metrics =
+            [(); 3].map(|()| Errors::new(&Rules { margins, bursts: Bursts::Known(1.0), block: 1, lasting: false }));
         let (mut alone, mut together) = (None, None);
         for look in 1..=most {
             // The three depend on each other: some of the errors of a look have a common cause.

@@ -56,7 +56,7 @@ impl Trace {
     fn rules(&self) -> Rules {
         let margins = Margins { tolerated: self.tolerated, excluded: self.excluded, ..Sensitivity::Normal.margins() };
         let rows = self.past.iter().map(|row| row.iter().map(|[n, x]| Counts::new(*n, *x)).collect::<Vec<_>>());
-        Rules { margins, bursts: Bursts::of(rows), block: self.block }
+        Rules { margins, bursts: Bursts::of(rows), block: self.block, lasting: false }
     }
 }
 

@@ -38,8 +38,6 @@ const MARGIN_MS: i64 = 30_000;
 pub(super) const HISTORY_MS: i64 = 600_000;
 /// How long stable is looked at before the evidence, to learn whether its errors come in bursts, in milliseconds.
 pub(super) const PAST_MS: i64 = 3_600_000;
-/// No burst is taken to be longer than this, in milliseconds.
-const BURST_MS: i64 = 10_000;
 /// The canary must have had a request within this time, in milliseconds, or within the metric's interval.
 const RECENT_MS: i64 = 30_000;
 /// A window with fewer requests of the canary is not held against a limit: one bad request would be 5 % and more.
@@ -63,6 +61,8 @@ pub(super) struct Look<'a> {
     pub metric: &'a Metric,
     pub subject: &'a Subject,
     pub times: Times,
+    /// Whether the arms are scraped at moments of their own.
+    pub apart: bool,
 }
 
 /// What one kind of counting makes of both arms.
@@ -142,7 +142,7 @@ fn counted(preset: &Preset, prometheus: &Prometheus, subject: &Subject, arm: Arm
 pub(super) fn before(preset: &Preset, prometheus: &Prometheus, subject: &Subject, times: &Times, from: i64) -> Ask {
     let (name, matchers) = counted(preset, prometheus, subject, Arm::Stable);
     let query = VectorSelector::new(name, Matchers::new(matchers)).to_string();
-    prometheus.range(query, from, times.start, block_ms(times, preset))
+    prometheus.range(query, from, times.start, times.block(preset))
 }
 
 /// Whether stable's numbers are asked for: to compare with, or because a condition names them.
@@ -186,7 +186,7 @@ pub(super) fn read(
         ));
     }
     let times = Times::of(prometheus, subject);
-    let mut look = Look { preset, metric, subject, times };
+    let mut look = Look { preset, metric, subject, times, apart: preset.is_apart() };
     let seen = look.read(parts, &prometheus.labels.pod).unwrap_or_else(Seen::from);
     times.bounded(seen)
 }
@@ -200,7 +200,8 @@ pub(super) fn of_counted(
     (canary, stable): (Counted, Option<Counted>),
     past: Past,
 ) -> Seen {
-    let look = Look { preset, metric, subject, times };
+    // They are read at the same moments.
+    let look = Look { preset, metric, subject, times, apart: false };
     times.bounded(look.judged(&canary, stable.as_ref(), || Some(past)).unwrap_or_else(Seen::from))
 }
 
@@ -327,7 +328,7 @@ impl Look<'_> {
     fn stables_past(&self, bad: Bad, series: &[Series], pod_label: &str) -> Result<Past, String> {
         let start = self.times.start - PAST_MS;
         let grid = self.past(PAST_MS);
-        let looked = Beats::unknown(block_ms(&self.times, self.preset));
+        let looked = Beats::unknown(self.times.block(self.preset));
         let mut pods: BTreeMap<&str, [Vec<u64>; 2]> = BTreeMap::new();
         for series in series {
             // The pod of a proxy's series is the proxy's, beside which errors of one cause would seem to be of many.
@@ -357,12 +358,12 @@ impl Look<'_> {
 
     /// Blocks of so long a time, in milliseconds, before the evidence.
     pub fn past(&self, length: i64) -> Grid {
-        Grid::new(self.times.start - length, block_ms(&self.times, self.preset), self.times.start)
+        Grid::new(self.times.start - length, self.times.block(self.preset), self.times.start)
     }
 
     /// How many intervals make a block.
     pub fn block(&self) -> usize {
-        usize::try_from(block_ms(&self.times, self.preset) / step_ms(&self.times, self.preset)).unwrap_or(1)
+        usize::try_from(self.times.block(self.preset) / self.times.step(self.preset)).unwrap_or(1)
     }
 
     /// Whether an arm's numbers are missing or stale, so that nothing can be said.
@@ -456,7 +457,7 @@ impl Look<'_> {
                 let pairs = self.grid().pairs(&canary.beats, &stable.beats);
                 let gained = [&requests, &wrong, &stable_all, &stable_bad];
                 let intervals = intervals(gained.map(|gained| pairs.sums(gained)));
-                let rules = Rules { margins: self.subject.margins, bursts, block: self.block() };
+                let rules = self.rules(bursts);
                 let mut judged = compare::errors(&intervals, &rules);
                 judged.why.extend(
                     self.expected(&judged, |share| Some(traffic?.seconds_to_pass(share, rules.margins, rules.bursts))),
@@ -542,7 +543,7 @@ impl Look<'_> {
 
     /// The intervals of the comparison.
     pub fn grid(&self) -> Grid {
-        Grid::new(self.times.start, step_ms(&self.times, self.preset), self.times.settled)
+        Grid::new(self.times.start, self.times.step(self.preset), self.times.settled)
     }
 
     /// The windows of the limit.
@@ -573,6 +574,11 @@ impl Look<'_> {
             }
         };
         (kept, why)
+    }
+
+    /// What a comparison takes for granted here.
+    pub fn rules(&self, bursts: Bursts) -> Rules {
+        Rules { margins: self.subject.margins, bursts, block: self.block(), lasting: self.apart }
     }
 
     /// What was counted after this moment, in milliseconds, was counted of late.
@@ -614,19 +620,6 @@ impl Look<'_> {
             ..Seen::nothing(outcome, why)
         }
     }
-}
-
-/// The length of an interval of a comparison, in milliseconds. What a proxy counts of both arms is on the same page; pods are
-/// scraped at moments of their own, and what befalls all of them should lie in the same interval of both arms.
-pub(super) fn step_ms(times: &Times, preset: &Preset) -> i64 {
-    let scrapes = if preset.is_of_pods() { 2 } else { 1 };
-    (scrapes * times.scrape).max(2_000)
-}
-
-/// The length of a block of time, in milliseconds: as long as a burst, and some intervals.
-fn block_ms(times: &Times, preset: &Preset) -> i64 {
-    let step = step_ms(times, preset);
-    (BURST_MS + step - 1) / step * step
 }
 
 /// What a comparison and a limit say together: either fails, both must pass, and what only one could judge is open.

@@ -163,7 +163,7 @@ pub(super) fn judge(look: &Look<'_>, unit: Unit, canary: &Counted, stable: Optio
         if tests.is_empty() {
             return Err("the histograms of the two arms have no edge in common".into());
         }
-        let mut judged = compare::latency_among(&tests, *among, look.subject.margins, look.block());
+        let mut judged = compare::latency_among(&tests, *among, &look.rules(Bursts::Unseen));
         judged.why.extend(look.expected(&judged, |share| {
             let margins = look.subject.margins;
             let seconds = tests.iter().filter(|edge| edge.certifies).filter_map(|edge| {

@@ -110,7 +110,9 @@ providers! {
     web: Web,
     /// The pods' own pages of metrics, read every few seconds by the operator, which has to reach the pods. They answer
     /// presets that are counted in the pods, and scores. What was read is remembered until the operator restarts; then
-    /// evidence begins anew. Stable's past is not known, so errors are taken to come in bursts.
+    /// evidence begins anew, and a comparison of latency may prove a failure but nothing passes by it any more in this release.
+    /// Of a release a million samples are remembered, which are some two hours of 40 pods with one preset of errors and three of
+    /// latency; then the older half is let go. Stable's past is not known, so errors are taken to come in bursts.
     pods: Pods,
 }
 

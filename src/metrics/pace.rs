@@ -1,5 +1,5 @@
 //! When the next look can show something new: between two scrapes there is nothing to ask for.
-use super::{Metric, ProviderSpec, Subject, evidence, presets, prometheus::Times, scores};
+use super::{Metric, ProviderSpec, Subject, presets, prometheus::Times, scores};
 use crate::duration::Duration;
 
 /// The least time between two looks at a provider with a history, in milliseconds.
@@ -46,7 +46,7 @@ fn ends(metric: &Metric, times: &Times) -> [Option<i64>; 2] {
     let window = interval.max(2 * times.scrape).max(1_000);
     let compared = match (&metric.scores, metric.compares()) {
         (Some(_), _) => Some(scores::step_ms(times)),
-        (None, true) => metric.preset.as_deref().and_then(presets::find).map(|preset| evidence::step_ms(times, preset)),
+        (None, true) => metric.preset.as_deref().and_then(presets::find).map(|preset| times.step(preset)),
         (None, false) => None,
     };
     let limited = metric.limit.is_some() || metric.when.is_some();

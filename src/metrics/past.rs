@@ -30,5 +30,9 @@ pub(super) fn read(
 ) -> Option<Past> {
     let Kind::Errors(bad) = preset.kind else { return None };
     let (_, times) = span(prometheus, subject);
-    Look { preset, metric, subject, times }.told_past(bad, answer::series(Some(reply)), &prometheus.labels.pod)
+    Look { preset, metric, subject, times, apart: preset.is_apart() }.told_past(
+        bad,
+        answer::series(Some(reply)),
+        &prometheus.labels.pod,
+    )
 }

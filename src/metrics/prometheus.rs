@@ -1,6 +1,6 @@
 //! Prometheus: where it is, how it scrapes, and the form of its questions.
 use super::{
-    Ask, Auth, Complaint, Metric, Reach, Seen, Source, Subject, answer::Part, batch::Selection, evidence, points, presets,
+    Ask, Auth, Complaint, Metric, Reach, Seen, Source, Subject, answer::Part, batch::Selection, evidence, points, presets::{self, Preset},
     reach, scores,
 };
 use crate::{duration::Duration, judge::length};
@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 /// An answer is not read beyond so many bytes.
 const ANSWER_CAP: usize = 16 * 1024 * 1024;
+/// No burst is taken to be longer than this, in milliseconds.
+const BURST_MS: i64 = 10_000;
 /// Evidence that is older begins anew: a day of raw samples is the most that one look asks for.
 const OLDEST_MS: i64 = 24 * 3_600_000;
 
@@ -226,6 +228,19 @@ impl Times {
             // A busy Prometheus is late by seconds, however often it scrapes.
             fresh: (2 * scrape).max(5_000) + lag,
         }
+    }
+
+    /// The length of an interval of a comparison, in milliseconds. What a proxy counts of both arms is on the same page; others
+    /// are scraped at moments of their own, and what befalls all of them should lie in the same interval of both arms.
+    pub fn step(&self, preset: &Preset) -> i64 {
+        let scrapes = if preset.is_apart() { 2 } else { 1 };
+        (scrapes * self.scrape).max(2_000)
+    }
+
+    /// The length of a block of time, in milliseconds: as long as a burst, and some intervals.
+    pub fn block(&self, preset: &Preset) -> i64 {
+        let step = self.step(preset);
+        (BURST_MS + step - 1) / step * step
     }
 
     /// After which moment something was counted of late: within the longer of these, in milliseconds, and what may not have

@@ -123,7 +123,7 @@ impl Method {
 
 /// The comparison with these margins, looked at after every interval. Its intervals are as long as a block.
 fn policy(release: &Release, margins: Margins, bursts: Bursts) -> (Option<u64>, Option<u64>) {
-    let mut errors = Errors::new(&Rules { margins, bursts, block: 1 });
+    let mut errors = Errors::new(&Rules { margins, bursts, block: 1, lasting: false });
     let mut pass = None;
     for (poll, time) in release.polls.iter().zip((1..).map(|at| at * POLL)) {
         errors.add(&poll.arms);

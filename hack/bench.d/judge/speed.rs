@@ -53,7 +53,7 @@ fn per_second(releases: &[Vec<Interval>], judge: impl Fn(&[Interval])) -> f64 {
 
 /// Every update is a look: what it says is asked for.
 fn compare(release: &[Interval], bursts: Bursts) {
-    let mut errors = Errors::new(&Rules { margins: Sensitivity::Normal.margins(), bursts, block: 1 });
+    let mut errors = Errors::new(&Rules { margins: Sensitivity::Normal.margins(), bursts, block: 1, lasting: false });
     for interval in release {
         errors.add(black_box(interval));
         black_box(errors.fails());

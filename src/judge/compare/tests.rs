@@ -10,8 +10,12 @@ use proptest::prelude::*;
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 use rand_distr::{Binomial, Distribution};
 
+fn among(margins: Margins) -> Rules {
+    Rules { margins, bursts: Bursts::Unseen, block: 1, lasting: false }
+}
+
 fn rules(sensitivity: Sensitivity, bursts: Bursts) -> Rules {
-    Rules { margins: sensitivity.margins(), bursts, block: 1 }
+    Rules { margins: sensitivity.margins(), bursts, block: 1, lasting: false }
 }
 
 /// Judges where errors are known to come one by one.
@@ -71,7 +75,7 @@ fn what_was_worse_long_before_an_incident_of_both_is_not_failed_by_it() {
 fn another_floor_fails_what_the_usual_one_lets_be_and_the_other_way_round() {
     let judge = |floor, bursts, intervals: &[Interval]| {
         let margins = Margins { floor, ..Sensitivity::Normal.margins() };
-        super::errors(intervals, &Rules { margins, bursts, block: 1 })
+        super::errors(intervals, &Rules { margins, bursts, block: 1, lasting: false })
     };
     for bursts in [Bursts::Known(1.0), Bursts::Known(5.0)] {
         let few = [interval((1_000, 1, 9_000, 0)); 60];
@@ -89,7 +93,7 @@ fn another_floor_fails_what_the_usual_one_lets_be_and_the_other_way_round() {
 const WAYS_TO_COME: [Bursts; 3] = [Bursts::Known(1.0), Bursts::Known(5.0), Bursts::Unseen];
 
 fn with_ceiling(ceiling: Option<f64>, bursts: Bursts) -> Rules {
-    Rules { margins: Margins { ceiling, ..Sensitivity::Normal.margins() }, bursts, block: 1 }
+    Rules { margins: Margins { ceiling, ..Sensitivity::Normal.margins() }, bursts, block: 1, lasting: false }
 }
 
 #[test]
@@ -256,9 +260,9 @@ fn one_slow_edge_among_four_fails_and_is_named() {
 fn edges_that_are_not_known_yet_count_as_if_they_proved_nothing() {
     let edges = [edge(0.25, true, (50, 10, 450, 9), 12)];
     let margins = Sensitivity::Normal.margins();
-    let (one, of_many) = (super::latency(&edges, margins, 1), latency_among(&edges, 32, margins, 1));
+    let (one, of_many) = (super::latency(&edges, margins, 1), latency_among(&edges, 32, &among(margins)));
     assert!((one.ln_m - of_many.ln_m - 32_f64.ln()).abs() < 1e-9);
-    assert_eq!(latency_among(&[], 32, margins, 1).verdict, Verdict::Unknown);
+    assert_eq!(latency_among(&[], 32, &among(margins)).verdict, Verdict::Unknown);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use promql_parser::label::Matcher;
 const FAILED: Bad = Bad::Labelled { labels: &["status"], begin: &["5"] };
 /// Both nodes may have seen a request; the one that answers counts.
 const AT_SERVER: &[Only] = &[Only::Is("reporter", "server")];
-const HUBBLE: Place = Place::Proxy { name: "Hubble", backend, beat: None };
+const HUBBLE: Place = Place::Proxy { name: "Hubble", backend, beat: None, is_apart: true };
 
 /// Its presets.
 pub(super) const ALL: &[Preset] = &[

@@ -5,7 +5,7 @@ use promql_parser::label::Matcher;
 
 /// Envoy writes the class as a bare digit.
 const FAILED: Bad = Bad::Labelled { labels: &["envoy_response_code_class"], begin: &["5"] };
-const CONTOUR: Place = Place::Proxy { name: "Contour", backend, beat: None };
+const CONTOUR: Place = Place::Proxy { name: "Contour", backend, beat: None, is_apart: false };
 
 /// Its presets.
 pub(super) const ALL: &[Preset] = &[

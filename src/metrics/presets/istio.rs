@@ -9,7 +9,7 @@ const FAILED: Bad = Bad::Labelled { labels: &["response_code"], begin: &["5"] };
 const SENT: &[Only] = &[Only::Is("reporter", "source")];
 const AT_WAYPOINT: &[Only] = &[Only::Is("reporter", "waypoint")];
 const AT_SIDECAR: &[Only] = &[Only::Is("reporter", "destination")];
-const ISTIO: Place = Place::Proxy { name: "Istio", backend, beat: None };
+const ISTIO: Place = Place::Proxy { name: "Istio", backend, beat: None, is_apart: false };
 
 /// Its presets.
 pub(super) const ALL: &[Preset] = &[

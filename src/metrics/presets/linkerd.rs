@@ -25,7 +25,7 @@ const BY_ROUTE: Bad = Bad::Labelled {
 /// What came in, without the scrapes of the proxy itself and the kubelet's probes.
 const IN: &[Only] =
     &[Only::Is("direction", "inbound"), Only::IsNot("target_port", "4191"), Only::IsNot("route_name", "probe")];
-const ROUTE: Place = Place::Proxy { name: "Linkerd", backend, beat: None };
+const ROUTE: Place = Place::Proxy { name: "Linkerd", backend, beat: None, is_apart: false };
 
 /// Its presets.
 pub(super) const ALL: &[Preset] = &[

@@ -132,6 +132,8 @@ pub enum Place {
         backend: fn(&Of<'_>) -> Vec<Matcher>,
         /// A series that every scrape of the proxy has; without one, the counters of both arms tell of the scrapes.
         beat: Option<&'static str>,
+        /// Whether it is on every node, and counts on each what the pods of that node answered.
+        is_apart: bool,
     },
     /// In the pods.
     Pods,
@@ -188,6 +190,11 @@ impl Preset {
     /// Whether it counts in the pods.
     pub fn is_of_pods(&self) -> bool {
         matches!(self.place, Place::Pods)
+    }
+
+    /// Whether each arm is counted on pages of its own, which are scraped at moments of their own.
+    pub(super) fn is_apart(&self) -> bool {
+        matches!(self.place, Place::Pods | Place::Proxy { is_apart: true, .. })
     }
 
     /// What tells the arms apart.

@@ -10,6 +10,7 @@ const NGINX: Place = Place::Proxy {
     name: "ingress-nginx",
     backend,
     beat: Some("nginx_ingress_controller_config_last_reload_successful"),
+    is_apart: false,
 };
 
 /// Its presets.

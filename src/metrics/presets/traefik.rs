@@ -3,7 +3,8 @@ use super::{Kind, Only, Place, Preset, Unit};
 use crate::metrics::arms::{Of, escape, pattern};
 use promql_parser::label::Matcher;
 
-const TRAEFIK: Place = Place::Proxy { name: "Traefik", backend, beat: Some("traefik_config_reloads_total") };
+const TRAEFIK: Place =
+    Place::Proxy { name: "Traefik", backend, beat: Some("traefik_config_reloads_total"), is_apart: false };
 
 /// Its presets.
 pub(super) const ALL: &[Preset] = &[

@@ -198,6 +198,55 @@ fn an_incident_of_both_arms_is_not_the_canarys_because_one_of_its_pods_was_not_s
     );
 }
 
+/// One pod of the canary and three of stable with fifty requests a second each, which are scraped every 15 s, each so many
+/// seconds later than the first, when every request of five seconds goes wrong on either side, from this second on.
+fn outage(from: i64, phases: [i64; 4]) -> bool {
+    let pod = |(name, phase): (&str, i64)| {
+        let labels = |of: &str, more: &str| {
+            format!(
+                r#"{{"__name__":"{of}","namespace":"demo","pod":"{name}","job":"pods","instance":"{name}:80"{more}}}"#
+            )
+        };
+        let samples = |of: &dyn Fn(i64) -> i64| {
+            let times = (-2..24).map(|at| at * 15 + phase);
+            times.map(|at| (at * 1_000, (10_000 + of(at)).to_string())).collect::<Vec<_>>()
+        };
+        let bad = |at: i64| (at - from).clamp(0, 5) * 50;
+        // One in two hundred is bad at any time.
+        let usual = |at: i64| at.div_euclid(4);
+        let code = |code: &str| format!(r#","code":"{code}""#);
+        let counters = [
+            (labels("http_requests_total", &code("200")), samples(&|at| at * 50 - bad(at) - usual(at))),
+            (labels("http_requests_total", &code("500")), samples(&|at| bad(at) + usual(at))),
+        ];
+        (counters, (labels("up", ""), samples(&|_| -9_999)))
+    };
+    let arm = |pods: &[(&str, i64)]| {
+        let (counters, ups): (Vec<_>, Vec<_>) = pods.iter().copied().map(pod).unzip();
+        [body(&counters.concat()), body(&ups)]
+    };
+    let [canary, one, two, three] = phases;
+    let stable = arm(&[("app-6d5b-ccccc", one), ("app-6d5b-ddddd", two), ("app-6d5b-eeeee", three)]);
+    let replies = [arm(&[("app-7c9f-aaaaa", canary)]), stable].concat();
+    let subject = Subject { bursts: Some(crate::judge::Bursts::Known(1.0)), ..subject_at(340) };
+    let seen = read(&preset("app/error-rate"), &provider(15), &subject, &replies);
+    assert_eq!(seen.outcome, Outcome::Measured, "{}", seen.why);
+    seen.verdict == Verdict::Fail
+}
+
+#[test]
+fn an_outage_of_both_arms_is_not_the_canarys_because_its_pod_was_scraped_first() {
+    let mut failed = Vec::new();
+    for from in 90..120 {
+        for phases in [[0, 2, 9, 13], [7, 3, 11, 14], [1, 12, 13, 14], [14, 0, 3, 6], [5, 6, 8, 10], [3, 12, 0, 9]] {
+            if outage(from, phases) {
+                failed.push((from, phases));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} of 180: {failed:?}", failed.len());
+}
+
 /// What is seen at every second of a minute by a Prometheus that scrapes so seldom, in seconds, and is told so late.
 fn seldom(scrape: i64, lag: i64) -> Vec<Seen> {
     let provider = serde_json::from_value(serde_json::json!({"prometheus": {

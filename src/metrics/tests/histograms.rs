@@ -32,7 +32,8 @@ fn latency_is_compared_at_edges_of_native_histograms() {
     let seen = read(&metric, &provider(1), &recorded(NOW), &replies);
     // Without an hour of stable's past four blocks of time are no proof, however much they say.
     assert_eq!((seen.verdict, seen.usable), (Verdict::Continue, true), "{seen:?}");
-    assert!(seen.evidence.is_some_and(|evidence| evidence > 3.9), "{seen:?}");
+    // What the last interval says must stand in the next one.
+    assert!(seen.evidence.is_some_and(|evidence| evidence > 2.3), "{seen:?}");
     assert!(
         seen.why.starts_with("148 of 215 requests slower than 44.194 ms fell on 20 % of the traffic"),
         "{}",
@@ -82,7 +83,8 @@ fn custom_buckets_are_read_at_the_edges_that_were_seen() {
     let replies = recorded!["custom-canary", "native-canary-up", "custom-stable", "native-stable-up"];
     let seen = read(&preset("opentelemetry-rpc/latency"), &provider(1), &recorded(NOW), &replies);
     assert_eq!((seen.verdict, seen.usable), (Verdict::Continue, true), "{seen:?}");
-    assert!(seen.evidence.is_some_and(|evidence| evidence > 3.9), "{seen:?}");
+    // What the last interval says must stand in the next one.
+    assert!(seen.evidence.is_some_and(|evidence| evidence > 2.3), "{seen:?}");
     assert_eq!(seen.samples, 316);
     let read = |max: &str| {
         let metric = limited("opentelemetry-rpc/latency", max, 0.9);
