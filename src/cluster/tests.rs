@@ -270,3 +270,44 @@ async fn an_answer_goes_to_the_actions_status() {
     assert_eq!(call, "PATCH /apis/bellwether.dev/v1alpha1/namespaces/n/rolloutactions/a/status");
     assert_eq!(body, json!({"status": {"outcome": "Refused", "message": "no"}}));
 }
+
+#[tokio::test]
+async fn what_may_not_be_read_is_told_to_whom_blocks_are_told_once() {
+    let stored = Arc::new(Mutex::new({
+        let mut rollout = serde_json::to_value(rollout()).unwrap();
+        rollout["spec"]["alerts"] = json!([
+            {"receiver": {"name": "on-call"}, "on": ["Blocked"]}, {"receiver": {"name": "chat"}, "on": ["Promoted"]},
+        ]);
+        rollout
+    }));
+    let known = stored.clone();
+    let (cluster, calls) = cluster(move |call, body| {
+        let mut stored = known.lock().unwrap();
+        if call.contains("/pods") {
+            let why = json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "message": "no pods", "code": 403});
+            return (403, why);
+        }
+        if call.starts_with("PATCH") {
+            stored["status"] = body["status"].clone();
+        }
+        if call.contains("/rollouts/") { (200, stored.clone()) } else { (404, json!({"kind": "Status", "code": 404})) }
+    });
+    let key = key_of(&rollout());
+    let error = cluster.list(&kinds::pods(), "n", None).await.unwrap_err();
+    cluster.say_unreadable(&key, &error).await;
+    // A restarted operator says it again, and tells nobody anew.
+    cluster.refusals.looked(&key);
+    cluster.say_unreadable(&key, &error).await;
+    let told: Vec<_> = calls.lock().unwrap().iter().filter(|(call, _)| call.starts_with("PATCH")).cloned().collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (call, body) in &told {
+        assert!(call.ends_with("/rollouts/shop/status"), "{call}");
+        let alerts = body["status"]["alerts"].as_array().unwrap();
+        assert_eq!(
+            (alerts.len(), &alerts[0]["receiver"], &alerts[0]["event"]),
+            (1, &json!("on-call"), &json!("Blocked"))
+        );
+        assert_eq!(alerts[0]["id"], told[0].1["status"]["alerts"][0]["id"]);
+        assert_eq!(body["metadata"], json!({"resourceVersion": "7"}), "nothing that is told meanwhile is lost");
+    }
+}

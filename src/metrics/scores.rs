@@ -5,7 +5,7 @@
 use super::{
     Ask, Complaint, Metric, Outcome, Prometheus, Seen, Subject,
     answer::{self, Part, Series, Trouble},
-    arms::Told,
+    arms::{ArmLabel, Told},
     batch::Selection,
     counters::{self, Fall, Grid},
     prometheus::Times,
@@ -184,7 +184,9 @@ impl Look<'_> {
 
     fn judged(&self, canary: &[Vec<Series>], stable: &[Vec<Series>]) -> Result<Seen, Trouble> {
         let missing = self.missing(canary, stable);
-        let canary = self.counted(canary, true)?;
+        // What a Service's name has counted may be of the releases before.
+        let is_its_own = self.metric.arm.unwrap_or_default() != ArmLabel::Service;
+        let canary = self.counted(canary, is_its_own)?;
         let stable = self.counted(stable, false)?;
         for (name, arm) in [("the canary", &canary), ("stable", &stable)] {
             let Some(newest) = arm.newest else {
@@ -274,8 +276,8 @@ impl Look<'_> {
         self.times.expected(needed / judged.canary.n * counted, "at this pace")
     }
 
-    /// Adds an arm's counters up. What the canary's had when they were first seen belongs to it, for their labels are its
-    /// own; what stable's had is its past.
+    /// Adds an arm's counters up. What they had when they were first seen belongs to it where their labels are its own, and else
+    /// is the past.
     fn counted(&self, selected: &[Vec<Series>], from_0: bool) -> Result<Counted, Trouble> {
         let grid = Grid::new(self.times.start, step_ms(&self.times), self.times.settled);
         let late = self.times.late(self.metric.interval, RECENT_MS);

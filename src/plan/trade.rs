@@ -40,9 +40,12 @@ impl<'a> Turn<'a> {
         others.map(|other| other.replicas.max(other.status_replicas)).fold(most, i32::saturating_sub).max(0)
     }
 
-    /// So many pods there may be, where the spec says so.
+    /// So many pods there may be, where the spec says so. A trade needs room for one, also where an autoscaler has asked for as
+    /// many as there may be meanwhile.
     pub fn most_pods(&self, deployment: &Deployment) -> Option<i32> {
-        most_pods(self.spec().capacity.max_pods.as_ref(), deployment.replicas)
+        let trades = self.promotion().is_some_and(|promotion| promotion.trading);
+        let least = deployment.replicas.saturating_add(i32::from(trades));
+        Some(most_pods(self.spec().capacity.max_pods.as_ref(), deployment.replicas)?.max(least))
     }
 
     /// The ReplicaSet that serves, while its pods are traded and it is not under the Deployment's control.

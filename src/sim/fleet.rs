@@ -355,10 +355,18 @@ async fn a_look_that_nobody_answers_holds_no_place_for_ever() {
 #[tokio::test(start_paused = true)]
 async fn rollouts_of_several_namespaces_are_all_looked_at() {
     // The watch of the second namespace lists nothing, and what the first has listed stays.
-    for namespaces in [vec![NAMESPACE, HOME], vec![HOME, NAMESPACE]] {
-        let care = Care { namespaces: namespaces.iter().map(|it| (*it).to_owned()).collect(), ..Care::default() };
-        let (promoted, _) = twenty(&Kindred { care, ..Kindred::default() }, || {}).await;
-        assert_eq!(promoted.len(), 20, "{namespaces:?}");
+    for namespaces in [[NAMESPACE, HOME], [HOME, NAMESPACE]] {
+        let care = Care { namespaces: namespaces.map(str::to_owned).into(), ..Care::default() };
+        let mut fleet = Fleet::shops(7, 3).await;
+        for name in ["shop-0", "shop-1", "shop-2"] {
+            fleet.make("rollouts", rollout(name, name, &json!({})));
+        }
+        fleet.start(Kindred { care, ..Kindred::default() }, "one");
+        assert!(fleet.until(60_000, |server| all_are(server, "Stable")).await, "{namespaces:?}");
+        let from = fleet.server().commit_count();
+        fleet.push("shop-1", "app:v2");
+        fleet.pass(60_000).await;
+        assert_eq!(fleet.promoted(from).len(), 1, "{namespaces:?}");
     }
 }
 

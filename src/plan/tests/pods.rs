@@ -172,3 +172,19 @@ fn copies_of_requests_ask_for_pods_as_requests_do() {
     let candidate = candidate(&world);
     world.until(100, |world| replicas(world, &candidate) == 2);
 }
+
+#[test]
+fn our_services_are_made_after_the_one_that_has_the_port() {
+    let mut world = World::new(rollout(|value| value["spec"]["traffic"]["unrouted"] = json!(["admin", "web"])));
+    let service = |name: &str, port: u16| Service {
+        name: name.to_owned(),
+        selector: serde_json::from_value(json!({"app": "shop"})).unwrap(),
+        ports: vec![json!({"port": port, "targetPort": port + 1})],
+        ..Service::default()
+    };
+    world.seen.other_services = vec![service("admin", 9090), service("web", 80)];
+    world.until(20, |world| world.seen.canary_service.is_some());
+    for service in [&world.seen.stable_service, &world.seen.canary_service].into_iter().flatten() {
+        assert_eq!(service.ports[0]["targetPort"], 81, "{}", service.name);
+    }
+}

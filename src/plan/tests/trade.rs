@@ -124,6 +124,23 @@ fn an_abort_at_every_moment_of_a_trade_brings_stable_back_whole() {
 }
 
 #[test]
+fn an_autoscaler_that_asks_for_all_pods_there_may_be_stops_no_trade() {
+    let fixed = |value: &mut Value| {
+        narrow(value);
+        value["spec"]["capacity"] = json!({"maxPods": 5});
+    };
+    for at in 0..length(fixed) {
+        let mut world = traded(fixed, at);
+        scaled(&mut world, 5);
+        while !world.has(Reason::Promoted) {
+            world.looks(1);
+            let pods = world.seen.replica_sets.iter().map(|set| set.replicas).sum::<i32>();
+            assert!(pods <= 6 && world.status().latch.is_none(), "{pods} pods, {}", world.status().message);
+        }
+    }
+}
+
+#[test]
 fn whatever_comes_into_a_trade_ends_it_well() {
     type Happens = fn(&mut World);
     let happens: [(Happens, &str, i32); 5] = [
