@@ -37,6 +37,9 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 /// A Rollout as the watch shows it: its name is enough, for each look reads the rest.
 pub type Root = PartialObjectMeta<Rollout>;
 
+/// What a watch of metadata tells.
+type Metadata<K> = BoxStream<'static, watcher::Result<watcher::Event<PartialObjectMeta<K>>>>;
+
 /// Which Rollouts are looked at, and how.
 #[derive(Clone, Debug)]
 pub struct Care {
@@ -93,7 +96,9 @@ pub async fn run(
     let config = watcher::Config::default();
     // One that loses the label is for this watch one that was deleted.
     let config = cluster.shard().selector().map_or_else(|| config.clone(), |selector| config.clone().labels(&selector));
-    let roots = scope.metadata::<Rollout>(&config);
+    // Who wrote which field of them is nothing that a store should hold.
+    let small = |watch: Metadata<Rollout>| watch.modify(|root| root.managed_fields_mut().clear()).boxed();
+    let roots = watches::together(scope.metadata::<Rollout>(&config).into_iter().map(small));
     let roots = roots.reflect(writer).touched_objects();
     let mut controller = Controller::for_stream(roots, reader)
         .with_config(Config::default().concurrency(side_by_side))
@@ -183,16 +188,13 @@ impl Scope {
         self.namespaces.iter().map(|namespace| Api::namespaced(self.cluster.client(), namespace)).collect()
     }
 
-    fn metadata<K>(
-        &self,
-        config: &watcher::Config,
-    ) -> BoxStream<'static, watcher::Result<watcher::Event<PartialObjectMeta<K>>>>
+    fn metadata<K>(&self, config: &watcher::Config) -> Vec<Metadata<K>>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Send + 'static,
         K: serde::de::DeserializeOwned,
     {
         let apis = self.apis::<K>();
-        watches::together(apis.into_iter().map(|api| watcher(api, config.clone()).default_backoff().boxed()))
+        apis.into_iter().map(|api| watcher(api, config.clone()).default_backoff().boxed()).collect()
     }
 
     fn labelled<K>(&self) -> BoxStream<'static, watcher::Result<PartialObjectMeta<K>>>
@@ -200,7 +202,8 @@ impl Scope {
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Send + 'static,
         K: serde::de::DeserializeOwned,
     {
-        self.metadata::<K>(&watcher::Config::default().labels(ROLLOUT_LABEL)).touched_objects().boxed()
+        let watches = self.metadata::<K>(&watcher::Config::default().labels(ROLLOUT_LABEL));
+        stream::select_all(watches).touched_objects().boxed()
     }
 
     fn dynamic(&self, kind: &ApiResource, labelled: bool) -> BoxStream<'static, watcher::Result<DynamicObject>> {

@@ -101,7 +101,11 @@ impl Turn<'_> {
         let mut theirs = self.seen.pods.iter().filter(|pod| pod.hash == candidate.hash);
         let stuck = theirs.find_map(|pod| pod.stuck.as_ref()).or(candidate.refused.as_ref());
         let message = format!("{message}{}", stuck.map_or_else(String::new, |stuck| format!(": {}", stuck.text)));
-        self.stuck(&message)?;
+        // One that is traded comes in turns, each of which has to be there for so long.
+        let trades = self.promotion().is_some_and(|promotion| promotion.trading);
+        let each =
+            self.seen.deployment.as_ref().filter(|_| trades).map_or(0, |deployment| deployment.min_ready_seconds);
+        self.stuck_beyond(SignedDuration::from_secs(i64::from(each)), &message)?;
         let reason = stuck.map_or(Reason::PodsNotReady, |stuck| stuck.cause);
         Err(self.wait(phase, reason, &format!("ReplicaSet/{}", candidate.name), message, SOON))
     }
@@ -151,12 +155,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Gives up when the high-water mark was not beaten and too few were ready for too long in all.
-    fn stuck(&mut self, message: &str) -> Holds {
-        self.stuck_beyond(SignedDuration::ZERO, message)
-    }
-
-    /// The same where so much more time is needed by those who make progress.
+    /// Gives up when the high-water mark was not beaten and too few were ready for too long in all, and so much longer where
+    /// those who make progress need it.
     pub fn stuck_beyond(&mut self, more: SignedDuration, message: &str) -> Holds {
         let Some(mark) = self.status.step.as_ref().and_then(|step| step.progress.as_ref()) else { return Ok(()) };
         let before = SignedDuration::from_secs(i64::try_from(mark.short_seconds).unwrap_or(i64::MAX));

@@ -7,7 +7,6 @@ use super::{
     Deployment, ReplicaSet,
     capacity::{carried_by, most_pods, pods_for},
     flight::EVERYTHING,
-    progress::Enough,
     turn::{Holds, LATER, SOON, Stop, Turn},
 };
 use crate::{
@@ -90,7 +89,7 @@ impl<'a> Turn<'a> {
             }
         }
         if ready >= wanted {
-            return self.progressed(ready, Enough::Yes);
+            return Ok(());
         }
         let message = format!("{ready} of {wanted} candidate pods are ready; stable has {} still", self.ready(stable));
         self.falls_short(candidate, ready, &message, Phase::Promoting)
