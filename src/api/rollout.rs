@@ -240,7 +240,8 @@ pub struct Capacity {
     /// Deployment's replicas above them like `125%`, rounded up. Steps have to fit into it beside a whole stable. In the
     /// promotion, when all steps are passed, stable's pods are traded for the candidate's: some end as soon as the requests
     /// that they carried are at the candidate, and the candidate's come in their place, until it has all; for that there may be
-    /// one more than the Deployment asks for by then. Meanwhile the Deployment reports no replicas of its own, and an abort trades them back. Default: no limit, and nothing is traded.
+    /// one more than the Deployment asks for by then. Meanwhile the Deployment reports no replicas of its own, and an abort
+    /// trades them back. Default: no limit, and nothing is traded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_pods: Option<IntOrString>,
     /// Whether the Deployment may be scaled below what it had when the release began, where the admission policy is served.

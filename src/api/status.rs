@@ -86,6 +86,11 @@ pub struct RolloutStatus {
 }
 
 impl RolloutStatus {
+    /// Whether it waits for a person because its pods did not come, as `onStuck: Pause` wants it.
+    pub fn is_stuck(&self) -> bool {
+        self.waiting_for.iter().any(|wait| wait.reason == Reason::ProgressDeadlineExceeded)
+    }
+
     /// Whether the Deployment has been taken over.
     pub fn is_held(&self) -> bool {
         self.workload.as_ref().is_some_and(|workload| workload.stable_replica_set.is_some())

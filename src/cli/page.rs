@@ -418,9 +418,8 @@ pub fn commands(rollout: &Rollout) -> Vec<(&'static str, &'static str)> {
     if flight.promotion.is_some() {
         return vec![ABORT, WATCH];
     }
-    let is_stuck = status.waiting_for.iter().any(|wait| wait.reason == Reason::ProgressDeadlineExceeded);
-    if flight.paused || is_stuck {
-        let what = if is_stuck { "give its pods the deadline once more" } else { "go on from this step" };
+    if flight.paused || status.is_stuck() {
+        let what = if status.is_stuck() { "give its pods the deadline once more" } else { "go on from this step" };
         return vec![("resume", what), PROMOTE, ABORT];
     }
     let mut all = match status.phase {

@@ -4,14 +4,14 @@ use crate::{
     metrics::{Container, Whereabouts},
     plan::{Claim, Crowd, Deployment, Kept, Map, PendingAction, Pod, ReplicaSet, Service, Stuck, UNVERIFIED, strings},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
 
-/// So much of a person's name is kept, in characters; it stands in the status several times.
 /// What ends after so long has lived, and does not end again and again.
-const LONG_LIFE: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+const LONG_LIFE: SignedDuration = SignedDuration::from_mins(10);
+/// So much of a person's name is kept, in characters; it stands in the status several times.
 const LONGEST_NAME: usize = 256;
 /// Marks a ReplicaSet's hash on the copy of its template.
 pub(super) const HASH_ANNOTATION: &str = "bellwether.dev/pod-template-hash";
@@ -239,7 +239,6 @@ pub(super) fn pod_of(object: &Value) -> Pod {
         let prepares = items(&object["spec"]["initContainers"]).iter().find(|container| container["name"] == *name);
         prepares.is_none_or(|container| container["restartPolicy"] == "Always")
     };
-    // What ends once a day does not end again and again.
     let lived_long = |container: &Value| {
         let last = &container["lastState"]["terminated"];
         let at = |field: &str| last[field].as_str()?.parse::<Timestamp>().ok();

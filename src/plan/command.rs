@@ -4,7 +4,7 @@ use super::{
     steps::steps_hash,
     turn::{Holds, Stop, Turn},
 };
-use crate::api::{Action, ActionOutcome, Handled, Reason, RolloutSpec, StepStatus, Undo};
+use crate::api::{Action, ActionOutcome, Handled, Reason, RolloutSpec, RolloutStatus, StepStatus, Undo};
 
 /// What the status says while the spec's steps are not those of the release on trial.
 pub const STEPS_EDITED: &str =
@@ -135,7 +135,8 @@ impl<'a> Turn<'a> {
                 Ok("it stays at this weight until Resume".to_owned())
             }
             Action::Resume => {
-                let is_stuck = self.is_stuck();
+                // As it was when the command was read: this look's own waits are not there yet.
+                let is_stuck = self.seen.rollout.status.as_ref().is_some_and(RolloutStatus::is_stuck);
                 if !is_stuck && self.status.flight.as_ref().is_some_and(|flight| !flight.paused) {
                     return Err("it is not paused".to_owned());
                 }
@@ -245,13 +246,6 @@ impl<'a> Turn<'a> {
         if edited.is_some() {
             self.note(Reason::StepsEdited, STEPS_EDITED, None);
         }
-    }
-
-    /// Whether it waits for a person because its pods did not come, as `onStuck: Pause` wants it.
-    fn is_stuck(&self) -> bool {
-        let waits = &self.seen.rollout.status;
-        let mut waits = waits.iter().flat_map(|status| &status.waiting_for);
-        waits.any(|wait| wait.reason == Reason::ProgressDeadlineExceeded)
     }
 
     fn set_paused(&mut self, paused: bool) {

@@ -5,19 +5,21 @@ use super::{
 };
 use std::collections::BTreeSet;
 
-/// A second in which so many of the candidate's pods are missing.
-fn second_without(world: &mut World, missing: usize) {
+/// So many seconds in which so many of the candidate's pods are missing.
+fn without(world: &mut World, missing: usize, seconds: usize) {
     let hash = world.status().canary.unwrap().pod_template_hash;
-    let theirs = world.seen.pods.iter_mut().filter(|pod| pod.hash == hash);
-    for pod in theirs.take(missing) {
-        pod.ready = false;
-        let name = pod.name.clone();
-        for service in [&mut world.seen.stable_service, &mut world.seen.canary_service].into_iter().flatten() {
-            service.endpoints.remove(&name);
+    for _ in 0..seconds {
+        let theirs = world.seen.pods.iter_mut().filter(|pod| pod.hash == hash);
+        for pod in theirs.take(missing) {
+            pod.ready = false;
+            let name = pod.name.clone();
+            for service in [&mut world.seen.stable_service, &mut world.seen.canary_service].into_iter().flatten() {
+                service.endpoints.remove(&name);
+            }
         }
+        world.look();
+        world.seen.now += SignedDuration::from_secs(1);
     }
-    world.look();
-    world.seen.now += SignedDuration::from_secs(1);
 }
 
 #[test]
@@ -28,14 +30,9 @@ fn pods_that_go_one_by_one_and_come_back_are_no_lack_of_progress() {
     world.until(200, waits);
     // Nodes are upgraded, one after the other, for as long as the deadline in all.
     for _ in 0..4 {
-        for _ in 0..20 {
-            second_without(&mut world, 1);
-        }
+        without(&mut world, 1, 20);
         world.settle();
-        for _ in 0..90 {
-            world.look();
-            world.seen.now += SignedDuration::from_secs(1);
-        }
+        without(&mut world, 0, 90);
     }
     assert_eq!(world.status().latch, None, "{}", world.status().message);
     world.until(200, waits);
@@ -43,11 +40,9 @@ fn pods_that_go_one_by_one_and_come_back_are_no_lack_of_progress() {
     let mut world = flying(50, approval);
     world.until(200, waits);
     for _ in 0..30 {
-        for _ in 0..5 {
-            second_without(&mut world, 1);
-        }
+        without(&mut world, 1, 5);
         world.settle();
-        second_without(&mut world, 0);
+        without(&mut world, 0, 1);
     }
     assert_eq!(world.status().latch.unwrap().reason, Reason::ProgressDeadlineExceeded);
 }
@@ -58,9 +53,7 @@ fn what_its_pods_cannot_carry_is_taken_from_it_also_while_a_person_has_something
     world.seen.malformed = Some("spec.rollbackWindow.duration: it is longer than 30 days".to_owned());
     world.looks(5);
     assert_eq!((world.status().phase, world.split.weight.percent()), (Phase::Blocked, 50));
-    for _ in 0..5 {
-        second_without(&mut world, 1);
-    }
+    without(&mut world, 1, 5);
     assert_eq!(world.split.weight.percent(), 25, "one of four pods is left to it");
     assert_eq!(world.status().latch, None);
 }

@@ -360,12 +360,14 @@ impl World {
         if before == after {
             return;
         }
-        let deployment = self.server.get("deployments", NAMESPACE, super::stage::NAME);
-        let is_off = deployment.is_some_and(|it| it.maybe("/spec/replicas") == Some(0));
+        let is_off = || {
+            let deployment = self.server.get("deployments", NAMESPACE, super::stage::NAME);
+            deployment.is_some_and(|it| it.maybe("/spec/replicas") == Some(0))
+        };
         let cause = match commit.user.as_str() {
             _ if self.unguarded || !self.is_held() => Cause::Others,
             // It follows the Deployment, as the Deployment's own would.
-            OPERATOR if is_off || after.is_some_and(|after| after > 0) && self.checks.shrank(self.now()) => {
+            OPERATOR if is_off() || after.is_some_and(|after| after > 0) && self.checks.shrank(self.now()) => {
                 Cause::Others
             }
             OPERATOR => Cause::Machinery,
