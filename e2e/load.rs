@@ -88,6 +88,15 @@ pub struct Tally {
 /// Tells the lost requests for which the story itself has taken away what would have answered them.
 pub type Apart = Box<dyn Fn(&Request) -> bool>;
 
+/// One who came without a cookie.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The version that answered.
+    pub version: String,
+    /// The cookie that came with the answer.
+    pub cookie: String,
+}
+
 /// Where requests go in.
 #[derive(Clone, Debug)]
 pub struct Door {
@@ -100,7 +109,7 @@ pub struct Door {
     /// The path that is asked for.
     pub path: &'static str,
     /// A header that each request has besides, as `name=value`.
-    pub header: Option<&'static str>,
+    pub header: Option<String>,
     /// Requests a second.
     pub rate: u32,
     /// How they are sent; `bw-app load --help` says what there is.
@@ -138,19 +147,37 @@ impl Door {
     }
 
     /// The versions that answer some requests of this method for what stands below the door's path, with these headers, each
-    /// over a connection of its own.
+    /// over a connection of its own; calls of gRPC have one method, and one header at most.
     pub async fn answers(&self, world: &World, method: &str, below: &str, headers: &[(&str, &str)]) -> Vec<String> {
+        if self.protocol == "grpc" {
+            assert!(below.is_empty() && headers.len() < 2, "not a call of the app: {below} {headers:?}");
+            let header = headers.first().map(|(name, value)| format!("{name}={value}"));
+            let calls = Self { header, ..self.clone() }.burst(world, 20).await;
+            return calls.into_iter().map(|it| if it.own { it.version } else { it.code.to_string() }).collect();
+        }
         let (url, method) = (self.url(world).await + below, method.parse::<reqwest::Method>().unwrap());
-        let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        let client = apart();
         let mut versions = Vec::new();
         for _ in 0..20 {
             let request = client.request(method.clone(), &url).header("host", &self.host);
             let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-            let answer = request.send().await.unwrap();
-            let version = answer.headers().get("x-app-version").map(|it| it.to_str().unwrap_or_default().to_owned());
-            versions.push(version.unwrap_or_else(|| answer.status().to_string()));
+            versions.push(version(&request.send().await.unwrap()));
         }
         versions
+    }
+
+    /// So many who come without a cookie, and are given one.
+    pub async fn clients(&self, world: &World, count: usize) -> Vec<Client> {
+        let url = self.url(world).await;
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            let answer = apart().get(&url).header("host", &self.host).send().await.unwrap();
+            let cookie = answer.headers().get("set-cookie").map(|it| it.to_str().unwrap().to_owned());
+            let cookie = cookie.unwrap_or_else(|| panic!("no cookie came with {answer:?}"));
+            let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
+            clients.push(Client { version: version(&answer), cookie });
+        }
+        clients
     }
 
     async fn command(&self, world: &World, file: &Path) -> Command {
@@ -158,7 +185,7 @@ impl Door {
         let share = (f64::from(self.new_connections) / 100.0).to_string();
         let mut command = Command::new("bw-app");
         command.args(["load", "-url", &url, "-host", &self.host, "-protocol", self.protocol]);
-        if let Some(header) = self.header {
+        if let Some(header) = &self.header {
             command.args(["-header", header]);
         }
         command.args(["-new-connections", &share, "-out"]).arg(file);
@@ -180,6 +207,17 @@ impl Door {
         let _ = std::fs::remove_file(&file);
         requests
     }
+}
+
+/// Sends each request over a connection of its own.
+fn apart() -> reqwest::Client {
+    reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap()
+}
+
+/// The version that answered; else the status.
+fn version(answer: &reqwest::Response) -> String {
+    let version = answer.headers().get("x-app-version").map(|it| it.to_str().unwrap_or_default().to_owned());
+    version.unwrap_or_else(|| answer.status().to_string())
 }
 
 /// A load generator at work.

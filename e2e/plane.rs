@@ -205,6 +205,17 @@ pub const TRAEFIK_SERVICE: Plane = Plane {
     ..TRAEFIK_INGRESS_ROUTE
 };
 
+/// The same, with a cookie that names the Service which answered first.
+pub const TRAEFIK_SERVICE_STICKY: Plane = Plane {
+    name: "Traefik, TraefikService with a cookie",
+    objects: |host| {
+        let mut objects = (TRAEFIK_SERVICE.objects)(host);
+        objects[0]["spec"]["weighted"]["sticky"] = json!({"cookie": {"name": "met"}});
+        objects
+    },
+    ..TRAEFIK_SERVICE
+};
+
 /// Traefik, by connections that come in at a port of their own, whatever they carry.
 pub const TRAEFIK_TCP: Plane = Plane {
     name: "Traefik, IngressRouteTCP",
@@ -394,6 +405,17 @@ pub const ENVOY_GATEWAY: Plane = Plane {
     objects: |host| http_route(host, &json!({"name": "envoy", "namespace": "envoy-gateway-system"})),
     metrics: OF_APP,
     ..TRAEFIK_GATEWAY_API
+};
+
+/// The same, with a cookie that names the pod which answered first.
+pub const ENVOY_GATEWAY_STICKY: Plane = Plane {
+    name: "Envoy Gateway, HTTPRoute with a cookie",
+    objects: |host| {
+        let mut objects = (ENVOY_GATEWAY.objects)(host);
+        objects[0]["spec"]["rules"][0]["sessionPersistence"] = json!({"sessionName": "met", "type": "Cookie"});
+        objects
+    },
+    ..ENVOY_GATEWAY
 };
 
 /// Envoy Gateway, by a `GRPCRoute`.

@@ -1,6 +1,7 @@
 //! Every way to split traffic, on its real data plane: the shares that arrive, a good release and one that is called back,
 //! under a hundred requests a second of which half have a connection of their own.
 pub mod apart;
+pub mod sessions;
 
 use crate::{
     audit::Audit,
@@ -93,7 +94,13 @@ async fn called_back(world: &World, plane: &Plane, records: &Records, load: &Loa
             plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
         }
     }
-    load.until_answered("v3 serves", 50, 30, |request| request.own && request.version == "v3").await;
+    withdrawn(world, plane, records, load, "v3").await
+}
+
+/// Aborts this release while the load is answered by it.
+async fn withdrawn(world: &World, plane: &Plane, records: &Records, load: &Load, version: &str) -> Shift {
+    let of_it = |request: &Request| request.own && request.version == version;
+    load.until_answered(&format!("{version} serves"), 50, 30, of_it).await;
     let mut audit = Audit::from_now().await;
     plugin(&world.namespace, &["abort", APP]).await.well("kubectl bellwether abort");
     records.until("the release is called back", 60, |it| it["status"]["phase"] == "Aborted").await;
@@ -106,7 +113,7 @@ async fn called_back(world: &World, plane: &Plane, records: &Records, load: &Loa
     };
     let written = first(&[&plane.resource()], 0.0);
     let acted = first(&["services", "replicasets"], written);
-    let answers = load.requests().into_iter().filter(|it| it.own && it.version == "v3").map(|it| it.t + it.ms);
+    let answers = load.requests().into_iter().filter(of_it).map(|it| it.t + it.ms);
     let last = answers.fold(written, f64::max);
     Shift { last: last - written, accepted: accepted.unwrap() - written, acted: acted - written }
 }

@@ -9,9 +9,15 @@ use kube::{
 use serde_json::{Value, json};
 use std::{
     panic::AssertUnwindSafe,
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
+
+/// Two of a name may begin within the same millisecond.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 /// Where the operator lives.
 pub const OPERATOR_NAMESPACE: &str = "bellwether-system";
@@ -83,7 +89,7 @@ impl World {
     async fn make(name: &str) -> Self {
         let client = Client::try_default().await.expect("a cluster: run this inside `hack/cluster exec`");
         let since = now_ms();
-        let namespace = format!("{PREFIX}{name}-{:.0}", since % 1e8);
+        let namespace = format!("{PREFIX}{name}-{:.0}-{}", since % 1e8, NEXT.fetch_add(1, Ordering::Relaxed));
         let world = Self { client, namespace, since };
         world.create().await;
         world

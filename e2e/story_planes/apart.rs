@@ -148,7 +148,7 @@ async fn sets_apart(world: &World, Apart { plane, ways, copied, features }: &Apa
     let load = Load::through(world, &door).await;
     let from = now_ms();
 
-    let testers = Door { path: "/testers", header: Some("x-tester=yes"), ..door.clone() };
+    let testers = Door { path: "/testers", header: Some("x-tester=yes".to_owned()), ..door.clone() };
     let testers = Load::through(world, &testers).await;
 
     push(world, &Revision::new("v2").with("ERROR_RATE", "0.005"), OnSigterm::Drains).await;
@@ -234,6 +234,32 @@ fn plane_istio_sets_apart_by_the_gateway_api() {
     let ways = &[HEADER, COOKIE, PATH, METHOD, QUERY];
     let features = &[SHARES_OF_COPIES, METHODS, QUERIES];
     told("i-apart-httproute", &Apart { plane: &plane::ISTIO_GATEWAY_API, ways, copied: Some(20), features });
+}
+
+#[test]
+fn plane_istio_sets_apart_by_its_virtual_service_in_a_sidecar() {
+    let ways = &[HEADER, COOKIE, PATH, METHOD, QUERY];
+    told("i-apart-sidecar", &Apart { plane: &plane::ISTIO_SIDECAR, ways, copied: Some(20), features: &[] });
+}
+
+#[test]
+fn plane_istio_sets_apart_by_the_gateway_api_in_a_sidecar() {
+    let ways = &[HEADER, COOKIE, PATH, METHOD, QUERY];
+    let features = &[SHARES_OF_COPIES, METHODS, QUERIES];
+    told("i-apart-gamma", &Apart { plane: &plane::ISTIO_SIDECAR_GATEWAY_API, ways, copied: Some(20), features });
+}
+
+// Calls are told apart by what is in their head.
+#[test]
+fn plane_istio_sets_apart_calls_of_grpc() {
+    let (ways, features) = (&[HEADER, COOKIE], &[SHARES_OF_COPIES]);
+    told("i-apart-grpc", &Apart { plane: &plane::ISTIO_GRPC, ways, copied: Some(20), features });
+}
+
+#[test]
+fn plane_envoy_gateway_sets_apart_calls_of_grpc() {
+    let (ways, features) = (&[HEADER, COOKIE], &[SHARES_OF_COPIES]);
+    told("e-apart-grpc", &Apart { plane: &plane::ENVOY_GATEWAY_GRPC, ways, copied: Some(20), features });
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod action;
 mod alert;
 mod analysis;
+pub(crate) mod lenient;
 mod provider;
 mod reason;
 mod rollout;

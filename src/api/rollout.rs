@@ -390,7 +390,7 @@ impl Default for OnInconclusive {
 /// What to do with an open question.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Then {
-    /// Stay.
+    /// Stay, and tell who is told of `Waiting`.
     #[default]
     Wait,
     /// Go on; the decision is recorded as unproven.
@@ -400,7 +400,8 @@ pub enum Then {
 /// What happens when there is no usable evidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OnUnknown {
-    /// How long without usable evidence. Default 5m.
+    /// How long without usable evidence: since there was none, or since the first interval of what is missing should have been
+    /// over; and of what has no verdict for want of requests since the step's time was full. Default 5m.
     #[serde(default = "five_minutes")]
     pub after: Duration,
     /// What then.
@@ -424,7 +425,7 @@ pub enum ThenUnknown {
     /// Stay, and tell who is told of `Blocked`.
     #[default]
     Wait,
-    /// Take the candidate out.
+    /// Take the candidate out, unless all that is missing is requests.
     Abort,
 }
 
@@ -443,7 +444,7 @@ pub struct NoTraffic {
 /// What to do without requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ThenNoTraffic {
-    /// Stay.
+    /// Stay, and after `onUnknown.after` tell who is told of `Blocked`.
     #[default]
     Wait,
     /// Go on after `after`; the decision is recorded as unjudged.

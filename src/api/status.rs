@@ -85,10 +85,32 @@ pub struct RolloutStatus {
     pub conditions: Vec<Condition>,
 }
 
+impl Phase {
+    /// All there are.
+    pub const ALL: [Self; 11] = [
+        Self::Initializing,
+        Self::Stable,
+        Self::Progressing,
+        Self::Paused,
+        Self::AwaitingApproval,
+        Self::Waiting,
+        Self::Blocked,
+        Self::Aborting,
+        Self::Aborted,
+        Self::Promoting,
+        Self::Invalid,
+    ];
+}
+
 impl RolloutStatus {
     /// Whether it waits for a person because its pods did not come, as `onStuck: Pause` wants it.
     pub fn is_stuck(&self) -> bool {
         self.waiting_for.iter().any(|wait| wait.reason == Reason::ProgressDeadlineExceeded)
+    }
+
+    /// Whether the operator cannot look, or its looks fail: then it says no more than that.
+    pub fn is_unseen(&self) -> bool {
+        self.waiting_for.iter().any(|wait| matches!(wait.reason, Reason::Unreadable | Reason::LookFailed))
     }
 
     /// Whether the Deployment has been taken over.

@@ -167,6 +167,7 @@ pub fn session<'a>(cluster: &Fake, out: &'a mut Vec<u8>, err: &'a mut Vec<u8>, o
         flags: " -n shop".to_owned(),
         output,
         clock: now,
+        unread: std::sync::OnceLock::new(),
         screen: Screen::plain(out, err),
     }
 }

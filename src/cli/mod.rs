@@ -9,6 +9,7 @@ mod errors;
 mod get;
 mod history;
 mod page;
+mod reach;
 mod release;
 mod render;
 mod status;
@@ -21,23 +22,24 @@ pub use eject::{eject_all, eject_from};
 pub use render::Screen;
 
 use crate::{
-    api::{Action, GROUP, Rollout},
+    api::{Action, GROUP, Rollout, lenient},
     duration::Duration,
 };
 use clap::{Parser, Subcommand, ValueEnum};
 use errors::{Failure, Request};
 use jiff::Timestamp;
 use kube::{
-    Api, Client, Config, ResourceExt,
+    Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject},
-    config::{KubeConfigOptions, Kubeconfig},
 };
+use reach::{connect, flags};
 use serde_json::Value;
 use std::{
     ffi::OsString,
     io::{self, ErrorKind},
     path::PathBuf,
     process::ExitCode,
+    sync::OnceLock,
 };
 
 const EXIT_CODES: &str = "\
@@ -80,6 +82,12 @@ pub struct Global {
     /// The kubeconfig file; without it the variable KUBECONFIG, then ~/.kube/config.
     #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// Act as this person, as kubectl does; you need the right to impersonate.
+    #[arg(long = "as", global = true, value_name = "NAME")]
+    pub impersonate: Option<String>,
+    /// Act as a member of this group; may be repeated.
+    #[arg(long = "as-group", global = true, value_name = "GROUP", requires = "impersonate")]
+    pub groups: Vec<String>,
     /// How data is printed; without it for people.
     #[arg(short, long, global = true, value_enum)]
     pub output: Option<Format>,
@@ -313,6 +321,8 @@ pub struct Session<'a> {
     pub output: Option<Format>,
     /// What time it is.
     pub clock: fn() -> Timestamp,
+    /// What a newer operator says that this plugin cannot read, if there was something.
+    pub unread: OnceLock<String>,
     /// Where it is printed.
     pub screen: Screen<'a>,
 }
@@ -344,6 +354,12 @@ fn understood(object: &DynamicObject) -> Result<Rollout, Failure> {
         Failure::new(format!("Rollout {} cannot be understood: {error}", object.name_any()))
             .hint("the plugin and the operator should be of the same version; `kubectl bellwether get NAME -o yaml` shows it as it is")
     })
+}
+
+/// A raw object as a Rollout, as far as it can be read, and what cannot.
+fn understood_in_part(object: &DynamicObject) -> Result<(Rollout, Option<String>), Failure> {
+    let read = shown(object, "Rollout").and_then(|object| lenient::read(&object));
+    read.map_err(|error| Failure::new(format!("Rollout {} cannot be understood: {error}", object.name_any())))
 }
 
 /// A raw object as it is printed: with its kind, which lists leave out, and without the bookkeeping of field owners.
@@ -389,9 +405,17 @@ impl Session<'_> {
         errors::find(what, &self.deployments()).await
     }
 
-    /// A Rollout, understood.
+    /// A Rollout, understood as far as can be: the operator may know words that the plugin does not.
     async fn rollout(&self, name: &str) -> Result<Rollout, Failure> {
-        understood(&self.object(name).await?)
+        self.understand(&self.object(name).await?)
+    }
+
+    fn understand(&self, object: &DynamicObject) -> Result<Rollout, Failure> {
+        let (rollout, unread) = understood_in_part(object)?;
+        if let Some(unread) = unread {
+            self.unread.get_or_init(|| unread);
+        }
+        Ok(rollout)
     }
 }
 
@@ -417,8 +441,14 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok((client, namespace)) => {
             let flags = flags(&args.global);
             let output = args.global.output;
-            let mut session = Session { client, namespace, flags, output, clock: now, screen };
+            let mut session = Session { client, namespace, flags, output, clock: now, unread: OnceLock::new(), screen };
             let done = obey(&mut session, args.verb).await;
+            if let Some(unread) = session.unread.take() {
+                // With nobody to tell, what was done is done.
+                let _ = session.screen.say(&format!(
+                    "what this plugin cannot read of the Rollout is left out ({unread}); the operator may be newer: update the plugin"
+                ));
+            }
             conclude(&mut session.screen, done).into()
         }
         Err(failure) => conclude(&mut screen, Err(failure.into())).into(),
@@ -436,6 +466,7 @@ async fn complete(words: &[String]) -> Exit {
         flags: String::new(),
         output: None,
         clock: now,
+        unread: OnceLock::new(),
         screen: Screen::plain(&mut nowhere, &mut silent),
     });
     let text = line.answer(session.as_ref()).await;
@@ -498,48 +529,6 @@ fn conclude(screen: &mut Screen<'_>, done: anyhow::Result<Exit>) -> Exit {
 #[expect(clippy::disallowed_methods, reason = "ages are shown to a person; nothing is decided from them")]
 fn now() -> Timestamp {
     Timestamp::now()
-}
-
-/// The flags that lead to the same cluster and namespace, for the commands that a page suggests.
-fn flags(global: &Global) -> String {
-    let quoted = |text: &str| {
-        let safe = |letter: char| letter.is_ascii_alphanumeric() || "-_./:@".contains(letter);
-        if text.chars().all(safe) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
-    };
-    let kubeconfig = global.kubeconfig.as_ref().map(|file| file.to_string_lossy().into_owned());
-    [("-n", &global.namespace), ("--context", &global.context), ("--kubeconfig", &kubeconfig)]
-        .into_iter()
-        .filter_map(|(flag, value)| Some(format!(" {flag} {}", quoted(value.as_deref()?))))
-        .collect()
-}
-
-async fn connect(global: &Global) -> Result<(Client, String), Failure> {
-    let mut config = configured(global).await?;
-    // A person waits for this one; the library's half minute is for programs.
-    config.connect_timeout = Some(std::time::Duration::from_secs(10));
-    let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-    let anything = Request { verb: "reach", resource: "the cluster", name: "", namespace: &namespace };
-    let client = Client::try_from(config).map_err(|error| errors::explain(anything, &error))?;
-    Ok((client, namespace))
-}
-
-async fn configured(global: &Global) -> Result<Config, Failure> {
-    if global.context.is_none() && global.kubeconfig.is_none() {
-        return Config::infer().await.map_err(|error| {
-            // Of the two ways it tried, the kubeconfig is the one that a person has.
-            let why = anyhow::Chain::new(&error).nth(1).map_or_else(|| error.to_string(), ToString::to_string);
-            Failure::new(format!("cannot find out how to reach the cluster: {why}"))
-                .hint("name a kubeconfig with --kubeconfig or the variable KUBECONFIG")
-        });
-    }
-    let read = match &global.kubeconfig {
-        Some(file) => Kubeconfig::read_from(file),
-        None => Kubeconfig::read(),
-    };
-    let kubeconfig = read.map_err(|error| errors::unusable(&error, None))?;
-    let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
-    let config = Config::from_custom_kubeconfig(kubeconfig.clone(), &options).await;
-    config.map_err(|error| errors::unusable(&error, Some(&kubeconfig)))
 }
 
 #[cfg(test)]
@@ -676,17 +665,5 @@ mod tests {
         let done = screen.print("text").map(|()| Exit::Done).map_err(anyhow::Error::from);
         assert_eq!(conclude(&mut screen, done), Exit::BrokenPipe);
         assert!(err.is_empty());
-    }
-
-    #[test]
-    fn suggested_commands_lead_to_the_same_place() {
-        let global = Global {
-            namespace: Some("shop".to_owned()),
-            context: Some("my cluster's".to_owned()),
-            kubeconfig: Some("/tmp/config".into()),
-            output: None,
-        };
-        assert_eq!(flags(&global), r" -n shop --context 'my cluster'\''s' --kubeconfig /tmp/config");
-        assert_eq!(flags(&Global::default()), "");
     }
 }

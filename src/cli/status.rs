@@ -20,7 +20,7 @@ pub async fn status(session: &mut Session<'_>, name: &str) -> anyhow::Result<Exi
         session.screen.object(&super::shown(&object, "Rollout")?, format)?;
         return Ok(Exit::Done);
     }
-    let rollout = super::understood(&object)?;
+    let rollout = session.understand(&object)?;
     let generation = wait::generation(session, &rollout.spec.workload_ref.name).await;
     let text = page(&rollout, &look(session, generation));
     session.screen.print(&text)?;

@@ -102,6 +102,8 @@ pub fn end(rollout: &Rollout, generation: Option<i64>) -> Option<Exit> {
     match status.phase {
         Phase::Stable => (current && flight.is_none() && latch.is_none()).then_some(Exit::Done),
         Phase::Aborted => (current && flight.is_none() && latch.is_some()).then_some(Exit::Aborted),
+        // Where the operator cannot look, it says no more than that.
+        Phase::Blocked if status.is_unseen() => of_spec.then_some(Exit::Blocked),
         Phase::Blocked | Phase::Invalid => (current || before_holding).then_some(Exit::Blocked),
         Phase::Paused | Phase::AwaitingApproval => current.then_some(Exit::WaitsForPerson),
         Phase::Initializing | Phase::Progressing | Phase::Waiting | Phase::Aborting | Phase::Promoting => None,
@@ -228,7 +230,7 @@ fn apply(seen: Option<Seen>, change: Change, first: &Rollout, name: &str) -> Res
     match change {
         Change::Rollout(Some(object)) if object.metadata.uid == first.metadata.uid => {
             let deployment = deployment(seen.as_ref());
-            Ok(Seen { rollout: super::understood(&object)?, object: *object, deployment })
+            Ok(Seen { rollout: super::understood_in_part(&object)?.0, object: *object, deployment })
         }
         Change::Rollout(_) => Err(Failure::new(format!("Rollout {name} was deleted"))),
         Change::Deployment(found) => {

@@ -15,8 +15,10 @@ use std::{
 };
 use tokio::{sync::Semaphore, time::Instant};
 
-/// So many requests to one provider are under way at once. Others wait, first come first served.
+/// So many requests of one namespace to one provider are under way at once. Others wait, first come first served.
 const AT_ONCE: usize = 16;
+/// And so many of all namespaces.
+const AT_ONCE_OF_ALL: usize = 64;
 /// So many requests in a row that are not answered, or with HTTP 429, 502, 503 or 504, and the provider is left alone.
 const PATIENCE: u32 = 5;
 /// How long it is left alone at first.
@@ -34,12 +36,15 @@ const FORGOTTEN: Duration = Duration::from_mins(10);
 /// All providers that are asked.
 #[derive(Default)]
 pub struct Asks {
-    lines: Mutex<HashMap<String, Arc<Line>>>,
+    lines: Mutex<HashMap<(String, String), Arc<Line>>>,
+    turns: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
-/// The requests to one provider, as its object was when it was read.
+/// The requests of one namespace to one provider, as its object was when it was read: what some ask for that it cannot answer
+/// in time keeps no others from asking.
 pub struct Line {
     turns: Semaphore,
+    turns_of_all: Arc<Semaphore>,
     circuit: Mutex<Circuit>,
     known: Mutex<HashMap<Question, Asked>>,
     used: Mutex<Instant>,
@@ -148,13 +153,17 @@ pub(super) fn locked<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Asks {
-    /// The requests to a provider, by the uid and the version of its object.
-    pub fn line(&self, provider: &str) -> Arc<Line> {
+    /// The requests of a namespace to a provider, by the uid and the version of its object.
+    pub fn line(&self, provider: &str, namespace: &str) -> Arc<Line> {
         let mut lines = locked(&self.lines);
         lines.retain(|_, line| locked(&line.used).elapsed() < FORGOTTEN);
-        let line = lines.entry(provider.to_owned()).or_default().clone();
+        let mut turns = locked(&self.turns);
+        turns.retain(|_, turns| Arc::strong_count(turns) > 1);
+        let of_all = turns.entry(provider.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE_OF_ALL)));
+        let of_namespace = lines.entry((provider.to_owned(), namespace.to_owned()));
+        let line = of_namespace.or_insert_with(|| Arc::new(Line { turns_of_all: of_all.clone(), ..Line::default() }));
         *locked(&line.used) = Instant::now();
-        line
+        line.clone()
     }
 }
 
@@ -162,6 +171,7 @@ impl Default for Line {
     fn default() -> Self {
         Self {
             turns: Semaphore::new(AT_ONCE),
+            turns_of_all: Arc::new(Semaphore::new(AT_ONCE_OF_ALL)),
             circuit: Mutex::new(Circuit::Closed(0)),
             known: Mutex::default(),
             used: Mutex::new(Instant::now()),
@@ -184,12 +194,19 @@ impl Line {
                 (asked.answer.clone(), Some(Outcome::Shared))
             } else {
                 let until = Arc::new(OnceLock::new());
-                let (line, good, request) = (self.clone(), until.clone(), send());
+                let (line, good, request, of) = (self.clone(), until.clone(), send(), question.clone());
                 let answer = async move {
-                    let (outcome, reply) = Self::asked(line, request).await;
+                    let (outcome, reply) = Self::asked(line.clone(), request).await;
                     let is_short = reply.as_ref().is_ok_and(|(_, body)| body.len() <= KEPT);
                     let lasts = if is_short { LIFE } else { Duration::ZERO };
                     let _ = good.set(Instant::now() + lasts);
+                    if !is_short {
+                        // Who waits has it; nobody else keeps it in memory.
+                        let mut known = locked(&line.known);
+                        if known.get(&of).is_some_and(|asked| Arc::ptr_eq(&asked.until, &good)) {
+                            known.remove(&of);
+                        }
+                    }
                     Arc::new((outcome, reply))
                 };
                 let answer = answer.boxed().shared();
@@ -205,8 +222,9 @@ impl Line {
     }
 
     async fn asked(line: Arc<Self>, sent: BoxFuture<'static, Reply>) -> (Outcome, Reply) {
-        // It is never closed.
+        // They are never closed.
         let _turn = line.turns.acquire().await;
+        let _of_all = line.turns_of_all.acquire().await;
         let begun = Instant::now();
         if let Err(unreachable) = locked(&line.circuit).enter(begun) {
             return (Outcome::HeldBack, Err(unreachable));
@@ -396,12 +414,44 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_provider_has_a_line_of_its_own_until_nobody_asks_it() {
+    async fn each_provider_has_a_line_for_each_namespace_until_nobody_asks_it() {
         let asks = Asks::default();
-        let one = asks.line("uid/1");
-        assert!(Arc::ptr_eq(&one, &asks.line("uid/1")) && !Arc::ptr_eq(&one, &asks.line("uid/2")));
+        let one = asks.line("uid/1", "n");
+        let is_one = |provider, namespace| Arc::ptr_eq(&one, &asks.line(provider, namespace));
+        assert!(is_one("uid/1", "n") && !is_one("uid/2", "n") && !is_one("uid/1", "m"));
         advance(FORGOTTEN + Duration::from_secs(1)).await;
-        assert!(!Arc::ptr_eq(&one, &asks.line("uid/1")));
-        assert_eq!(locked(&asks.lines).len(), 1);
+        assert!(!is_one("uid/1", "n"));
+        assert_eq!((locked(&asks.lines).len(), locked(&asks.turns).len()), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_namespace_asks_for_in_vain_keeps_no_other_from_asking() {
+        let (asks, well) = (Asks::default(), Fake::default());
+        let (greedy, other) = (asks.line("uid/1", "greedy"), asks.line("uid/1", "other"));
+        // A hundred questions that take ten seconds each, and then none of them is answered.
+        let slow = || {
+            async {
+                sleep(Duration::from_secs(10)).await;
+                Ok((503, Vec::new()))
+            }
+            .boxed()
+        };
+        let greed = join_all((0..100).map(|at| greedy.ask(question(&at.to_string()), slow)));
+        let begun = Instant::now();
+        let (_, answered) = futures::join!(greed, async {
+            sleep(Duration::from_secs(1)).await;
+            (ask(&other, &well, "up").await, begun.elapsed())
+        });
+        assert_eq!((answered.0.0, answered.1), (Outcome::Answered, Duration::from_millis(1_100)));
+        assert_eq!(greedy.ask(question("more"), slow).await.0, Outcome::HeldBack);
+        assert_eq!(ask(&other, &well, "down").await.0, Outcome::Answered);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_answer_is_nobodys_once_it_was_given() {
+        let line = Arc::new(Line::default());
+        let long = || async { Ok((200, vec![b' '; KEPT + 1])) }.boxed();
+        line.ask(question("long"), long).await.1.unwrap();
+        assert!(locked(&line.known).is_empty());
     }
 }

@@ -4,8 +4,9 @@ use crate::{
     api::{ArmStatus, Flight, Rollout},
     metrics::{self, ArmNames, Batch, Bursts, Looks, Metric, OnTrial, Past, Seen, Subject, Unanswered},
     plan::{Measured, Observed},
+    vocab::Verdict,
 };
-use futures::{FutureExt, future::join_all};
+use futures::{FutureExt, StreamExt, future::join_all, stream::FuturesUnordered};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use std::{
@@ -302,10 +303,24 @@ impl Cluster {
                 }
             }
         });
-        let (groups, mut pauses): (Vec<Vec<_>>, Vec<_>) = join_all(groups).await.into_iter().unzip();
-        pauses.extend((!jobs.is_empty()).then_some(PACE));
+        let step = rollout.status.as_ref().and_then(|status| status.step.as_ref());
+        let decides = |name: &String| {
+            let metric = analysis.metrics.iter().find(|metric| metric.name == *name && !metric.dry_run);
+            metric.is_some_and(|metric| step.is_none_or(|step| rollout.spec.counts_in(metric, &step.name)))
+        };
+        let mut pauses = Vec::from_iter((!jobs.is_empty()).then_some(PACE));
+        let mut seen: HashMap<String, Seen> = jobs.into_iter().collect();
+        let mut groups: FuturesUnordered<_> = groups.collect();
+        while let Some((group, pause)) = groups.next().await {
+            let is_decided = group.iter().any(|(name, seen)| seen.verdict == Verdict::Fail && decides(name));
+            seen.extend(group);
+            pauses.push(pause);
+            if is_decided {
+                // What one provider proves waits for no other.
+                break;
+            }
+        }
         let pause = pauses.into_iter().min().unwrap_or(PACE);
-        let mut seen: HashMap<String, Seen> = groups.into_iter().flatten().chain(jobs).collect();
         let at = self.now();
         let counted = |metric: &Metric| {
             let (name, seen) = seen.remove_entry(&metric.name)?;
@@ -348,7 +363,7 @@ impl Cluster {
             aside(scrapes.bytes(), || each.iter().map(read).collect())
         } else {
             let batch = Batch::of(&each, &provider.spec);
-            let line = self.asks.line(&provider.identity);
+            let line = self.asks.line(&provider.identity, &subject.namespace);
             let asks = batch.asks().iter().map(|ask| self.query(&provider.spec, &line, ask, access));
             let replies = join_all(asks).await;
             let bytes = replies.iter().flatten().map(|(_, body)| body.len()).sum();
@@ -375,7 +390,6 @@ mod tests {
             tests::{outbound, servers},
         },
         signature,
-        vocab::Verdict,
     };
     use serde_json::{Value, json};
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};

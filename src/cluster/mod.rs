@@ -10,7 +10,6 @@ mod gateways;
 mod jobs;
 mod kinds;
 pub mod lease;
-mod lenient;
 mod measure;
 mod newest;
 mod observe;

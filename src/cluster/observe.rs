@@ -5,7 +5,7 @@ use super::{
         budget_of, deployment_of, endpoints_of, is_applied, kept_of, labels_of, outcome_of, pending, pod_of, quota_of,
         replica_set_of, selector_text, service_of,
     },
-    key_of, kinds, lenient,
+    key_of, kinds,
     policies::AUTHOR_POLICY,
     refusals::words_of,
 };
@@ -43,7 +43,8 @@ impl Cluster {
         if !self.settings.shard.has(&labels_of(&object)) {
             return Ok(None);
         }
-        let (rollout, malformed) = lenient::read(&object).map_err(|error| Error::Malformed(error.to_string()))?;
+        let (rollout, malformed) =
+            crate::api::lenient::read(&object).map_err(|error| Error::Malformed(error.to_string()))?;
         let uid = rollout.uid().unwrap_or_default();
         if self.is_ending(&namespace).await? {
             // Everything in it goes, and what we may still read there goes first.
@@ -59,16 +60,22 @@ impl Cluster {
         let deployment = self.get(&kinds::deployments(), &namespace, &spec.workload_ref.name).await?;
         let selector = deployment.as_ref().map(|deployment| selector_text(&deployment["spec"]["selector"]));
         let name = rollout.name_any();
-        let (mut replica_sets, pods, stable_service, canary_service, other_services, (actions, expired), elders) = tokio::try_join!(
-            self.replica_sets(&namespace, selector.as_deref(), &name),
-            self.pods(&namespace, selector.as_deref()),
-            self.service(&namespace, pair_names.as_ref().map(|names| names.stable.as_str()), &uid),
-            self.service(&namespace, pair_names.as_ref().map(|names| names.canary.as_str()), &uid),
-            self.other_services(&namespace, deployment.as_deref(), &rollout),
-            self.actions(&namespace, &rollout),
-            self.elders(key, &rollout),
-        )?;
+        let (mut replica_sets, pods, stable_service, canary_service, mut other_services, (actions, expired), elders) =
+            tokio::try_join!(
+                self.replica_sets(&namespace, selector.as_deref(), &name),
+                self.pods(&namespace, selector.as_deref()),
+                self.service(&namespace, pair_names.as_ref().map(|names| names.stable.as_str()), &uid),
+                self.service(&namespace, pair_names.as_ref().map(|names| names.canary.as_str()), &uid),
+                self.other_services(&namespace, deployment.as_deref(), &rollout),
+                self.actions(&namespace, &rollout),
+                self.elders(key, &rollout),
+            )?;
         self.add_namesake(&namespace, &rollout, &mut replica_sets).await?;
+        // What is made anew is made after one of them.
+        let is_missing = pair_names.is_some() && stable_service.is_none() && canary_service.is_none();
+        if let (Some(deployment), true, true) = (&deployment, is_missing, other_services.is_empty()) {
+            other_services = self.selecting(&namespace, deployment, &rollout).await?;
+        }
         let kept = self.kept(&rollout, deployment.as_deref(), &replica_sets).await?;
         let mut services = stable_service.iter().chain(&canary_service).chain(&other_services);
         let port = services.find_map(Service::port);
@@ -287,15 +294,21 @@ impl Cluster {
                 status.and_then(|status| status.workload.as_ref()).and_then(|workload| workload.observed_generation);
             seen != deployment["metadata"]["generation"].as_i64()
         });
-        let (Some(deployment), Some(traffic)) = (deployment, &rollout.spec.traffic) else { return Ok(Vec::new()) };
-        if in_flight || (at_rest && !changed) || traffic.routes.is_empty() {
+        let Some(deployment) = deployment else { return Ok(Vec::new()) };
+        let has_routes = rollout.spec.traffic.as_ref().is_some_and(|traffic| !traffic.routes.is_empty());
+        if in_flight || (at_rest && !changed) || !has_routes {
             return Ok(Vec::new());
         }
+        self.selecting(namespace, deployment, rollout).await
+    }
+
+    /// Services beside ours that select the Deployment's pods.
+    async fn selecting(&self, namespace: &str, deployment: &Value, rollout: &Rollout) -> Result<Vec<Service>, Error> {
         let labels = strings(&deployment["spec"]["template"]["metadata"]["labels"]);
         let uid = rollout.uid().unwrap_or_default();
         let services = self.list(&kinds::services(), namespace, None).await?;
-        let of_us =
-            |name: &str| traffic.services.as_ref().is_some_and(|ours| ours.stable == name || ours.canary == name);
+        let ours = rollout.spec.traffic.as_ref().and_then(|traffic| traffic.services.as_ref());
+        let of_us = |name: &str| ours.is_some_and(|ours| ours.stable == name || ours.canary == name);
         Ok(services
             .iter()
             .map(|object| service_of(object, &uid))

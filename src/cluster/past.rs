@@ -161,7 +161,7 @@ impl Cluster {
         for (reference, asked) in self.providers(rollout).await {
             let Asked { provider, access } = asked.ok()?;
             // In a line of its own: no release waits behind it, or is held back because it was not answered.
-            let line = self.asks.line(&format!("{} at rest", provider.identity));
+            let line = self.asks.line(&format!("{} at rest", provider.identity), &subject.namespace);
             let mine: Vec<_> = rollout.spec.analysis.metrics_of(reference).map(|(_, metric)| metric).collect();
             for metric in mine {
                 let Some(ask) = metrics::ask_past(metric, &provider.spec, &subject) else { continue };

@@ -1,7 +1,7 @@
 //! One effect, one API write. What was read a moment ago goes along as uid and resourceVersion: a lost race is a conflict.
 use super::{Ask, Care, Cluster, Error, Key, facts::HASH_ANNOTATION, key_of, kinds};
 use crate::{
-    api::{FINALIZER, GROUP, HASH_LABEL, REVISION_LABEL, Rollout},
+    api::{FINALIZER, GROUP, HASH_LABEL, REVISION_LABEL, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout},
     plan::{Effect, Map, Target, claim_labels},
     telemetry::WriteLabels,
     traffic::{self, Ownership, RouteRef, Split, Unsteerable},
@@ -114,8 +114,9 @@ impl Cluster {
                 }});
                 self.patch(&kinds::replica_sets(), &namespace, set, change).await
             }
-            Effect::CreateCandidate { name, revision, template, selector, min_ready_seconds, deployment } => {
-                let candidate = Candidate { name, revision, template, selector, min_ready_seconds: *min_ready_seconds };
+            Effect::CreateCandidate { name, replicas, revision, template, selector, min_ready_seconds, deployment } => {
+                let (replicas, min_ready_seconds) = (*replicas, *min_ready_seconds);
+                let candidate = Candidate { name, replicas, revision, template, selector, min_ready_seconds };
                 self.create(&kinds::replica_sets(), &namespace, candidate.object(rollout, deployment, &claim(true)))
                     .await
             }
@@ -159,12 +160,38 @@ impl Cluster {
                         "ownerReferences": [plain_owner(deployment), rollout_owner(rollout, false)],
                     },
                 });
-                self.create(&kinds::controller_revisions(), &namespace, copy).await
+                match self.create(&kinds::controller_revisions(), &namespace, copy).await {
+                    Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
+                        self.without_leftover(&namespace, name, rollout).await
+                    }
+                    done => done,
+                }
             }
             Effect::ForgetTemplate { name } => {
                 self.delete(&kinds::controller_revisions(), &namespace, name, DeleteParams::default()).await
             }
         }
+    }
+
+    /// The copy of a template that a Rollout has left which is no more is deleted; the next look makes ours.
+    async fn without_leftover(&self, namespace: &str, name: &str, rollout: &Rollout) -> Result<(), kube::Error> {
+        let kind = kinds::controller_revisions();
+        let Some(copy) = self.ask_for(&kind, namespace, name).await? else { return Ok(()) };
+        let labels = &copy["metadata"]["labels"];
+        let holder = labels[ROLLOUT_LABEL].as_str().unwrap_or_default();
+        let living = self.ask_for(&kinds::rollouts(), namespace, holder).await?;
+        let of_living = living.is_some_and(|living| labels[ROLLOUT_UID_LABEL] == living["metadata"]["uid"]);
+        let is_ours = labels[ROLLOUT_UID_LABEL].as_str() == rollout.uid().as_deref();
+        if holder.is_empty() || (of_living && !is_ours) {
+            return Err(kube::Error::Api(Box::new(
+                kube::core::Status::failure(
+                    &format!("ControllerRevision {name} is there already and is somebody else's: delete it"),
+                    "Invalid",
+                )
+                .with_code(422),
+            )));
+        }
+        self.delete(&kind, namespace, name, DeleteParams::default()).await
     }
 
     async fn create(&self, kind: &ApiResource, namespace: &str, object: Value) -> Result<(), kube::Error> {
@@ -278,6 +305,7 @@ impl Cluster {
 
 struct Candidate<'a> {
     name: &'a str,
+    replicas: i32,
     revision: &'a str,
     template: &'a Value,
     selector: &'a Value,
@@ -300,7 +328,7 @@ impl Candidate<'_> {
                 "name": self.name, "labels": labels,
                 "ownerReferences": [rollout_owner(rollout, true), plain_owner(deployment)],
             },
-            "spec": {"replicas": 0, "minReadySeconds": self.min_ready_seconds, "selector": selector, "template": template},
+            "spec": {"replicas": self.replicas, "minReadySeconds": self.min_ready_seconds, "selector": selector, "template": template},
         })
     }
 }

@@ -28,7 +28,10 @@ impl Cluster {
             return Ok((if there { Belt::NotYet } else { Belt::Absent }, None));
         };
         if workload.stable_replica_set.is_some() && !deployment.paused {
-            return Ok((Belt::NotYet, None));
+            // At rest it is only asked whether it is there at all: without it, what it held has to be paused.
+            let is_held_by_it = status.flight.is_none() && workload.held_by == Some(HeldBy::Policy);
+            let is_gone = is_held_by_it && !self.has_policy(&self.settings.belt).await?;
+            return Ok((if is_gone { Belt::Absent } else { Belt::NotYet }, None));
         }
         // One that is paused all the time could be let go at rest, where the policies have come since.
         let is_paused_for_good = workload.held_by == Some(HeldBy::Paused);

@@ -1,10 +1,10 @@
 //! Writes what was decided where people look: the status, and events.
-use super::{Ask, Care, Cluster, Error, Key, key_of, kinds, lenient};
+use super::{Ask, Care, Cluster, Error, Key, key_of, kinds};
 use crate::{
-    api::{Decision, Handled, Reason, Rollout, RolloutStatus, Sort},
+    api::{Decision, Handled, Phase, Reason, Rollout, RolloutStatus, Sort},
     notify::AlertEvent,
     plan::{self, News, PendingAction},
-    telemetry::WriteLabels,
+    telemetry::{PhaseLabels, WriteLabels},
 };
 use jiff::Timestamp;
 use kube::{ResourceExt, api::ObjectMeta};
@@ -38,6 +38,10 @@ fn stalled(reason: Reason, message: &str, now: Timestamp) -> Value {
         "waitingFor": [{"reason": reason, "since": now, "message": message}],
         "conditions": [condition("Ready", "False"), condition("Reconciling", "False"), condition("Stalled", "True")],
     }})
+}
+
+fn phase_labels(namespace: &str, rollout: &str, phase: Phase) -> PhaseLabels {
+    PhaseLabels { namespace: namespace.to_owned(), rollout: rollout.to_owned(), phase: format!("{phase:?}") }
 }
 
 impl Cluster {
@@ -101,7 +105,7 @@ impl Cluster {
         let mut status = stalled(reason, message, self.now());
         // Who is told stands in what may be the very thing that cannot be read.
         let stored = tokio::time::timeout(READING, self.ask(&kind, namespace, &key.name, Ask::Get)).await;
-        let read = stored.ok().and_then(Result::ok).and_then(|stored| Some(lenient::read(&stored).ok()?.0));
+        let read = stored.ok().and_then(Result::ok).and_then(|stored| Some(crate::api::lenient::read(&stored).ok()?.0));
         let told = read.map(|rollout| {
             let mut told = rollout.status.clone().unwrap_or_default();
             if told.waiting_for.first().is_none_or(|wait| wait.reason != reason) {
@@ -115,11 +119,17 @@ impl Cluster {
             (rollout, told.alerts)
         });
         if let Some((rollout, alerts)) = &told {
+            let generation = json!(rollout.metadata.generation);
+            status["status"]["observedGeneration"] = generation.clone();
+            for condition in status["status"]["conditions"].as_array_mut().into_iter().flatten() {
+                condition["observedGeneration"] = generation.clone();
+            }
             // Nothing that is told meanwhile is lost.
             status["metadata"] = json!({"resourceVersion": rollout.metadata.resource_version});
             status["status"]["alerts"] = serde_json::to_value(alerts).map_err(kube::Error::SerdeError)?;
         }
         self.ask(&kind, namespace, &key.name, Ask::MergeStatus(status)).await?;
+        self.number_phase(namespace, &key.name, Phase::Blocked);
         if let Some((rollout, alerts)) = &told {
             self.deliver(rollout, alerts);
         }
@@ -135,6 +145,21 @@ impl Cluster {
         stored.map_or(true, |rollout| {
             rollout["status"]["message"].as_str().is_some_and(|said| said.starts_with(UNREADABLE))
         })
+    }
+
+    /// Says in the operator's numbers which phase a Rollout is in, and that it is in no other.
+    pub fn number_phase(&self, namespace: &str, rollout: &str, phase: Phase) {
+        for other in Phase::ALL {
+            let gauge = self.telemetry.phase.get_or_create(&phase_labels(namespace, rollout, other)).clone();
+            gauge.set(i64::from(other == phase));
+        }
+    }
+
+    /// Leaves a Rollout that is gone out of them.
+    pub fn forget_phase(&self, namespace: &str, rollout: &str) {
+        for phase in Phase::ALL {
+            self.telemetry.phase.remove(&phase_labels(namespace, rollout, phase));
+        }
     }
 
     fn count_status(&self, is_written: bool) {

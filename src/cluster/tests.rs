@@ -138,6 +138,7 @@ async fn a_candidate_has_the_template_as_it_is_and_labels_that_the_deployment_do
         json!({"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [], "fieldOfTomorrow": {"x": 1}}});
     let effect = Effect::CreateCandidate {
         name: "shop-abc".to_owned(),
+        replicas: 0,
         revision: "abc".to_owned(),
         template,
         selector: json!({"matchLabels": {"app": "shop"}}),
@@ -152,6 +153,56 @@ async fn a_candidate_has_the_template_as_it_is_and_labels_that_the_deployment_do
     assert_eq!(body["spec"]["selector"]["matchLabels"], json!({"app": "shop", "pod-template-hash": "abc"}));
     assert_eq!(body["spec"]["replicas"], 0);
     assert_eq!(body["metadata"]["labels"].get("app"), None);
+}
+
+#[tokio::test]
+async fn a_copy_of_a_template_that_a_rollout_has_left_which_is_no_more_gives_way_and_no_other_does() {
+    let keep = Effect::KeepTemplate {
+        name: "shop-1".to_owned(),
+        hash: "1".to_owned(),
+        template: json!({}),
+        deployment: target("shop"),
+    };
+    let with = |labels: Value, living: Option<&'static str>| {
+        move |call: &str, _: &Value| match call {
+            "POST /apis/apps/v1/namespaces/n/controllerrevisions" => (
+                409,
+                json!({"kind": "Status", "status": "Failure", "reason": "AlreadyExists", "code": 409, "message": "there"}),
+            ),
+            "GET /apis/apps/v1/namespaces/n/controllerrevisions/shop-1" => (
+                200,
+                json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {"name": "shop-1", "labels": labels}}),
+            ),
+            "GET /apis/bellwether.dev/v1alpha1/namespaces/n/rollouts/other" => match living {
+                Some(uid) => (
+                    200,
+                    json!({"apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "other", "uid": uid}}),
+                ),
+                None => (
+                    404,
+                    json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": "none"}),
+                ),
+            },
+            other => {
+                assert_eq!(other, "DELETE /apis/apps/v1/namespaces/n/controllerrevisions/shop-1");
+                (200, json!({"kind": "Status", "status": "Success"}))
+            }
+        }
+    };
+    let theirs = json!({"bellwether.dev/rollout": "other", "bellwether.dev/rollout-uid": "old"});
+    for (labels, living, gives_way) in [
+        (theirs.clone(), None, true),
+        (theirs.clone(), Some("new"), true),
+        (theirs, Some("old"), false),
+        (json!({}), None, false),
+    ] {
+        let (cluster, calls) = cluster(with(labels, living));
+        let done = cluster.perform(&rollout(), &keep).await;
+        let deleted = calls.lock().unwrap().iter().any(|(call, _)| call.starts_with("DELETE"));
+        assert_eq!((done.is_ok(), deleted), (gives_way, gives_way), "{living:?} {done:?}");
+        // What is nobody's to delete is said, and is no lost race.
+        assert!(done.is_ok() || !done.unwrap_err().is_conflict());
+    }
 }
 
 #[tokio::test]
@@ -275,6 +326,7 @@ async fn an_answer_goes_to_the_actions_status() {
 async fn what_may_not_be_read_is_told_to_whom_blocks_are_told_once() {
     let stored = Arc::new(Mutex::new({
         let mut rollout = serde_json::to_value(rollout()).unwrap();
+        rollout["metadata"]["generation"] = json!(3);
         rollout["spec"]["alerts"] = json!([
             {"receiver": {"name": "on-call"}, "on": ["Blocked"]}, {"receiver": {"name": "chat"}, "on": ["Promoted"]},
         ]);
@@ -309,5 +361,10 @@ async fn what_may_not_be_read_is_told_to_whom_blocks_are_told_once() {
         );
         assert_eq!(alerts[0]["id"], told[0].1["status"]["alerts"][0]["id"]);
         assert_eq!(body["metadata"], json!({"resourceVersion": "7"}), "nothing that is told meanwhile is lost");
+        // So that whoever waits knows that this is about the spec as it is.
+        assert_eq!(body["status"]["observedGeneration"], 3);
+        assert!(body["status"]["conditions"].as_array().unwrap().iter().all(|it| it["observedGeneration"] == 3));
     }
+    let page = cluster.telemetry().text();
+    assert!(page.contains(r#"rollout_phase{namespace="n",rollout="shop",phase="Blocked"} 1"#), "{page}");
 }

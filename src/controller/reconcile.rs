@@ -1,10 +1,10 @@
 //! One look at one Rollout: observe, decide, write what was decided, perform.
 use super::{Context, Root, key_of};
 use crate::{
-    api::{Phase, Rollout, RolloutStatus},
+    api::{Rollout, RolloutStatus},
     cluster::{Around, Cluster, Error, Key, on_trial},
     plan,
-    telemetry::{PhaseLabels, ReasonLabels, RolloutLabels, WeightLabels},
+    telemetry::{ReasonLabels, RolloutLabels, WeightLabels},
     vocab::Verdict,
 };
 use futures::FutureExt;
@@ -104,31 +104,10 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without words".to_owned())
 }
 
-const PHASES: [Phase; 11] = [
-    Phase::Initializing,
-    Phase::Stable,
-    Phase::Progressing,
-    Phase::Paused,
-    Phase::AwaitingApproval,
-    Phase::Waiting,
-    Phase::Blocked,
-    Phase::Aborting,
-    Phase::Aborted,
-    Phase::Promoting,
-    Phase::Invalid,
-];
-
-fn phase_labels(namespace: &str, rollout: &str, phase: Phase) -> PhaseLabels {
-    PhaseLabels { namespace: namespace.to_owned(), rollout: rollout.to_owned(), phase: format!("{phase:?}") }
-}
-
 fn numbers(cluster: &Cluster, rollout: &Rollout, status: &RolloutStatus) {
     let telemetry = cluster.telemetry();
     let (namespace, name) = (rollout.namespace().unwrap_or_default(), rollout.name_any());
-    for phase in PHASES {
-        let gauge = telemetry.phase.get_or_create(&phase_labels(&namespace, &name, phase)).clone();
-        gauge.set(i64::from(phase == status.phase));
-    }
+    cluster.number_phase(&namespace, &name, status.phase);
     let labels = RolloutLabels { namespace: namespace.clone(), rollout: name.clone() };
     let step = status.step.as_ref();
     telemetry.step.get_or_create(&labels).set(step.map_or(0, |step| i64::from(step.index)));
@@ -162,9 +141,7 @@ pub fn forget(cluster: &Cluster, key: &Key) {
 fn forget_numbers(cluster: &Cluster, key: &Key) {
     let telemetry = cluster.telemetry();
     let (namespace, rollout) = (key.namespace.clone().unwrap_or_default(), key.name.clone());
-    for phase in PHASES {
-        telemetry.phase.remove(&phase_labels(&namespace, &rollout, phase));
-    }
+    cluster.forget_phase(&namespace, &rollout);
     for weight in ["desired", "accepted"] {
         telemetry.weight.remove(&WeightLabels { namespace: namespace.clone(), rollout: rollout.clone(), weight });
     }

@@ -2,6 +2,7 @@
 use promql_parser::{
     label::{MatchOp, Matcher},
     parser::{self, Expr, VectorSelector, value::ValueType},
+    util::unquote_string,
 };
 use std::time::Duration;
 
@@ -14,6 +15,10 @@ const LONGEST: usize = 2_000;
 /// The greatest number of words, signs and strings in a query. The tree is not deeper than this, and it is walked by
 /// recursion.
 const MOST_TOKENS: usize = 300;
+/// The greatest number of patterns in a query, and what one may take in memory once it is compiled, in bytes: the parser compiles
+/// each, and a few signs can stand for megabytes.
+const MOST_PATTERNS: usize = 20;
+const LARGEST_PATTERN: usize = 256 * 1024;
 
 /// Why a query is refused, and the cure.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +38,16 @@ pub enum BadQuery {
     /// It uses `offset` or `@`.
     #[error("offset and @ are refused, for evidence is from the time of this canary alone; leave them out")]
     Clock,
+    /// It has more patterns than the limit.
+    #[error(
+        "has more than {MOST_PATTERNS} patterns (=~, !~); join some by |, or record parts of it by a rule and query that"
+    )]
+    Patterns,
+    /// A pattern is not read, or is too large.
+    #[error(
+        "has a pattern that {1}: {0}; write a shorter one: without counts like {{99}}, and [0-9] for \\d or [a-z] for \\w"
+    )]
+    Pattern(String, &'static str),
     /// A range is no plain duration.
     #[error("a range is [$window] or a plain duration like [5m], and not [{0}]")]
     Range(String),
@@ -236,10 +251,15 @@ impl Scanned {
         }
         let mut scanned = Self { text: String::with_capacity(text.len()), windows: 0, arms: 0 };
         let (mut rest, mut tokens, mut braces) = (text, 0, 0_usize);
+        let (mut patterns, mut is_pattern) = (0, false);
         while let Some(c) = rest.chars().next() {
             let end = match c {
                 '"' | '\'' | '`' => {
                     let end = string_end(rest, c);
+                    if is_pattern {
+                        patterns += 1;
+                        is_small(&rest[..end])?;
+                    }
                     scanned.arms += usize::from(rest[..end].contains("$arm"));
                     if rest[..end].contains("$window") {
                         return Err(BadQuery::Window);
@@ -283,13 +303,28 @@ impl Scanned {
                 }
             };
             tokens += usize::from(!c.is_whitespace());
+            is_pattern = c == '~' || (is_pattern && (c.is_whitespace() || c == '#'));
             if tokens > MOST_TOKENS {
                 return Err(BadQuery::TooComplex);
+            }
+            if patterns > MOST_PATTERNS {
+                return Err(BadQuery::Patterns);
             }
             scanned.text.push_str(&rest[..end]);
             rest = &rest[end..];
         }
         Ok(scanned)
+    }
+}
+
+/// A quoted pattern is one that the parser can be left to compile.
+fn is_small(quoted: &str) -> Result<(), BadQuery> {
+    let bad = |why| BadQuery::Pattern(quoted.chars().filter(|c| !c.is_control()).take(60).collect(), why);
+    let pattern = unquote_string(quoted).map_err(|_| bad("is not a string"))?;
+    match regex::RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(LARGEST_PATTERN).build() {
+        Err(regex::Error::CompiledTooBig(_)) => Err(bad("is too large")),
+        // Of what it cannot read the parser says more.
+        _ => Ok(()),
     }
 }
 
@@ -335,6 +370,24 @@ mod tests {
 
     fn words(query: &str) -> String {
         written(query, &[]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_pattern_that_would_take_megabytes_is_refused_before_it_is_compiled() {
+        for quoted in [r#""\\w{99}""#, r#""\x5cw{99}""#, r"'\\pL{80}'", r"`\w{99}`", "# comment\n`\\w{99}`"] {
+            let query = format!("rate(x{{arm=\"$arm\",a=~ {quoted}}}[$window])");
+            assert!(
+                words(&query).contains("too large") || words(&query).contains("not a string"),
+                "{query}: {}",
+                words(&query)
+            );
+        }
+        let many: Vec<_> = (0..21).map(|at| format!("l{at}=~\"5..\"")).collect();
+        assert!(
+            words(&format!("rate(x{{arm=\"$arm\",{}}}[$window])", many.join(","))).contains("more than 20 patterns")
+        );
+        let usual = r#"rate(x{arm="$arm",a=~"5..|4..",b!~"(GET|POST) /api/v[0-9]+/.*",c=~"\\w+"}[$window])"#;
+        assert!(written(usual, &[]).is_ok(), "{:?}", written(usual, &[]));
     }
 
     #[test]

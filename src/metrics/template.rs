@@ -150,8 +150,11 @@ pub(super) fn plain(text: &str) -> Result<(), String> {
 
 /// Whether a path leads nowhere but down.
 pub(super) fn straight(path: &str) -> Result<(), String> {
-    let path = path.split('?').next().unwrap_or_default().to_ascii_lowercase().replace("%2e", ".");
-    let is_straight = path.split('/').all(|segment| segment != "." && segment != "..");
+    let path = path.split('?').next().unwrap_or_default().to_ascii_lowercase();
+    // As a server reads it that decodes first, takes \ for / too, or passes over what stands behind a semicolon.
+    let path = path.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace("%3b", ";");
+    let names = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+    let is_straight = names.into_iter().all(|name| name != "." && name != "..");
     if is_straight { Ok(()) } else { Err("leads out of the provider's URL: write it without . and ..".into()) }
 }
 
@@ -262,6 +265,18 @@ mod tests {
         assert!(path("/{replicaSet}", &values("demo", &arm(".."))).is_err(), "nor does a value lead upwards");
     }
 
+    #[test]
+    fn no_way_of_writing_it_leads_upwards() {
+        for path in
+            ["/v1/..%2fadmin", "/v1/%2E%2e%2Fadmin", "/v1/..%5cadmin", "/v1/..;x/admin", "/v1/..%3Bx/admin", "/v1/./x"]
+        {
+            assert!(check_path(path).unwrap_err().contains("without . and .."), "{path}");
+        }
+        for path in ["/v1/a%2fb", "/v1/a..b", "/v1/x;y=..", "/v1?of=../x"] {
+            assert!(check_path(path).is_ok(), "{path}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_panics(text in "[ -~äß]{0,60}") {
@@ -286,7 +301,8 @@ mod tests {
             prop_assume!(!name.is_empty());
             let arm = arm(&name);
             let Ok(path) = path("/v1/{namespace}/s-{replicaSet}?of={replicaSet}&at={now}", &values(&namespace, &arm)) else {
-                prop_assert!([".", ".."].contains(&namespace.as_str()));
+                let leads_up = |text: &str| text.split(['/', '\\', ';']).any(|part| part == "." || part == "..");
+                prop_assert!(leads_up(&namespace) || leads_up(&["s-", &name].concat()));
                 return Ok(());
             };
             let url = Url::parse(&format!("https://host/base{path}")).unwrap();

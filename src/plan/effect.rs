@@ -99,6 +99,8 @@ pub enum Effect {
     },
     /// Make the candidate's ReplicaSet, without pods.
     CreateCandidate {
+        /// How many pods it wants at once: those that are there already and would be its own.
+        replicas: i32,
         /// Its name.
         name: String,
         /// The revision it holds, which is also its hash label.

@@ -67,7 +67,7 @@ impl<'a> Turn<'a> {
             return Err(Stop::Again);
         }
         let Some(flight) = flight else {
-            services?;
+            self.or_anew(services)?;
             checked?;
             return self.begin(deployment, stable);
         };
@@ -321,6 +321,8 @@ impl<'a> Turn<'a> {
         }
         Err(Stop::Do(Effect::CreateCandidate {
             name: flight.candidate,
+            // Pods that somebody left without their ReplicaSet go on serving.
+            replicas: i32::try_from(self.seen.ready_pods(&flight.revision).len()).unwrap_or(0),
             revision: flight.revision,
             template: deployment.template.clone(),
             selector: deployment.selector.clone(),

@@ -93,8 +93,11 @@ impl<'a> Turn<'a> {
             }
             self.selects(home, Some(&stable.hash))?;
         }
-        // It may have moved just now; requests return when its endpoints have been seen.
-        self.reaches(home, &self.seen.ready_pods(&stable.hash), phase)?;
+        // It may have moved just now; requests return when its endpoints have been seen, where there are to be any.
+        let nobody = self.deployment()?.replicas == 0 && home.endpoints.is_empty();
+        if !nobody {
+            self.reaches(home, &self.seen.ready_pods(&stable.hash), phase)?;
+        }
         self.settled("the stable Service back on stable", settle, phase)?;
         let trades = self.traded().is_some();
         let flight = self.flight()?;
@@ -160,7 +163,12 @@ impl<'a> Turn<'a> {
         self.status.step = None;
         self.status.metrics.clear();
         self.status.weights = None;
-        self.services(deployment)?;
+        let services = self.services(deployment);
+        if phase == Phase::Stable {
+            self.or_anew(services)?;
+        } else {
+            services?;
+        }
         let old_serve = self.seen.ours().any(|set| !set.is_empty());
         for service in self.seen.stable_service.iter().chain(&self.seen.canary_service) {
             let is_wide = service.hash().is_none();

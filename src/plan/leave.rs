@@ -79,6 +79,10 @@ impl<'a> Turn<'a> {
         if self.status.flight.is_some() {
             self.home(stable, Phase::Waiting, continues)?;
         }
+        // What was not tried stays behind a pause when the policies hold it no longer.
+        if !wanted && !same_template(&deployment.template, &stable.template) {
+            self.held(deployment)?;
+        }
         let candidate = self.status.flight.as_ref().map(|flight| flight.candidate.clone());
         let candidate = candidate.and_then(|name| self.seen.replica_set(&name)).filter(|_| continues);
         // What else has pods ends while no Service selects them.
@@ -105,7 +109,11 @@ impl<'a> Turn<'a> {
         let Some(set) = self.seen.ours().next() else { return Ok(()) };
         let untested =
             same_template(&set.template, &deployment.template) && !same_template(&set.template, &stable.template);
-        if untested {
+        // The newest ReplicaSet is what a Deployment scales up from nothing, whatever its template.
+        let would_rise = deployment.replicas == 0
+            && set.created > stable.created
+            && !same_template(&deployment.template, &stable.template);
+        if untested || would_rise {
             return Err(Stop::Do(Effect::Delete { set: target(set) }));
         }
         Err(self.hand_in(set, deployment))

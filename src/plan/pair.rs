@@ -1,7 +1,7 @@
 //! The two Services and the routes that weigh them: that they exist, what they select, how much each gets, and when the
 //! data plane has taken it.
 use super::{
-    Claim, Deployment, Effect, Found, Route, Service,
+    Claim, Deployment, Effect, Found, ReplicaSet, Route, Service,
     observed::Map,
     turn::{Holds, LATER, SOON, Stop, Turn, target},
 };
@@ -384,6 +384,11 @@ impl<'a> Turn<'a> {
                     seen: Err(why @ (Unsteerable::NotPrepared { .. } | Unsteerable::Unready { .. })),
                     ..
                 } => {
+                    // Whoever reads it writes it at once.
+                    let is_said = self.status.waiting_for.iter().any(|it| it.reason == Reason::RouteNotPrepared);
+                    if !is_said && self.status.workload.is_none() {
+                        self.known_to_gateways()?;
+                    }
                     return say(Reason::RouteNotPrepared, why.to_string());
                 }
                 Found::Object { seen: Err(why), .. } => {
@@ -419,15 +424,48 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
+    /// Services that cannot be had: what the spec says by now comes into force first, if that is another thing.
+    pub fn or_anew(&mut self, services: Holds) -> Holds {
+        if services.is_err() && self.status.flight.is_none() && self.seen.ours().all(ReplicaSet::is_empty) {
+            self.traffic_in_force()?;
+        }
+        services
+    }
+
+    /// A Service that was pinned to pods which are gone, by a Rollout that is gone too, reaches those that there are.
+    pub fn unpinned(&self) -> Holds {
+        let mut services = self.seen.stable_service.iter().chain(&self.seen.canary_service);
+        let is_lost = |service: &&Service| service.ours && service.hash().is_some() && service.endpoints.is_empty();
+        services.find(is_lost).map_or(Ok(()), |service| self.selects(service, None))
+    }
+
     /// An edit of the spec's traffic comes into force: what left it is let go first.
     pub fn traffic_in_force(&mut self) -> Holds {
         let wanted = self.spec().traffic.clone();
         if self.status.traffic == wanted {
             return Ok(());
         }
+        let names = |traffic: Option<&Traffic>| traffic.and_then(|traffic| traffic.services.clone());
+        let keeps_services = names(self.status.traffic.as_ref()) == names(wanted.as_ref());
+        if !keeps_services {
+            // Nobody looks after these any more, and somebody's route may go on to name them.
+            for set in self.seen.ours() {
+                self.scaled(set, 0)?;
+                if set.status_replicas > 0 {
+                    let object = format!("ReplicaSet/{}", set.name);
+                    return Err(self.wait(
+                        Phase::Progressing,
+                        Reason::PodsNotReady,
+                        &object,
+                        "old pods are ending",
+                        SOON,
+                    ));
+                }
+            }
+            self.widened()?;
+        }
         let stays = |route: &Route| {
-            let names = |traffic: Option<&Traffic>| traffic.and_then(|traffic| traffic.services.clone());
-            names(self.status.traffic.as_ref()) == names(wanted.as_ref())
+            keeps_services
                 && wanted.iter().flat_map(|traffic| &traffic.routes).any(|other| {
                     (&other.api_version, &other.kind, &other.name)
                         == (&route.reference.api_version, &route.reference.kind, &route.reference.name)

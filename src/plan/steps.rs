@@ -61,21 +61,32 @@ impl Turn<'_> {
             ));
         }
         let held = self.status.step.clone().ok_or(Stop::Again)?;
-        if !held.approved {
-            self.heeded(step)?;
-            if let Some(dark) = &dark {
-                self.in_the_dark(dark)?;
-            } else {
+        if held.approved {
+            let open = self.open(step);
+            if self.is_judged_at(step) && !open.is_empty() {
+                let message =
+                    format!("step {} is left by Promote with nothing proven of {}", step.name, open.join(", "));
+                self.note(Reason::Unproven, message, None);
+            }
+            return self.leave_step(stable);
+        }
+        self.heeded(step)?;
+        // Who is asked once all was seen is not disturbed by a quiet night.
+        let is_asked = step.approval.is_some() && held.full_at.is_some();
+        match &dark {
+            Some(dark) if is_asked && dark.reason == Reason::NoRequests => self.flight()?.dark_since = None,
+            Some(dark) => self.in_the_dark(dark)?,
+            None => {
                 self.flight()?.dark_since = None;
                 self.time_is_full(step, &held)?;
             }
-            self.agreed(step)?;
-            match dark {
-                None => self.proven(step)?,
-                Some(dark) => {
-                    let message = format!("step {} is left without a request to judge: {}", step.name, dark.message);
-                    self.note(Reason::Unjudged, message, None);
-                }
+        }
+        self.agreed(step)?;
+        match dark {
+            None => self.proven(step)?,
+            Some(dark) => {
+                let message = format!("step {} is left without a request to judge: {}", step.name, dark.message);
+                self.note(Reason::Unjudged, message, None);
             }
         }
         self.leave_step(stable)
@@ -131,17 +142,23 @@ impl Turn<'_> {
         let flight = self.flight()?;
         let since = flight.dark_since.get_or_insert(now).0;
         let analysis = &self.spec().analysis;
-        if dark.reason == Reason::NoRequests
-            && analysis.when_no_traffic.then == ThenNoTraffic::AdvanceAfter
-            && analysis.when_no_traffic.after.is_some_and(|after| self.ago(since) >= after.signed())
-        {
-            return Ok(());
+        let is_quiet = dark.reason == Reason::NoRequests;
+        if is_quiet && analysis.when_no_traffic.then == ThenNoTraffic::AdvanceAfter {
+            let after = analysis.when_no_traffic.after.unwrap_or_default();
+            if self.ago(since) >= after.signed() {
+                return Ok(());
+            }
+            let message = format!("{}; it goes on without after {after}", dark.message);
+            return Err(self.wait(Phase::Waiting, dark.reason, &dark.object, message, SOON));
         }
+        // What cannot be there yet is not missing.
+        let since = dark.due.map_or(since, |due| due.max(since));
         let is_over = self.ago(since) >= analysis.on_unknown.after.signed();
         if is_over || dark.is_overdue {
             let time = if is_over { format!(", for {} and more", analysis.on_unknown.after) } else { String::new() };
             let message = format!("{}{time}", dark.message);
-            if analysis.on_unknown.then == ThenUnknown::Abort {
+            // That nobody asks is said of people, and not of the candidate.
+            if analysis.on_unknown.then == ThenUnknown::Abort && !is_quiet {
                 return Err(self.give_up(Reason::EvidenceMissing, &message, None));
             }
             return Err(self.wait(Phase::Blocked, Reason::EvidenceOverdue, &dark.object, message, SOON));
@@ -153,7 +170,10 @@ impl Turn<'_> {
         if step.approval.is_none() {
             return Ok(());
         }
-        let message = format!("step {} waits for Promote", step.name);
+        let open = if self.is_judged_at(step) { self.open(step) } else { Vec::new() };
+        let unproven =
+            if open.is_empty() { String::new() } else { format!("; nothing is proven yet of {}", open.join(", ")) };
+        let message = format!("step {} waits for Promote{unproven}", step.name);
         Err(self.wait(Phase::AwaitingApproval, Reason::ApprovalRequired, "", message, SOON))
     }
 
@@ -163,23 +183,37 @@ impl Turn<'_> {
             return Ok(());
         }
         let analysis = &self.spec().analysis;
-        let unknown: Vec<_> = self.named(Verdict::Unknown, step);
+        let (inconclusive, unknowable) = (analysis.on_inconclusive.clone(), analysis.on_unknown.clone());
+        let (explored, source) = (analysis.explore_up_to, analysis.source());
+        let full_at = self.status.step.as_ref().and_then(|step| step.full_at.as_ref()).map_or(self.seen.now, |at| at.0);
+        let unknown = self.named(Verdict::Unknown, step).join(", ");
         if !unknown.is_empty() {
-            let message = format!("not judged yet: {}", unknown.join(", "));
-            return Err(self.wait(Phase::Waiting, Reason::NoEvidence, "", message, SOON));
+            let message = format!("not judged yet: {unknown}");
+            if self.ago(full_at) < unknowable.after.signed() {
+                return Err(self.wait(Phase::Waiting, Reason::NoEvidence, "", message, SOON));
+            }
+            let message =
+                format!("{message}, for {} and more since step {}'s time was full", unknowable.after, step.name);
+            if unknowable.then == ThenUnknown::Abort {
+                return Err(self.give_up(Reason::EvidenceMissing, &message, None));
+            }
+            return Err(self.wait(Phase::Blocked, Reason::EvidenceOverdue, &source, message, SOON));
         }
-        if self.next_weight()? <= analysis.explore_up_to {
+        if self.next_weight()? <= explored {
             return Ok(());
         }
-        let open = self.named(Verdict::Continue, step).join(", ");
-        let full_at = self.status.step.as_ref().and_then(|step| step.full_at.as_ref()).map_or(self.seen.now, |at| at.0);
-        if analysis.on_inconclusive.then == Then::Advance
-            && self.ago(full_at) >= analysis.on_inconclusive.after.signed()
-        {
+        let open = self.open(step).join(", ");
+        let is_over = self.ago(full_at) >= inconclusive.after.signed();
+        if is_over && inconclusive.then == Then::Advance {
             self.note(Reason::Unproven, format!("step {} is left with nothing proven of {open}", step.name), None);
             return Ok(());
         }
         let message = format!("step {}: nothing is proven yet of {open}", step.name);
+        if is_over {
+            let message =
+                format!("{message}, for {} and more since its time was full; Promote goes on", inconclusive.after);
+            return Err(self.wait(Phase::Waiting, Reason::Inconclusive, "", message, SOON));
+        }
         Err(self.wait(Phase::Progressing, Reason::Inconclusive, "", message, SOON))
     }
 

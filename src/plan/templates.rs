@@ -18,6 +18,8 @@ const DEEPEST: usize = 4;
 const MOST_TAKEN: usize = 64;
 /// No text is longer once its arguments are filled in, in bytes.
 const LONGEST: usize = 16 * 1024;
+/// Nor are all texts of all metrics together, in bytes.
+const LONGEST_OF_ALL: usize = 512 * 1024;
 /// The most metrics of a Rollout.
 const MOST: usize = 16;
 
@@ -43,6 +45,7 @@ pub fn resolve(rollout: &Rollout, known: &Templates) -> Result<Resolved, Complai
         metrics: analysis.metrics.clone(),
         from: BTreeMap::new(),
         taken: 0,
+        left: LONGEST_OF_ALL,
     };
     for (index, template) in analysis.templates.iter().enumerate() {
         let field = format!("spec.analysis.templates[{index}]");
@@ -52,14 +55,17 @@ pub fn resolve(rollout: &Rollout, known: &Templates) -> Result<Resolved, Complai
         return Ok(Resolved::Wanted(walk.wanted));
     }
     if walk.metrics.len() > MOST {
-        let what =
-            format!("there are {} metrics with those of the templates, and {MOST} is the most", walk.metrics.len());
-        return Err(Complaint::new("spec.analysis.templates", what));
+        return Err(too_many());
     }
     if walk.metrics.is_empty() && !analysis.templates.is_empty() {
         return Err(Complaint::new("spec.analysis.templates", "have no metric; name one, or say {mode: None} openly"));
     }
     Ok(Resolved::Metrics(walk.metrics))
+}
+
+fn too_many() -> Complaint {
+    let what = format!("there are more than {MOST} metrics with those of the templates, and {MOST} is the most");
+    Complaint::new("spec.analysis.templates", what)
 }
 
 struct Walk<'a> {
@@ -71,6 +77,8 @@ struct Walk<'a> {
     from: BTreeMap<String, TemplateKey>,
     /// How many templates were taken over, those among them that were so before.
     taken: usize,
+    /// How many bytes of text may still be filled in.
+    left: usize,
 }
 
 impl Walk<'_> {
@@ -114,10 +122,13 @@ impl Walk<'_> {
         };
         let args = self.args(template, &shared, field, args)?;
         for metric in &shared.metrics {
-            let metric = filled(metric, &args)
+            let metric = filled(metric, &args, &mut self.left)
                 .map_err(|what| Complaint::new(field, format!("metric {} of {kind:?} {name}: {what}", metric.name)))?;
             match self.metrics.iter().position(|known| known.name == metric.name) {
                 None => {
+                    if self.metrics.len() >= MOST {
+                        return Err(too_many());
+                    }
                     self.from.insert(metric.name.clone(), key.clone());
                     self.metrics.push(metric);
                 }
@@ -188,12 +199,19 @@ fn kind_of(key: &TemplateKey) -> String {
 }
 
 /// A metric with its arguments filled in.
-fn filled(metric: &Metric, args: &BTreeMap<String, String>) -> Result<Metric, String> {
-    fn walk(value: &mut Value, args: &BTreeMap<String, String>) -> Result<(), String> {
+fn filled(metric: &Metric, args: &BTreeMap<String, String>, left: &mut usize) -> Result<Metric, String> {
+    fn walk(value: &mut Value, args: &BTreeMap<String, String>, left: &mut usize) -> Result<(), String> {
         match value {
-            Value::String(text) => *text = fill(text, args)?,
-            Value::Array(items) => items.iter_mut().try_for_each(|item| walk(item, args))?,
-            Value::Object(members) => members.values_mut().try_for_each(|member| walk(member, args))?,
+            Value::String(text) => {
+                *text = fill(text, args)?;
+                *left = left.checked_sub(text.len()).ok_or_else(|| {
+                    format!(
+                        "with its arguments all metrics together are longer than {LONGEST_OF_ALL} bytes; shorten them"
+                    )
+                })?;
+            }
+            Value::Array(items) => items.iter_mut().try_for_each(|item| walk(item, args, left))?,
+            Value::Object(members) => members.values_mut().try_for_each(|member| walk(member, args, left))?,
             _ => {}
         }
         Ok(())
@@ -201,12 +219,12 @@ fn filled(metric: &Metric, args: &BTreeMap<String, String>) -> Result<Metric, St
     let mut value = serde_json::to_value(metric).map_err(|error| error.to_string())?;
     // A Job's programs are not written anew: what they are told they are told by their variables.
     let mut pods = value.pointer_mut("/job/template").map(Value::take);
-    walk(&mut value, args)?;
+    walk(&mut value, args, left)?;
     for list in ["initContainers", "containers"] {
         let containers = pods.as_mut().and_then(|pods| pods.pointer_mut(&format!("/spec/{list}")));
         let containers = containers.and_then(Value::as_array_mut).into_iter().flatten();
         let variables = containers.filter_map(|container| container.get_mut("env")?.as_array_mut()).flatten();
-        variables.filter_map(|variable| variable.get_mut("value")).try_for_each(|value| walk(value, args))?;
+        variables.filter_map(|variable| variable.get_mut("value")).try_for_each(|value| walk(value, args, left))?;
     }
     if let (Some(place), Some(pods)) = (value.pointer_mut("/job/template"), pods) {
         *place = pods;

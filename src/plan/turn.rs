@@ -322,7 +322,8 @@ impl<'a> Turn<'a> {
         let old = self.status.waiting_for.iter().find(|old| old.reason == wait.reason && old.object == wait.object);
         let since = old.map(|old| old.since.0);
         // What follows from measurements gives way to other waits, as when the operator begins anew, and comes back.
-        let is_once = matches!(wait.reason, Reason::ApprovalRequired | Reason::WeightIgnored);
+        let is_once = matches!(wait.reason, Reason::ApprovalRequired | Reason::WeightIgnored)
+            || (wait.reason == Reason::Inconclusive && phase == Phase::Waiting);
         let step = self.status.step.as_mut().filter(|_| is_once);
         let was = step.map_or(since.is_some(), |step| {
             let was = step.told.contains(&wait.reason);
@@ -340,8 +341,12 @@ impl<'a> Turn<'a> {
             self.alert(AlertEvent::Blocked, wait.reason, &wait.message, None);
         }
         // Who paused it knows.
-        let wants_person = matches!(wait.reason, Reason::ApprovalRequired | Reason::ProgressDeadlineExceeded);
-        if wants_person && phase != Phase::Blocked && !was {
+        let wants_person = match wait.reason {
+            Reason::ApprovalRequired | Reason::ProgressDeadlineExceeded => phase != Phase::Blocked,
+            Reason::Inconclusive => phase == Phase::Waiting,
+            _ => false,
+        };
+        if wants_person && !was {
             self.alert(AlertEvent::Waiting, wait.reason, &wait.message, None);
         }
     }

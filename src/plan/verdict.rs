@@ -15,7 +15,7 @@ use crate::{
     metrics::{Arrived, Metric, Seen},
     vocab::{Verdict, Weight},
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use std::collections::BTreeSet;
 
@@ -34,6 +34,8 @@ pub struct Dark {
     pub object: String,
     /// In plain words.
     pub message: String,
+    /// When there should have been something at the latest, if that is known.
+    pub due: Option<Timestamp>,
     /// Whether a metric has waited longer than it wants.
     pub is_overdue: bool,
 }
@@ -63,11 +65,10 @@ impl Turn<'_> {
             })
             .collect();
         if let Some(weights) = &mut self.status.weights {
-            weights.observed = arrived(metrics).map(|arrived| arrived.to_string());
+            weights.observed = arrived(metrics.iter()).map(|arrived| arrived.to_string());
         }
         let step = self.status.step.as_ref().map(|step| step.name.clone());
-        let counts =
-            |name: &String| !self.is_shown_only(name) && step.as_ref().is_none_or(|step| self.counts_in(name, step));
+        let counts = |name: &String| step.as_ref().map_or(!self.is_shown_only(name), |step| self.counts_in(name, step));
         let analysis = &self.spec().analysis;
         let said = metrics.iter().filter(|(name, _)| counts(name)).filter_map(|(name, seen)| {
             Some(Said { name, part: analysis.part_of(self.metric(name)?), ln: seen.evidence_now? })
@@ -78,7 +79,8 @@ impl Turn<'_> {
         if let Some(worse) = worse.or_else(|| worse_together(metrics, &together, &margins)) {
             return Err(self.give_up(Reason::AnalysisFailed, &worse, None));
         }
-        let history = metrics.iter().filter_map(|(_, seen)| seen.history_from).max();
+        let deciding = metrics.iter().filter(|(name, _)| !self.is_shown_only(name));
+        let history = deciding.filter_map(|(_, seen)| seen.history_from).max();
         let since = self.flight()?.evidence_since.as_ref().map(|since| since.0);
         if let Some(history) = history.filter(|history| since.is_some_and(|since| *history > since)) {
             let flight = self.flight()?;
@@ -94,7 +96,11 @@ impl Turn<'_> {
     /// Everything that is to be measured can be: what cannot is complained of, and until it is mended nothing goes on.
     pub fn intelligible(&self) -> Holds {
         let why = match &self.seen.measured {
-            Measured::Read { metrics, .. } => metrics.iter().find_map(|(_, seen)| seen.invalid.as_deref()),
+            // What only is shown says so where it is shown.
+            Measured::Read { metrics, .. } => {
+                let mut deciding = metrics.iter().filter(|(name, _)| !self.is_shown_only(name));
+                deciding.find_map(|(_, seen)| seen.invalid.as_deref())
+            }
             Measured::NotYet | Measured::NoProvider(_) => None,
         };
         let Some(why) = why.filter(|_| self.spec().is_judged()) else { return Ok(()) };
@@ -127,7 +133,9 @@ impl Turn<'_> {
         }
         let object = self.spec().analysis.source();
         let decides = self.decides(step);
-        let dark = |reason, message: String| Some(Dark { reason, object: object.clone(), message, is_overdue: false });
+        let dark = |reason, message: String| {
+            Some(Dark { reason, object: object.clone(), message, due: None, is_overdue: false })
+        };
         match &self.seen.measured {
             Measured::NotYet => dark(Reason::NoEvidence, "nothing has been measured yet".to_owned()),
             Measured::NoProvider(message) => dark(Reason::ProviderMissing, message.clone()),
@@ -140,11 +148,12 @@ impl Turn<'_> {
                 let overdue = unusable.clone().find_map(|(name, seen)| Some((name, seen, too_many(name, seen)?)));
                 if let Some((name, seen, row)) = overdue {
                     let message = format!("{name}: {}, {row} intervals in a row", seen.why);
-                    return Some(Dark { reason: Reason::NoEvidence, object, message, is_overdue: true });
+                    return Some(Dark { reason: Reason::NoEvidence, object, message, due: None, is_overdue: true });
                 }
+                let due = unusable.clone().filter_map(|(name, _)| self.due(name)).min();
                 if let Some((name, seen)) = unusable.next() {
                     let reason = if seen.no_requests { Reason::NoRequests } else { Reason::NoEvidence };
-                    return dark(reason, format!("{name}: {}", seen.why));
+                    return Some(Dark { due, ..dark(reason, format!("{name}: {}", seen.why))? });
                 }
                 let ready = self.status.canary.as_ref().map_or(0, |arm| i64::from(arm.ready));
                 let few = |(name, seen): &(String, Seen)| {
@@ -165,7 +174,16 @@ impl Turn<'_> {
             return None;
         }
         let Measured::Read { metrics, .. } = &self.seen.measured else { return None };
-        arrived(metrics).filter(|arrived| arrived.belies(step.weight))
+        let deciding = metrics.iter().filter(|(name, _)| !self.is_shown_only(name));
+        arrived(deciding).filter(|arrived| arrived.belies(step.weight))
+    }
+
+    /// When a metric's first interval is over, which begins with everybody's evidence or later.
+    fn due(&self, name: &str) -> Option<Timestamp> {
+        let since = self.status.flight.as_ref()?.evidence_since.as_ref()?.0;
+        let metric = self.metric(name)?;
+        let delay = metric.initial_delay.signed();
+        since.checked_add(delay).ok()?.checked_add(metric.interval.signed()).ok()
     }
 
     /// The data plane does what the routes say.
@@ -186,19 +204,27 @@ impl Turn<'_> {
         self.spec().analysis.metrics.iter().find(|metric| metric.name == name)
     }
 
-    /// Whether a metric is shown and decides nothing.
+    /// Whether a metric is shown and decides nothing: because it says so, or because the spec names it no longer.
     fn is_shown_only(&self, name: &str) -> bool {
-        self.metric(name).is_some_and(|metric| metric.dry_run)
+        self.metric(name).is_none_or(|metric| metric.dry_run)
     }
 
-    /// Whether a metric counts in the step of this name. What the spec no longer names counts everywhere.
+    /// Whether a metric decides in the step of this name.
     fn counts_in(&self, name: &str, step: &str) -> bool {
-        self.metric(name).is_none_or(|metric| self.spec().counts_in(metric, step))
+        self.metric(name).is_some_and(|metric| !metric.dry_run && self.spec().counts_in(metric, step))
     }
 
     /// Whether every metric has passed that decides something in this step.
     pub fn all_pass(&self, step: &Step) -> bool {
-        !self.status.metrics.is_empty() && self.deciding(step).all(|metric| metric.verdict == Verdict::Pass)
+        !self.status.metrics.is_empty() && self.open(step).is_empty()
+    }
+
+    /// The metrics that decide something in this step and have not passed, or not been measured yet.
+    pub fn open(&self, step: &Step) -> Vec<String> {
+        let has_passed = |name: &String| {
+            self.status.metrics.iter().any(|metric| metric.name == *name && metric.verdict == Verdict::Pass)
+        };
+        self.decisive(step).into_iter().filter(|name| !has_passed(name)).collect()
     }
 
     /// The metrics with this verdict that decide something in this step.
@@ -213,17 +239,20 @@ impl Turn<'_> {
 
     /// Which names are those of metrics that decide something in this step.
     fn decides(&self, step: &Step) -> impl Fn(&str) -> bool {
-        let judged = self.judged_at(step);
-        let is_judged = |metric: &Metric| judged.iter().any(|other| other.name == metric.name);
-        let idle = self.spec().analysis.metrics.iter().filter(|metric| metric.dry_run || !is_judged(metric));
-        let idle: BTreeSet<_> = idle.map(|metric| metric.name.clone()).collect();
-        move |name| !idle.contains(name)
+        let decisive = self.decisive(step);
+        move |name| decisive.contains(name)
+    }
+
+    /// The names of the metrics that decide something in this step.
+    fn decisive(&self, step: &Step) -> BTreeSet<String> {
+        let judged = self.judged_at(step).into_iter().filter(|metric| !metric.dry_run);
+        judged.map(|metric| metric.name.clone()).collect()
     }
 }
 
 /// Where requests arrived, as the first metric says that counts them all.
-fn arrived(metrics: &[(String, Seen)]) -> Option<Arrived> {
-    metrics.iter().find_map(|(_, seen)| seen.arrived)
+fn arrived<'a>(mut metrics: impl Iterator<Item = &'a (String, Seen)>) -> Option<Arrived> {
+    metrics.find_map(|(_, seen)| seen.arrived)
 }
 
 fn names<'a>(said: &[Said<'a>]) -> Vec<&'a str> {

@@ -74,6 +74,7 @@ impl<'a> Turn<'a> {
         self.unclaimed(deployment)?;
         supported(self, deployment)?;
         self.services(deployment)?;
+        self.unpinned()?;
         self.reachable(deployment)?;
         self.prepared()?;
         self.routed_only()?;
@@ -115,20 +116,17 @@ impl<'a> Turn<'a> {
         let now = self.seen.now;
         let Some(workload) = self.status.workload.clone() else {
             settled(self, deployment)?;
-            let mut workload = WorkloadStatus {
+            self.status.workload = Some(WorkloadStatus {
                 uid: deployment.uid.clone(),
                 observed_generation: Some(deployment.generation),
+                held_by: (self.seen.belt == Belt::Absent).then_some(HeldBy::Paused),
                 ..WorkloadStatus::default()
-            };
-            if self.seen.belt == Belt::Absent {
-                if !deployment.paused {
-                    return Err(Stop::Do(Effect::Pause { deployment: target(deployment), paused: true }));
-                }
-                workload.held_by = Some(HeldBy::Paused);
-            }
-            self.status.workload = Some(workload);
+            });
             return Err(Stop::Again);
         };
+        if workload.held_by == Some(HeldBy::Paused) {
+            self.held(deployment)?;
+        }
         if workload.held_by.is_none() {
             match (self.seen.belt, &workload.armed_at) {
                 (Belt::Absent, _) => {
@@ -168,7 +166,10 @@ impl<'a> Turn<'a> {
             _ => None,
         };
         let Some(stable) = stable else {
-            // Somebody's template won the race: their update finishes first.
+            // Somebody's template won the race: their update finishes first, and our pause is in its way.
+            if workload.held_by == Some(HeldBy::Paused) {
+                return Err(self.resumed(deployment));
+            }
             self.status.workload = None;
             return Err(Stop::Again);
         };
@@ -373,6 +374,8 @@ impl<'a> Turn<'a> {
         self.note(Reason::StableRestored, format!("{object} was deleted by somebody and is made again"), None);
         Stop::Do(Effect::CreateCandidate {
             name: known,
+            // Pods that somebody left without their ReplicaSet are its own as soon as it is there, and what it does not want ends.
+            replicas: deployment.replicas,
             revision: kept.hash.clone(),
             template: kept.template.clone(),
             selector: deployment.selector.clone(),
@@ -384,6 +387,15 @@ impl<'a> Turn<'a> {
     fn not_armed(&self, message: &str) -> String {
         let other = self.seen.probe.as_deref();
         other.map_or_else(|| message.to_owned(), |other| format!("{message}; something else answers: {other}"))
+    }
+
+    /// The Deployment goes on by itself, and is not held any more.
+    fn resumed(&mut self, deployment: &Deployment) -> Stop {
+        if deployment.paused {
+            return Stop::Do(Effect::Pause { deployment: target(deployment), paused: false });
+        }
+        self.status.workload = None;
+        Stop::Again
     }
 
     /// The Deployment is paused.
@@ -437,10 +449,15 @@ impl<'a> Turn<'a> {
 
     /// Not paused, where the policies hold and the template is stable's.
     pub fn released(&mut self, deployment: &Deployment) -> Holds {
-        if !deployment.paused {
-            return Ok(());
-        }
         let Some(workload) = &mut self.status.workload else { return Ok(()) };
+        if !deployment.paused {
+            if workload.held_by == Some(HeldBy::Policy) && self.seen.belt == Belt::Absent {
+                workload.held_by = Some(HeldBy::Paused);
+                return Err(Stop::Again);
+            }
+            // What nothing else holds is held by its pause, whoever lifted it.
+            return if workload.held_by == Some(HeldBy::Paused) { self.held(deployment) } else { Ok(()) };
+        }
         if workload.held_by == Some(HeldBy::Paused) {
             if self.seen.belt != Belt::Armed {
                 return Ok(());
@@ -473,6 +490,9 @@ pub fn supported(turn: &Turn<'_>, deployment: &Deployment) -> Holds {
         "strategy Recreate ends all old pods before it makes new ones, so a release could not be held; use RollingUpdate"
     } else if deployment.history_limit == 0 {
         "revisionHistoryLimit 0 lets the Deployment controller delete the stable ReplicaSet at zero replicas; set 1 or more"
+    } else if turn.seen.controlled().any(|set| !set.is_empty() && set.hash.is_empty()) {
+        "its pods have no label pod-template-hash, as those of a ReplicaSet that is older than the Deployment, so no Service can tell \
+         them from others; roll it once (`kubectl rollout restart`)"
     } else {
         return Ok(());
     };
@@ -482,11 +502,18 @@ pub fn supported(turn: &Turn<'_>, deployment: &Deployment) -> Holds {
 /// The Deployment is at rest: what it wants is what there is.
 fn settled(turn: &Turn<'_>, deployment: &Deployment) -> Holds {
     let d = deployment.replicas;
-    let paused_by_us = turn.seen.belt == Belt::Absent && deployment.claim == Claim::Ours;
     let counts = [deployment.status_replicas, deployment.updated, deployment.available];
     let active: Vec<_> = turn.seen.controlled().filter(|set| !set.is_empty()).collect();
     let equal = |set: &&ReplicaSet| same_template(&set.template, &deployment.template);
-    let why = if deployment.paused && !paused_by_us {
+    let why = if let (true, [one]) = (deployment.paused, active.as_slice())
+        && !equal(one)
+    {
+        format!(
+            "it is paused at a template that is not what serves, and that `kubectl rollout resume` would roll out to everybody: \
+             bring the template of ReplicaSet {} back first (in Git, or `kubectl edit`), then resume it",
+            one.name
+        )
+    } else if deployment.paused {
         "it is paused; `kubectl rollout resume` it first".to_owned()
     } else if deployment.observed_generation != deployment.generation {
         "its controller has not seen its last change yet".to_owned()

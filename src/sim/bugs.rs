@@ -410,6 +410,7 @@ const MISTAKES: &[Mistake] = &[
                 let revision = format!("again{}", seen.replica_sets.len());
                 plan.effect = Some(Effect::CreateCandidate {
                     name: format!("{}-{revision}", deployment.name),
+                    replicas: 0,
                     revision,
                     template: known.template.clone(),
                     selector: deployment.selector.clone(),

@@ -1,11 +1,13 @@
 //! `decide` against a small world made of data, from the adoption to the promotion and back.
 mod accidents;
 mod commands;
+mod given_back;
 mod judged;
 mod pods;
 mod shortage;
 mod templates;
 mod trade;
+mod waits;
 mod ways;
 mod world;
 

@@ -296,8 +296,9 @@ impl World {
                 set.controller = Some("deployment-uid".to_owned());
                 set.labels = labels.clone();
             }
-            Effect::CreateCandidate { name, revision, template, .. } => sets.push(ReplicaSet {
+            Effect::CreateCandidate { name, replicas, revision, template, .. } => sets.push(ReplicaSet {
                 name: name.clone(),
+                replicas: *replicas,
                 uid: format!("uid-{name}"),
                 controller: rollout_uid,
                 template: template.clone(),

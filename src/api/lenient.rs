@@ -1,7 +1,8 @@
-//! A Rollout that cannot be read as a whole: an older operator meets words of a newer one, or a definition was changed by hand.
+//! A Rollout that cannot be read as a whole: an older operator or plugin meets words of a newer operator, or a definition was
+//! changed by hand.
 //!
 //! What can be read is kept, so that a revision on trial can still be taken out and a deletion come to its end.
-use crate::api::Rollout;
+use super::Rollout;
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
@@ -10,7 +11,7 @@ use serde_json::{Map, Value, json};
 ///
 /// # Errors
 /// When not even the metadata can be read, which the API server would not have stored.
-pub(super) fn read(object: &Value) -> Result<(Rollout, Option<String>), serde_json::Error> {
+pub(crate) fn read(object: &Value) -> Result<(Rollout, Option<String>), serde_json::Error> {
     let error = match Rollout::deserialize(object) {
         Ok(rollout) => return Ok((rollout, None)),
         Err(error) => error.to_string(),
@@ -100,7 +101,7 @@ mod tests {
         let (rollout, why) = read(&wrong).unwrap();
         assert!(why.unwrap().contains("longer than 30 days"));
         assert_eq!(rollout.spec.workload_ref.name, "shop");
-        assert_eq!(rollout.spec.on_delete, crate::api::OnDelete::Continue);
+        assert_eq!(rollout.spec.on_delete, super::super::OnDelete::Continue);
         assert!(rollout.status.unwrap().is_held());
         assert_eq!(rollout.metadata.finalizers.unwrap().len(), 1);
         assert!(rollout.spec.steps.is_empty(), "of steps all or none");
