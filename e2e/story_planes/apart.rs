@@ -19,6 +19,7 @@ const FORGETS_TOO_SOON: &[&str] = &[plane::ENVOY_GATEWAY.name];
 /// What these gateways can do, though their classes do not list it.
 const COPIES: &str = "HTTPRouteRequestMirror";
 const SHARES_OF_COPIES: &str = "HTTPRouteRequestPercentageMirror";
+const COPIES_OF_CALLS: &str = "GRPCRouteRequestMirror";
 const METHODS: &str = "HTTPRouteMethodMatching";
 const QUERIES: &str = "HTTPRouteQueryParamMatching";
 
@@ -252,13 +253,13 @@ fn plane_istio_sets_apart_by_the_gateway_api_in_a_sidecar() {
 // Calls are told apart by what is in their head.
 #[test]
 fn plane_istio_sets_apart_calls_of_grpc() {
-    let (ways, features) = (&[HEADER, COOKIE], &[SHARES_OF_COPIES]);
+    let (ways, features) = (&[HEADER, COOKIE], &[COPIES_OF_CALLS, SHARES_OF_COPIES]);
     told("i-apart-grpc", &Apart { plane: &plane::ISTIO_GRPC, ways, copied: Some(20), features });
 }
 
 #[test]
 fn plane_envoy_gateway_sets_apart_calls_of_grpc() {
-    let (ways, features) = (&[HEADER, COOKIE], &[SHARES_OF_COPIES]);
+    let (ways, features) = (&[HEADER, COOKIE], &[COPIES_OF_CALLS, SHARES_OF_COPIES]);
     told("e-apart-grpc", &Apart { plane: &plane::ENVOY_GATEWAY_GRPC, ways, copied: Some(20), features });
 }
 

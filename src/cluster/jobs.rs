@@ -2,7 +2,7 @@
 //!
 //! Only who leads creates and deletes. A create that comes late, after a pause past the Lease's end, makes the Job that
 //! the next leader would make under the same name, or one that the next look finds to be nobody's.
-use super::{Cluster, kinds, perform::rollout_owner, refusals::words_of};
+use super::{Cluster, Key, key_of, kinds, perform::rollout_owner, refusals::words_of};
 use crate::{
     api::{ROLLOUT_LABEL, Rollout},
     metrics::{
@@ -19,12 +19,46 @@ use kube::{
 };
 use serde_json::{Value, json};
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// Which pods are a Job's, by the label that its controller gives them.
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+
+/// The pods of Jobs that have ended, by their Job's uid and their own. Their node may go, or somebody tidies up, before the
+/// next run keeps the result.
+#[derive(Default)]
+pub struct EndedPods(Mutex<HashMap<Key, ByJob>>);
+
+type ByJob = HashMap<String, BTreeMap<String, Arc<Value>>>;
+
+impl EndedPods {
+    /// Of these pods those that are the Job's, and those of it that there were before.
+    fn with(&self, key: &Key, job: &str, pods: Vec<Arc<Value>>) -> Vec<Arc<Value>> {
+        let is_its = |pod: &Arc<Value>| {
+            pod["metadata"]["ownerReferences"].as_array().is_some_and(|it| it.iter().any(|it| it["uid"] == job))
+        };
+        let uid = |pod: &Arc<Value>| pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.entry(key.clone()).or_default().entry(job.to_owned()).or_default();
+        known.extend(pods.into_iter().filter(is_its).map(|pod| (uid(&pod), pod)));
+        known.values().cloned().collect()
+    }
+
+    /// Of a Rollout's Jobs there are these yet.
+    fn keep(&self, key: &Key, jobs: &[Arc<Value>]) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get_mut(key) {
+            known.retain(|uid, _| jobs.iter().any(|job| job["metadata"]["uid"] == **uid));
+        }
+    }
+
+    /// Nothing of a Rollout is wanted any more.
+    pub fn forget(&self, key: &Key) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
 
 impl Cluster {
     /// What the Jobs of the metrics say that are measured by Jobs; those that are due are begun, and those that nobody needs
@@ -46,6 +80,7 @@ impl Cluster {
                 return metrics.iter().map(|metric| (metric.name.clone(), unreachable(why.clone()))).collect();
             }
         };
+        self.ended_pods.keep(&key_of(rollout), &jobs);
         let whose = whose(rollout);
         let subjects: Vec<_> =
             metrics.iter().map(|metric| Subject { delay: metric.initial_delay, ..subject.clone() }).collect();
@@ -62,6 +97,7 @@ impl Cluster {
 
     /// Nothing is on trial any more: what still runs is ended.
     pub(super) async fn end_jobs(&self, rollout: &Rollout) {
+        self.ended_pods.forget(&key_of(rollout));
         match self.jobs_of(rollout).await {
             Ok(jobs) => self.delete_surplus(rollout, &jobs, &BTreeSet::new()).await,
             Err(error) => tracing::debug!(error = error.to_string(), "Jobs cannot be read; their deadlines end them"),
@@ -93,12 +129,15 @@ impl Cluster {
         if let Some(complaint) = template.and_then(|template| job::apart(template, selectors).err()) {
             return metrics::refused(&complaint);
         }
+        let key = key_of(rollout);
         let pods = runs.ended(jobs).into_iter().map(|name| {
-            let namespace = &namespace;
+            let (namespace, key) = (&namespace, &key);
             async move {
                 let params = ListParams::default().labels(&format!("{JOB_NAME}={name}"));
                 let pods = self.ask_for_all(&kinds::pods(), namespace, &params).await?;
-                Ok::<_, kube::Error>((name, pods))
+                let job = jobs.iter().find(|job| job["metadata"]["name"] == *name);
+                let uid = job.and_then(|job| job["metadata"]["uid"].as_str()).unwrap_or_default();
+                Ok::<_, kube::Error>((name, self.ended_pods.with(key, uid, pods)))
             }
         });
         let pods: BTreeMap<_, _> = match try_join_all(pods).await {
@@ -306,6 +345,21 @@ mod tests {
         let seen = looked(&cluster).await;
         assert_eq!(seen.outcome, Outcome::Unreachable);
         assert!(seen.why.contains("rbac.jobs") && seen.why.contains("cannot create"), "{}", seen.why);
+    }
+
+    #[test]
+    fn what_a_pod_has_said_stays_known_while_its_job_is_there_and_nobody_elses_pod_speaks_for_it() {
+        let (ended, key) = (EndedPods::default(), key_of(&rollout()));
+        let pod =
+            |uid: &str, owner: &str| Arc::new(json!({"metadata": {"uid": uid, "ownerReferences": [{"uid": owner}]}}));
+        let job = |uid: &str| Arc::new(json!({"metadata": {"uid": uid}}));
+        let known = |pods: Vec<Arc<Value>>| ended.with(&key, "job", pods).len();
+        assert_eq!(known(vec![pod("a", "job"), pod("b", "another"), Arc::new(json!({"metadata": {"uid": "c"}}))]), 1);
+        assert_eq!((known(vec![]), known(vec![pod("a", "job"), pod("d", "job")])), (1, 2));
+        ended.keep(&key, &[job("job"), job("another")]);
+        assert_eq!(known(vec![]), 2);
+        ended.keep(&key, &[job("another")]);
+        assert_eq!(known(vec![]), 0);
     }
 
     #[tokio::test]

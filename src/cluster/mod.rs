@@ -185,6 +185,7 @@ pub struct Cluster {
     newest: Arc<Newest>,
     elders: Arc<Elders>,
     belts: Arc<Mutex<HashMap<Key, (String, Instant)>>>,
+    ended_pods: Arc<jobs::EndedPods>,
     epoch: Arc<AtomicI32>,
     /// Since when this process leads, by its own clock.
     led_since: Arc<std::sync::Mutex<Option<jiff::Timestamp>>>,
@@ -215,6 +216,7 @@ impl Cluster {
             newest: Arc::default(),
             elders: Arc::default(),
             belts: Arc::default(),
+            ended_pods: Arc::default(),
             epoch: Arc::default(),
             led_since: Arc::default(),
         }
@@ -282,6 +284,7 @@ impl Cluster {
         self.outbox.forget(key);
         self.refusals.forget(key);
         self.elders.forget(key);
+        self.ended_pods.forget(key);
         if let Ok(mut belts) = self.belts.lock() {
             belts.remove(key);
         }

@@ -366,6 +366,14 @@ impl<'a> Turn<'a> {
             };
         }
         let object = format!("ReplicaSet/{known}");
+        if deployment.replicas == 0 && deployment.history_limit == 0 {
+            // Its controller would delete it again at once.
+            let message = format!(
+                "revisionHistoryLimit 0 has let the Deployment controller delete {object}, which is made again when pods are wanted; \
+                 set 1 or more"
+            );
+            return self.wait(Phase::Blocked, Reason::WorkloadUnsupported, &object, message, LATER);
+        }
         let Some(kept) = self.seen.kept.iter().find(|kept| kept.replica_set == known) else {
             let message = "the ReplicaSet that served is gone, and its template was not kept; delete the Rollout to give the \
                            Deployment back, which then rolls its template";

@@ -167,3 +167,17 @@ fn people_are_asked_for_a_route_when_gateways_know_the_services_and_not_before()
     assert!((3..6).contains(&settling), "{said:?}");
     assert!(said[settling..].iter().all(|it| *it == Some(Reason::RouteNotPrepared)), "{said:?}");
 }
+
+#[test]
+fn what_its_controller_deletes_at_no_replicas_is_made_again_when_pods_are_wanted_and_not_before() {
+    let mut world = adopted(rollout(|_| {}));
+    world.push("v2");
+    deployment(&mut world).history_limit = 0;
+    deployment(&mut world).replicas = 0;
+    world.seen.replica_sets.retain(|set| set.name != "shop-1");
+    world.looks(10);
+    assert_eq!(world.status().waiting_for[0].reason, Reason::WorkloadUnsupported);
+    assert!(!world.effects.iter().any(|effect| effect.starts_with("create-candidate")), "{:?}", world.effects);
+    deployment(&mut world).replicas = 4;
+    world.until(20, |world| world.seen.controlled().any(|set| set.name == "shop-1" && set.replicas == 4));
+}
