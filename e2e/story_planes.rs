@@ -35,6 +35,14 @@ async fn until_asked(records: &Records, revision: &str, step: &str, weight: u8) 
         .await;
 }
 
+/// Another revision than this one serves alone.
+async fn until_serves_instead_of(records: &Records, old: &Value) {
+    let promoted = |it: &Value| {
+        is_at_rest(it) && it["status"]["stable"]["podTemplateHash"] != *old && it["status"]["past"].is_null()
+    };
+    records.until("the release is promoted", 120, promoted).await;
+}
+
 /// Holds the share that this version has of all answers against the one that was asked for.
 fn check_share(plane: &Plane, requests: &[Request], version: &str, weight: u8) -> String {
     let all = requests.len();
@@ -148,10 +156,7 @@ async fn carries(world: &World, plane: &Plane) {
 
     let old = records.rollout().unwrap()["status"]["stable"]["podTemplateHash"].clone();
     let shares = shares(world, plane, (&door, &load), &records, "v2").await;
-    let promoted = |it: &Value| {
-        is_at_rest(it) && it["status"]["stable"]["podTemplateHash"] != old && it["status"]["past"].is_null()
-    };
-    records.until("the release is promoted", 120, promoted).await;
+    until_serves_instead_of(&records, &old).await;
     let proof =
         records.rollouts().iter().rev().find_map(|(_, it)| Some(it["status"]["weights"]["by"].as_str()?.to_owned()));
     assert_eq!(proof.as_deref(), Some(plane.proof), "{}", plane.name);

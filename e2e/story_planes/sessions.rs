@@ -1,5 +1,5 @@
 //! Clients that stay with the revision that answered them first, by the router's own means, until it takes no requests.
-use super::{RATE, Shift, held, until_asked, withdrawn};
+use super::{RATE, Shift, held, until_asked, until_serves_instead_of, withdrawn};
 use crate::{
     figures::figure,
     load::{Client, Door, Load},
@@ -7,10 +7,10 @@ use crate::{
     plane::{self, Plane},
     process::plugin,
     records::Records,
-    stage::{is_at_rest, lost_nothing, push},
+    stage::{lost_nothing, push},
     world::{World, beside_others, now_ms, with_temp_ns},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Clients that come anew in a step of half the requests: that they all met one revision does not happen.
 const CLIENTS: usize = 40;
@@ -24,8 +24,9 @@ async fn are_answered(world: &World, door: &Door, clients: &[Client], by: impl F
     }
 }
 
-/// The requests of one client.
-async fn of_client(world: &World, door: &Door, client: &Client) -> Load {
+/// The requests of one client who met this version.
+async fn of_who_met(world: &World, door: &Door, clients: &[Client], version: &str) -> Load {
+    let client = clients.iter().find(|it| it.version == version).unwrap();
     Load::through(world, &Door { path: "/client", header: Some(format!("cookie={}", client.cookie)), ..door.clone() })
         .await
 }
@@ -55,8 +56,7 @@ async fn stay(world: &World, plane: &Plane) {
 
     // A release that is called back: its clients go home, and lose nothing on the way.
     let clients = met(world, &door, &records, "v2").await;
-    let who = |version: &str| clients.iter().find(|it| it.version == version).unwrap();
-    let of_canary = of_client(world, &door, who("v2")).await;
+    let of_canary = of_who_met(world, &door, &clients, "v2").await;
     let began = now_ms();
     let Shift { last, acted, .. } = withdrawn(world, plane, &records, &of_canary, "v2").await;
     are_answered(world, &door, &clients, |_| "v1".to_owned()).await;
@@ -65,13 +65,10 @@ async fn stay(world: &World, plane: &Plane) {
     // One that is promoted: its clients never meet another, and stable's go over with everyone.
     let old = records.rollout().unwrap()["status"]["stable"]["podTemplateHash"].clone();
     let clients = met(world, &door, &records, "v3").await;
-    let of_canary = of_client(world, &door, clients.iter().find(|it| it.version == "v3").unwrap()).await;
+    let of_canary = of_who_met(world, &door, &clients, "v3").await;
     let began = now_ms();
     plugin(&world.namespace, &["promote", APP]).await.well("kubectl bellwether promote");
-    let promoted = |it: &Value| {
-        is_at_rest(it) && it["status"]["stable"]["podTemplateHash"] != old && it["status"]["past"].is_null()
-    };
-    records.until("the release is promoted", 120, promoted).await;
+    until_serves_instead_of(&records, &old).await;
     are_answered(world, &door, &clients, |_| "v3".to_owned()).await;
     let promoted = of_canary.end(world, &records, began, None).await;
     let others = promoted.requests.iter().filter(|it| it.own && it.version != "v3").count();

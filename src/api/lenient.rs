@@ -101,7 +101,7 @@ mod tests {
         let (rollout, why) = read(&wrong).unwrap();
         assert!(why.unwrap().contains("longer than 30 days"));
         assert_eq!(rollout.spec.workload_ref.name, "shop");
-        assert_eq!(rollout.spec.on_delete, super::super::OnDelete::Continue);
+        assert_eq!(rollout.spec.on_delete, crate::api::OnDelete::Continue);
         assert!(rollout.status.unwrap().is_held());
         assert_eq!(rollout.metadata.finalizers.unwrap().len(), 1);
         assert!(rollout.spec.steps.is_empty(), "of steps all or none");

@@ -197,10 +197,9 @@ impl Line {
                 let (line, good, request, of) = (self.clone(), until.clone(), send(), question.clone());
                 let answer = async move {
                     let (outcome, reply) = Self::asked(line.clone(), request).await;
-                    let is_short = reply.as_ref().is_ok_and(|(_, body)| body.len() <= KEPT);
-                    let lasts = if is_short { LIFE } else { Duration::ZERO };
-                    let _ = good.set(Instant::now() + lasts);
-                    if !is_short {
+                    if reply.as_ref().is_ok_and(|(_, body)| body.len() <= KEPT) {
+                        let _ = good.set(Instant::now() + LIFE);
+                    } else {
                         // Who waits has it; nobody else keeps it in memory.
                         let mut known = locked(&line.known);
                         if known.get(&of).is_some_and(|asked| Arc::ptr_eq(&asked.until, &good)) {

@@ -2,7 +2,7 @@
 //!
 //! Only who leads creates and deletes. A create that comes late, after a pause past the Lease's end, makes the Job that
 //! the next leader would make under the same name, or one that the next look finds to be nobody's.
-use super::{Cluster, Key, key_of, kinds, perform::rollout_owner, refusals::words_of};
+use super::{Cluster, Key, ask::locked, key_of, kinds, perform::rollout_owner, refusals::words_of};
 use crate::{
     api::{ROLLOUT_LABEL, Rollout},
     metrics::{
@@ -20,7 +20,7 @@ use kube::{
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 /// Which pods are a Job's, by the label that its controller gives them.
@@ -40,7 +40,7 @@ impl EndedPods {
             pod["metadata"]["ownerReferences"].as_array().is_some_and(|it| it.iter().any(|it| it["uid"] == job))
         };
         let uid = |pod: &Arc<Value>| pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.0);
         let known = all.entry(key.clone()).or_default().entry(job.to_owned()).or_default();
         known.extend(pods.into_iter().filter(is_its).map(|pod| (uid(&pod), pod)));
         known.values().cloned().collect()
@@ -48,7 +48,7 @@ impl EndedPods {
 
     /// Of a Rollout's Jobs there are these yet.
     fn keep(&self, key: &Key, jobs: &[Arc<Value>]) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.0);
         if let Some(known) = all.get_mut(key) {
             known.retain(|uid, _| jobs.iter().any(|job| job["metadata"]["uid"] == **uid));
         }
@@ -56,7 +56,7 @@ impl EndedPods {
 
     /// Nothing of a Rollout is wanted any more.
     pub fn forget(&self, key: &Key) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        locked(&self.0).remove(key);
     }
 }
 

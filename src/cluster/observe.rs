@@ -10,7 +10,7 @@ use super::{
     refusals::words_of,
 };
 use crate::{
-    api::{GROUP, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout, RolloutAction, Shared, Step, TemplateKind},
+    api::{GROUP, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout, RolloutAction, Shared, Step, TemplateKind, lenient},
     plan::{
         Claim, Crowd, Found, Kept, Observed, PendingAction, Pod, ReplicaSet, Route, Service, ports, same_template,
         strings,
@@ -43,8 +43,7 @@ impl Cluster {
         if !self.settings.shard.has(&labels_of(&object)) {
             return Ok(None);
         }
-        let (rollout, malformed) =
-            crate::api::lenient::read(&object).map_err(|error| Error::Malformed(error.to_string()))?;
+        let (rollout, malformed) = lenient::read(&object).map_err(|error| Error::Malformed(error.to_string()))?;
         let uid = rollout.uid().unwrap_or_default();
         if self.is_ending(&namespace).await? {
             // Everything in it goes, and what we may still read there goes first.

@@ -1,7 +1,7 @@
 //! Writes what was decided where people look: the status, and events.
 use super::{Ask, Care, Cluster, Error, Key, key_of, kinds};
 use crate::{
-    api::{Decision, Handled, Phase, Reason, Rollout, RolloutStatus, Sort},
+    api::{Decision, Handled, Phase, Reason, Rollout, RolloutStatus, Sort, lenient},
     notify::AlertEvent,
     plan::{self, News, PendingAction},
     telemetry::{PhaseLabels, WriteLabels},
@@ -105,7 +105,7 @@ impl Cluster {
         let mut status = stalled(reason, message, self.now());
         // Who is told stands in what may be the very thing that cannot be read.
         let stored = tokio::time::timeout(READING, self.ask(&kind, namespace, &key.name, Ask::Get)).await;
-        let read = stored.ok().and_then(Result::ok).and_then(|stored| Some(crate::api::lenient::read(&stored).ok()?.0));
+        let read = stored.ok().and_then(Result::ok).and_then(|stored| Some(lenient::read(&stored).ok()?.0));
         let told = read.map(|rollout| {
             let mut told = rollout.status.clone().unwrap_or_default();
             if told.waiting_for.first().is_none_or(|wait| wait.reason != reason) {

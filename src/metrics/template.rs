@@ -153,8 +153,8 @@ pub(super) fn straight(path: &str) -> Result<(), String> {
     let path = path.split('?').next().unwrap_or_default().to_ascii_lowercase();
     // As a server reads it that decodes first, takes \ for / too, or passes over what stands behind a semicolon.
     let path = path.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace("%3b", ";");
-    let names = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
-    let is_straight = names.into_iter().all(|name| name != "." && name != "..");
+    let mut names = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+    let is_straight = names.all(|name| name != "." && name != "..");
     if is_straight { Ok(()) } else { Err("leads out of the provider's URL: write it without . and ..".into()) }
 }
 

@@ -237,18 +237,19 @@ impl<'a> Turn<'a> {
         }
         self.status.past = None;
         for set in self.seen.ours() {
-            self.scaled(set, 0)?;
-            if set.status_replicas > 0 {
-                return Err(self.wait(
-                    phase,
-                    Reason::PodsNotReady,
-                    &format!("ReplicaSet/{}", set.name),
-                    "old pods are ending",
-                    SOON,
-                ));
-            }
+            self.ends(set, phase)?;
         }
         Ok(None)
+    }
+
+    /// The pods of a former ReplicaSet are gone.
+    pub fn ends(&self, set: &ReplicaSet, phase: Phase) -> Holds {
+        self.scaled(set, 0)?;
+        if set.status_replicas == 0 {
+            return Ok(());
+        }
+        let object = format!("ReplicaSet/{}", set.name);
+        Err(self.wait(phase, Reason::PodsNotReady, &object, "old pods are ending", SOON))
     }
 
     /// Of former ReplicaSets the newest are kept, as many as the Deployment says, beside one that is needed.

@@ -87,11 +87,7 @@ impl<'a> Turn<'a> {
         let candidate = candidate.and_then(|name| self.seen.replica_set(&name)).filter(|_| continues);
         // What else has pods ends while no Service selects them.
         for set in self.seen.ours().filter(|set| Some(&set.name) != candidate.map(|candidate| &candidate.name)) {
-            self.scaled(set, 0)?;
-            if set.status_replicas > 0 {
-                let object = format!("ReplicaSet/{}", set.name);
-                return Err(self.wait(Phase::Waiting, Reason::PodsNotReady, &object, "old pods are ending", SOON));
-            }
+            self.ends(set, Phase::Waiting)?;
         }
         self.widened()?;
         if let Some(candidate) = candidate {

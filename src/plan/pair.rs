@@ -450,17 +450,7 @@ impl<'a> Turn<'a> {
         if !keeps_services {
             // Nobody looks after these any more, and somebody's route may go on to name them.
             for set in self.seen.ours() {
-                self.scaled(set, 0)?;
-                if set.status_replicas > 0 {
-                    let object = format!("ReplicaSet/{}", set.name);
-                    return Err(self.wait(
-                        Phase::Progressing,
-                        Reason::PodsNotReady,
-                        &object,
-                        "old pods are ending",
-                        SOON,
-                    ));
-                }
+                self.ends(set, Phase::Progressing)?;
             }
             self.widened()?;
         }

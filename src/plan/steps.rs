@@ -158,12 +158,17 @@ impl Turn<'_> {
             let time = if is_over { format!(", for {} and more", analysis.on_unknown.after) } else { String::new() };
             let message = format!("{}{time}", dark.message);
             // That nobody asks is said of people, and not of the candidate.
-            if analysis.on_unknown.then == ThenUnknown::Abort && !is_quiet {
-                return Err(self.give_up(Reason::EvidenceMissing, &message, None));
-            }
-            return Err(self.wait(Phase::Blocked, Reason::EvidenceOverdue, &dark.object, message, SOON));
+            return Err(self.overdue(&dark.object, message, !is_quiet));
         }
         Err(self.wait(Phase::Waiting, dark.reason, &dark.object, dark.message.clone(), SOON))
+    }
+
+    /// What becomes of a release that could not be judged for too long, where the candidate may be given up for it.
+    fn overdue(&mut self, object: &str, message: String, may_abort: bool) -> Stop {
+        if may_abort && self.spec().analysis.on_unknown.then == ThenUnknown::Abort {
+            return self.give_up(Reason::EvidenceMissing, &message, None);
+        }
+        self.wait(Phase::Blocked, Reason::EvidenceOverdue, object, message, SOON)
     }
 
     fn agreed(&self, step: &Step) -> Holds {
@@ -183,21 +188,17 @@ impl Turn<'_> {
             return Ok(());
         }
         let analysis = &self.spec().analysis;
-        let (inconclusive, unknowable) = (analysis.on_inconclusive.clone(), analysis.on_unknown.clone());
+        let (inconclusive, patience) = (analysis.on_inconclusive.clone(), analysis.on_unknown.after);
         let (explored, source) = (analysis.explore_up_to, analysis.source());
         let full_at = self.status.step.as_ref().and_then(|step| step.full_at.as_ref()).map_or(self.seen.now, |at| at.0);
         let unknown = self.named(Verdict::Unknown, step).join(", ");
         if !unknown.is_empty() {
             let message = format!("not judged yet: {unknown}");
-            if self.ago(full_at) < unknowable.after.signed() {
+            if self.ago(full_at) < patience.signed() {
                 return Err(self.wait(Phase::Waiting, Reason::NoEvidence, "", message, SOON));
             }
-            let message =
-                format!("{message}, for {} and more since step {}'s time was full", unknowable.after, step.name);
-            if unknowable.then == ThenUnknown::Abort {
-                return Err(self.give_up(Reason::EvidenceMissing, &message, None));
-            }
-            return Err(self.wait(Phase::Blocked, Reason::EvidenceOverdue, &source, message, SOON));
+            let message = format!("{message}, for {patience} and more since step {}'s time was full", step.name);
+            return Err(self.overdue(&source, message, true));
         }
         if self.next_weight()? <= explored {
             return Ok(());

@@ -79,8 +79,7 @@ impl Turn<'_> {
         if let Some(worse) = worse.or_else(|| worse_together(metrics, &together, &margins)) {
             return Err(self.give_up(Reason::AnalysisFailed, &worse, None));
         }
-        let deciding = metrics.iter().filter(|(name, _)| !self.is_shown_only(name));
-        let history = deciding.filter_map(|(_, seen)| seen.history_from).max();
+        let history = self.not_only_shown(metrics).filter_map(|(_, seen)| seen.history_from).max();
         let since = self.flight()?.evidence_since.as_ref().map(|since| since.0);
         if let Some(history) = history.filter(|history| since.is_some_and(|since| *history > since)) {
             let flight = self.flight()?;
@@ -98,8 +97,7 @@ impl Turn<'_> {
         let why = match &self.seen.measured {
             // What only is shown says so where it is shown.
             Measured::Read { metrics, .. } => {
-                let mut deciding = metrics.iter().filter(|(name, _)| !self.is_shown_only(name));
-                deciding.find_map(|(_, seen)| seen.invalid.as_deref())
+                self.not_only_shown(metrics).find_map(|(_, seen)| seen.invalid.as_deref())
             }
             Measured::NotYet | Measured::NoProvider(_) => None,
         };
@@ -174,8 +172,7 @@ impl Turn<'_> {
             return None;
         }
         let Measured::Read { metrics, .. } = &self.seen.measured else { return None };
-        let deciding = metrics.iter().filter(|(name, _)| !self.is_shown_only(name));
-        arrived(deciding).filter(|arrived| arrived.belies(step.weight))
+        arrived(self.not_only_shown(metrics)).filter(|arrived| arrived.belies(step.weight))
     }
 
     /// When a metric's first interval is over, which begins with everybody's evidence or later.
@@ -207,6 +204,11 @@ impl Turn<'_> {
     /// Whether a metric is shown and decides nothing: because it says so, or because the spec names it no longer.
     fn is_shown_only(&self, name: &str) -> bool {
         self.metric(name).is_none_or(|metric| metric.dry_run)
+    }
+
+    /// What was measured and may decide something.
+    fn not_only_shown<'m>(&self, metrics: &'m [(String, Seen)]) -> impl Iterator<Item = &'m (String, Seen)> {
+        metrics.iter().filter(|(name, _)| !self.is_shown_only(name))
     }
 
     /// Whether a metric decides in the step of this name.

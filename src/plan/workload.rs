@@ -167,8 +167,8 @@ impl<'a> Turn<'a> {
         };
         let Some(stable) = stable else {
             // Somebody's template won the race: their update finishes first, and our pause is in its way.
-            if workload.held_by == Some(HeldBy::Paused) {
-                return Err(self.resumed(deployment));
+            if workload.held_by == Some(HeldBy::Paused) && deployment.paused {
+                return Err(Stop::Do(Effect::Pause { deployment: target(deployment), paused: false }));
             }
             self.status.workload = None;
             return Err(Stop::Again);
@@ -395,15 +395,6 @@ impl<'a> Turn<'a> {
     fn not_armed(&self, message: &str) -> String {
         let other = self.seen.probe.as_deref();
         other.map_or_else(|| message.to_owned(), |other| format!("{message}; something else answers: {other}"))
-    }
-
-    /// The Deployment goes on by itself, and is not held any more.
-    fn resumed(&mut self, deployment: &Deployment) -> Stop {
-        if deployment.paused {
-            return Stop::Do(Effect::Pause { deployment: target(deployment), paused: false });
-        }
-        self.status.workload = None;
-        Stop::Again
     }
 
     /// The Deployment is paused.

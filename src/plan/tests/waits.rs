@@ -22,29 +22,31 @@ fn passes(world: &mut World, seconds: i64) {
     }
 }
 
-/// A release of which a person is asked at 20 %, with this analysis besides; alerts of any kind are told.
-fn asked(change: impl FnOnce(&mut Value)) -> World {
+/// A release with this analysis, of which nothing is proven; alerts of any kind are told.
+fn released(change: impl FnOnce(&mut Value)) -> World {
     let mut world = adopted(rollout(|value| {
         judged(value);
-        value["spec"]["steps"][1]["approval"] = json!("Required");
         value["spec"]["alerts"] = json!([{"receiver": {"name": "on-call"}, "on": ["Waiting", "Blocked", "Aborted"]}]);
         change(value);
     }));
     world.push("v2");
     world.measured(Verdict::Continue);
+    world
+}
+
+/// One of which a person is asked at 20 %.
+fn asked(change: impl FnOnce(&mut Value)) -> World {
+    let mut world = released(|value| {
+        value["spec"]["steps"][1]["approval"] = json!("Required");
+        change(value);
+    });
     world.until(100, |world| world.status().phase == Phase::AwaitingApproval);
     world
 }
 
-/// One that is at 20 % and observed there in full, with this analysis.
+/// One that has come to 20 %.
 fn at_20(change: impl FnOnce(&mut Value)) -> World {
-    let mut world = adopted(rollout(|value| {
-        judged(value);
-        value["spec"]["alerts"] = json!([{"receiver": {"name": "on-call"}, "on": ["Waiting", "Blocked", "Aborted"]}]);
-        change(value);
-    }));
-    world.push("v2");
-    world.measured(Verdict::Continue);
+    let mut world = released(change);
     world.until(100, |world| world.split.weight.percent() == 20);
     world
 }
