@@ -307,6 +307,68 @@ fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
     in_step(&root().join("crds/README.md"), &text);
 }
 
+/// Each value of the chart by its path, with its default and the comment above it. A map without a default of its own is told
+/// by its fields; the containers' resources are told as one.
+fn chart_values(text: &str) -> Vec<(String, String, String)> {
+    let (mut values, mut path, mut comment) = (Vec::new(), Vec::<&str>::new(), Vec::new());
+    for line in text.lines() {
+        let field = line.trim_start();
+        if let Some(words) = field.strip_prefix("# ") {
+            comment.push(words);
+            continue;
+        }
+        let comment = std::mem::take(&mut comment).join(" ");
+        let Some((name, default)) = field.split_once(':') else { continue };
+        path.truncate((line.len() - field.len()) / 2);
+        path.push(name);
+        match default.trim() {
+            "" if path == ["resources"] => values.push((path.join("."), "see values.yaml".to_owned(), comment)),
+            "" => {}
+            _ if path[0] == "resources" => {}
+            default => values.push((path.join("."), format!("`{default}`"), comment)),
+        }
+    }
+    values
+}
+
+#[test]
+fn every_value_of_the_chart_is_explained() {
+    let chart = root().join("charts/bellwether");
+    let read = |name: &str| fs::read_to_string(chart.join(name)).unwrap();
+    let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
+    let mut rows = Vec::new();
+    for (path, default, comment) in chart_values(&read("values.yaml")) {
+        assert!(!comment.is_empty(), "{path} has no comment");
+        let place = format!("/properties/{}", path.replace('.', "/properties/"));
+        assert!(schema.pointer(&place).is_some(), "{path} is not in the schema");
+        rows.push(format!("| `{path}` | {default} | {comment} |\n"));
+    }
+    let readme = read("README.md");
+    let (above, table) = readme.split_once("## Values\n").unwrap();
+    let head: String = table.split_inclusive('\n').take_while(|line| !line.starts_with("| `")).collect();
+    let below: String = table[head.len()..].split_inclusive('\n').skip_while(|line| line.starts_with("| `")).collect();
+    in_step(&chart.join("README.md"), &format!("{above}## Values\n{head}{}{below}", rows.concat()));
+}
+
+#[test]
+fn alert_rules_name_numbers_and_phases_and_reasons_that_there_are() {
+    let rules = fs::read_to_string(root().join("crds/examples/prometheusrule.yaml")).unwrap();
+    let expressions: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).collect();
+    assert!(expressions.len() >= 6);
+    let numbers = crate::telemetry::tests::numbers();
+    let known: BTreeSet<_> = numbers.iter().map(|number| number[0].trim_matches('`')).collect();
+    for expression in &expressions {
+        let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let named: Vec<_> = words.filter(|word| word.starts_with("bellwether_")).collect();
+        assert!(!named.is_empty() && named.iter().all(|name| known.contains(name)), "{expression}");
+        for quoted in expression.split('"').skip(1).step_by(2).flat_map(|values| values.split('|')) {
+            let word = Value::from(quoted);
+            let is_phase = serde_json::from_value::<api::Phase>(word.clone()).is_ok();
+            assert!(is_phase || serde_json::from_value::<api::Reason>(word).is_ok(), "{quoted} in {expression}");
+        }
+    }
+}
+
 /// The objects of our kinds in files that people copy from or the test bed applies.
 fn shown_objects() -> Vec<(PathBuf, Value)> {
     let files = ["crds/examples", "hack"].map(|folder| files_below(&root().join(folder))).concat();

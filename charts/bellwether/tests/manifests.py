@@ -365,36 +365,6 @@ def typos_are_refused(_):
         assert "schema" in fails("helm", "template", str(CHART), "-f", values_file(values)), values
 
 
-def explained():
-    """Each value of values.yaml by its path, with its default and the comment above it."""
-    path, comment = [], []
-    for line in (CHART / "values.yaml").read_text().splitlines():
-        if words := re.fullmatch(r" *# (.*)", line):
-            comment.append(words[1])
-        elif field := re.fullmatch(r"( *)(\w+):(.*)", line):
-            path = path[:len(field[1]) // 2] + [field[2]]
-            if (default := field[3].strip()) and path[0] != "resources" or path == ["resources"]:
-                yield ".".join(path), f"`{default}`" if default else "see values.yaml", " ".join(comment)
-            comment = []
-        elif not line:
-            comment = []
-
-
-def every_value_is_explained(_):
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    table = (CHART / "README.md").read_text().partition("## Values\n")[2]
-    rows = []
-    for path, default, comment in explained():
-        assert comment, f"{path} has no comment"
-        rows.append(f"| `{path}` | {default} | {comment} |")
-        node = schema
-        for part in path.split("."):
-            assert part in node.get("properties", {}), f"{path} is not in the schema"
-            node = node["properties"][part]
-    wanted = "\n".join(rows)
-    assert re.findall(r"(?m)^\| `.*", table) == rows, f"the table of values in the README should be:\n{wanted}"
-
-
 CLAIMS = [
     every_container_is_confined, no_right_is_a_wildcard_or_a_way_to_more_rights, secrets_are_never_listed,
     with_named_namespaces_almost_nothing_is_cluster_wide, a_policy_whose_parameter_is_ours_ignores_failure,
@@ -406,7 +376,7 @@ CLAIMS = [
     rollouts_are_ejected_before_anything_is_uninstalled, the_job_ends_while_helm_still_waits, other_values_reach_the_pods,
     a_shard_steers_and_ejects_its_own_rollouts_alone, shards_have_leases_of_their_own, what_a_cluster_has_once_is_brought_once,
     a_monitor_finds_the_port_of_metrics_where_a_value_asks_for_one,
-    a_look_has_a_time_limit_that_the_operator_takes, leases_that_the_operator_would_refuse_are_refused, typos_are_refused, every_value_is_explained,
+    a_look_has_a_time_limit_that_the_operator_takes, leases_that_the_operator_would_refuse_are_refused, typos_are_refused,
 ]
 
 
