@@ -1,6 +1,6 @@
 //! The commands: each is one `RolloutAction` that says what was seen, and the operator's answer to it.
 use super::{
-    Command, Exit, Format, Session,
+    Command, Exit, Session,
     errors::{self, Failure, Request},
     page::revision_on_trial,
     render::plain,
@@ -207,7 +207,7 @@ async fn answer(
 
 /// Prints the command as an object, if that was asked for.
 fn print(session: &mut Session<'_>, action: &RolloutAction) -> anyhow::Result<bool> {
-    let Some(format @ (Format::Json | Format::Yaml)) = session.output else { return Ok(false) };
+    let Some(format) = session.objects() else { return Ok(false) };
     session.screen.object(&super::without_owners(serde_json::to_value(action)?), format)?;
     Ok(true)
 }

@@ -152,7 +152,7 @@ fn note(global: &mut Global, flag: &Arg, value: &str) {
 fn value_of(arg: &Arg, named: &[&str]) -> Next {
     let of_first = |next: fn(String) -> Next| named.first().map_or(Next::Free, |name| next(bare(name)));
     match arg.get_id().as_str() {
-        "name" => Next::Rollout,
+        "name" | "names" => Next::Rollout,
         "to" => of_first(Next::Step),
         "to_revision" => of_first(Next::Revision),
         "images" => of_first(Next::Image),

@@ -1,6 +1,6 @@
 //! `eject`: Deployments are given back by deleting Rollouts, and it is done when they are gone.
 use super::{
-    Eject, Exit, Format, Session,
+    Eject, Exit, Session,
     errors::{self, Failure, Request, full_name},
     page::revision_on_trial,
     render::{Answer, line, plain},
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 /// Gives one Deployment back.
 pub async fn eject(session: &mut Session<'_>, eject: &Eject) -> anyhow::Result<Exit> {
     let name = &eject.name;
-    if matches!(session.output, Some(Format::Json | Format::Yaml)) {
+    if session.objects().is_some() {
         return Err(Failure::new("eject prints words only, so it takes no -o").exit(Exit::Usage).into());
     }
     let rollout = session.rollout(name).await?;

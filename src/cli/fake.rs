@@ -52,7 +52,7 @@ impl Fake {
         self
     }
 
-    /// Answers a request of this method and path with this object.
+    /// Answers a request of this method and path with this object; a path may have a part of the query that is to be asked.
     pub fn on(self, method: &'static str, path: impl Into<String>, object: Value) -> Self {
         self.tell(method, path, Answer::Object(200, object))
     }
@@ -115,7 +115,11 @@ impl Fake {
             self.sent.lock().unwrap().push((format!("{method} {path}"), value));
         }
         let mut told = self.told.lock().unwrap();
-        let index = told.iter().position(|told| told.method == method && told.path == path);
+        let asked = parts.uri.query().unwrap_or_default();
+        let index = told.iter().position(|told| {
+            let (at, query) = told.path.split_once('?').unwrap_or((&told.path, ""));
+            told.method == method && at == path && asked.contains(query)
+        });
         let Some(index) = index else { panic!("nobody expected {method} {}", parts.uri) };
         match told.remove(index).answer {
             Answer::Text(code, text) => Response::builder().status(code).body(Body::from(text)).unwrap(),

@@ -10,7 +10,7 @@ use kube::{
     Api, ResourceExt,
     api::{DynamicObject, ListParams},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// So long may a message be before `-o wide` is asked for it.
 const MESSAGE: usize = 80;
@@ -21,33 +21,71 @@ pub enum Scope {
     /// In the session's namespace.
     Namespace,
     /// In all namespaces.
-    All,
+    Cluster,
 }
 
-/// Prints one Rollout, or all of the scope.
-pub async fn get(session: &mut Session<'_>, name: Option<&str>, scope: Scope) -> anyhow::Result<Exit> {
-    let objects = match name {
-        Some(name) => vec![session.object(name).await?],
-        None => list(session, scope).await?,
+/// Which Rollouts are listed.
+#[derive(Clone, Debug)]
+pub enum Which {
+    /// Those of these names in the session's namespace.
+    Named(Vec<String>),
+    /// All of them, or all with these labels.
+    All(Scope, Option<String>),
+}
+
+/// Prints Rollouts. Of those that are named all are printed that are there; one that is not is what the command ends with.
+pub async fn get(session: &mut Session<'_>, which: &Which) -> anyhow::Result<Exit> {
+    let (objects, missing) = match which {
+        Which::Named(names) => named(session, names).await,
+        Which::All(scope, selector) => (list(session, *scope, selector.as_deref()).await?, None),
     };
-    if let Some(format @ (Format::Json | Format::Yaml)) = session.output {
-        let mut items = objects.iter().map(|object| super::shown(object, "Rollout")).collect::<Result<Vec<_>, _>>()?;
-        let document = match name {
-            Some(_) => items.pop().unwrap_or(Value::Null),
-            None => json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}),
-        };
-        session.screen.object(&document, format)?;
+    let shown = print(session, which, &objects);
+    missing.map_or(shown, |failure| Err(failure.into()))
+}
+
+async fn named(session: &Session<'_>, names: &[String]) -> (Vec<DynamicObject>, Option<Failure>) {
+    let (mut objects, mut missing) = (Vec::new(), None);
+    for name in names {
+        match session.object(name).await {
+            Ok(object) => objects.push(object),
+            Err(failure) => missing = missing.or(Some(failure)),
+        }
+    }
+    (objects, missing)
+}
+
+fn print(session: &mut Session<'_>, which: &Which, objects: &[DynamicObject]) -> anyhow::Result<Exit> {
+    let one = matches!(which, Which::Named(names) if names.len() == 1);
+    if one && objects.is_empty() {
         return Ok(Exit::Done);
     }
-    if objects.is_empty() {
-        let place = if scope == Scope::All {
-            "in any namespace".to_owned()
-        } else {
-            format!("in namespace {}", session.namespace)
+    if let Some(format) = session.objects() {
+        let items = objects.iter().map(|object| super::shown(object, "Rollout")).collect::<Result<Vec<_>, _>>()?;
+        let documents = match format {
+            _ if one => items,
+            Format::Name => items,
+            _ => vec![json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items})],
         };
-        session.screen.say(&format!("There are no Rollouts {place}."))?;
+        for document in &documents {
+            session.screen.object(document, format)?;
+        }
         return Ok(Exit::Done);
     }
+    let scope = match which {
+        Which::Named(_) => Scope::Namespace,
+        Which::All(scope, selector) => {
+            if objects.is_empty() {
+                let with = selector.as_ref().map_or_else(String::new, |selector| format!(" with labels {selector}"));
+                let place = match scope {
+                    Scope::Cluster => "in any namespace".to_owned(),
+                    Scope::Namespace => format!("in namespace {}", session.namespace),
+                };
+                session.screen.say(&format!("There are no Rollouts{with} {place}."))?;
+                return Ok(Exit::Done);
+            }
+            *scope
+        }
+    };
     let mut rows = vec![head(scope, session.output)];
     rows.extend(objects.iter().map(|object| row(object, scope, session)));
     let text = table(&rows, "", session.screen.paint);
@@ -59,14 +97,15 @@ pub async fn get(session: &mut Session<'_>, name: Option<&str>, scope: Scope) ->
     Ok(Exit::Done)
 }
 
-async fn list(session: &Session<'_>, scope: Scope) -> Result<Vec<DynamicObject>, Failure> {
+async fn list(session: &Session<'_>, scope: Scope, selector: Option<&str>) -> Result<Vec<DynamicObject>, Failure> {
     let resource = super::rollouts();
     let (api, namespace) = match scope {
-        Scope::All => (Api::<DynamicObject>::all_with(session.client.clone(), &resource), ""),
+        Scope::Cluster => (Api::<DynamicObject>::all_with(session.client.clone(), &resource), ""),
         Scope::Namespace => (session.rollouts(), session.namespace.as_str()),
     };
     let what = Request { verb: "list", resource: "rollouts", name: "", namespace };
-    let objects = errors::ask(what, api.list(&ListParams::default())).await?.items;
+    let wanted = ListParams { label_selector: selector.map(str::to_owned), ..ListParams::default() };
+    let objects = errors::ask(what, api.list(&wanted)).await?.items;
     if objects.is_empty()
         && scope == Scope::Namespace
         && let Some(failure) = errors::missing_namespace(&session.client, namespace).await
@@ -77,7 +116,7 @@ async fn list(session: &Session<'_>, scope: Scope) -> Result<Vec<DynamicObject>,
 }
 
 fn head(scope: Scope, output: Option<Format>) -> Vec<Cell> {
-    let mut head: Vec<&str> = if scope == Scope::All { vec!["NAMESPACE"] } else { Vec::new() };
+    let mut head: Vec<&str> = if scope == Scope::Cluster { vec!["NAMESPACE"] } else { Vec::new() };
     head.extend(["NAME", "PHASE", "STEP", "WEIGHT", "STABLE", "CANARY"]);
     if output == Some(Format::Wide) {
         head.extend(["DEPLOYMENT", "STABLE-PODS", "CANARY-PODS", "ATTEMPT", "WAITS-FOR"]);
@@ -91,7 +130,7 @@ fn row(object: &DynamicObject, scope: Scope, session: &Session<'_>) -> Vec<Cell>
     let some = |text: Option<String>| text.map_or_else(none, Cell::from);
     let wide = session.output == Some(Format::Wide);
     let mut row: Vec<Cell> = Vec::new();
-    if scope == Scope::All {
+    if scope == Scope::Cluster {
         row.push(object.namespace().unwrap_or_default().into());
     }
     row.push(object.name_any().into());
@@ -141,6 +180,7 @@ mod tests {
         super::fake::{Fake, ROLLOUTS, aborted, at_rest, in_flight, session, text, with},
         *,
     };
+    use serde_json::Value;
 
     fn shop() -> Vec<Value> {
         vec![
@@ -155,9 +195,17 @@ mod tests {
         json!({"kind": "RolloutList", "apiVersion": "bellwether.dev/v1alpha1", "metadata": {}, "items": items})
     }
 
-    async fn printed(cluster: Fake, name: Option<&str>, scope: Scope, output: Option<Format>) -> (String, String) {
+    fn here() -> Which {
+        Which::All(Scope::Namespace, None)
+    }
+
+    fn named(names: &[&str]) -> Which {
+        Which::Named(names.iter().copied().map(str::to_owned).collect())
+    }
+
+    async fn printed(cluster: Fake, which: Which, output: Option<Format>) -> (String, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        get(&mut session(&cluster, &mut out, &mut err, output), name, scope).await.unwrap();
+        get(&mut session(&cluster, &mut out, &mut err, output), &which).await.unwrap();
         cluster.done();
         (text(&out).to_owned(), text(&err).to_owned())
     }
@@ -165,7 +213,7 @@ mod tests {
     #[tokio::test]
     async fn the_table_has_a_line_for_each_even_if_it_cannot_be_understood() {
         let cluster = Fake::default().on("GET", ROLLOUTS, list_of(&shop()));
-        let (out, _) = printed(cluster, None, Scope::Namespace, None).await;
+        let (out, _) = printed(cluster, here(), None).await;
         assert_eq!(
             out,
             "\
@@ -182,7 +230,7 @@ unread     Stable        -      -        -            -            3d    Rollout
     async fn all_namespaces_have_a_column_and_wide_has_more() {
         let everywhere = "/apis/bellwether.dev/v1alpha1/rollouts";
         let cluster = Fake::default().on("GET", everywhere, list_of(&shop()[1..2]));
-        let (out, _) = printed(cluster, None, Scope::All, Some(Format::Wide)).await;
+        let (out, _) = printed(cluster, Which::All(Scope::Cluster, None), Some(Format::Wide)).await;
         assert_eq!(
             out,
             "\
@@ -196,7 +244,7 @@ shop        checkout   Progressing   more   20       6c9f7d5b44   tkz4bnq2xw   c
     async fn steps_that_were_edited_meanwhile_are_said_beside_the_table() {
         let edited = with(in_flight(), &json!({"spec": {"steps": [{"name": "one", "weight": 5, "observe": "1m"}]}}));
         let cluster = Fake::default().on("GET", format!("{ROLLOUTS}/checkout"), edited);
-        let (out, err) = printed(cluster, Some("checkout"), Scope::Namespace, None).await;
+        let (out, err) = printed(cluster, named(&["checkout"]), None).await;
         assert_eq!((out.lines().count(), err), (2, format!("shop/checkout: {STEPS_EDITED}\n")));
     }
 
@@ -204,14 +252,14 @@ shop        checkout   Progressing   more   20       6c9f7d5b44   tkz4bnq2xw   c
     async fn objects_are_printed_with_all_their_fields() {
         let unknown = with(at_rest(), &json!({"spec": {"someday": {"more": 1}}}));
         let cluster = Fake::default().on("GET", format!("{ROLLOUTS}/checkout"), unknown.clone());
-        let (out, _) = printed(cluster, Some("checkout"), Scope::Namespace, Some(Format::Json)).await;
+        let (out, _) = printed(cluster, named(&["checkout"]), Some(Format::Json)).await;
         let expected = with(unknown, &json!({"metadata": {"managedFields": null}}));
         assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), expected);
 
         let items: Vec<_> =
             shop().iter().map(|item| with(item.clone(), &json!({"kind": null, "apiVersion": null}))).collect();
         let cluster = Fake::default().on("GET", ROLLOUTS, list_of(&items));
-        let (out, _) = printed(cluster, None, Scope::Namespace, Some(Format::Yaml)).await;
+        let (out, _) = printed(cluster, here(), Some(Format::Yaml)).await;
         let list: Value = serde_saphyr::from_str(&out).unwrap();
         assert_eq!((&list["kind"], &list["items"][1]["kind"]), (&json!("List"), &json!("Rollout")));
     }
@@ -223,7 +271,7 @@ shop        checkout   Progressing   more   20       6c9f7d5b44   tkz4bnq2xw   c
             "/api/v1/namespaces/shop",
             json!({"metadata": {"name": "shop"}}),
         );
-        let (out, err) = printed(cluster, None, Scope::Namespace, None).await;
+        let (out, err) = printed(cluster, here(), None).await;
         assert_eq!((out.as_str(), err.as_str()), ("", "There are no Rollouts in namespace shop.\n"));
 
         let cluster = Fake::default()
@@ -231,7 +279,7 @@ shop        checkout   Progressing   more   20       6c9f7d5b44   tkz4bnq2xw   c
             .refuse("GET", "/api/v1/namespaces/shop", 404, &json!({"name": "shop", "kind": "namespaces"}), "gone")
             .on("GET", "/api/v1/namespaces", list_of(&[json!({"metadata": {"name": "shop-eu"}})]));
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let error = get(&mut session(&cluster, &mut out, &mut err, None), None, Scope::Namespace).await.unwrap_err();
+        let error = get(&mut session(&cluster, &mut out, &mut err, None), &here()).await.unwrap_err();
         let failure = error.downcast_ref::<Failure>().unwrap();
         assert_eq!(failure.words, "there is no namespace shop");
         assert_eq!(failure.hint.as_deref(), Some("did you mean shop-eu?"));
@@ -250,10 +298,43 @@ shop        checkout   Progressing   more   20       6c9f7d5b44   tkz4bnq2xw   c
             .refuse("GET", "/api/v1/namespaces/shop", 403, &json!({"name": "shop"}), "forbidden")
             .on("GET", ROLLOUTS, list_of(&shop()));
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let error =
-            get(&mut session(&cluster, &mut out, &mut err, None), Some("chekout"), Scope::Namespace).await.unwrap_err();
+        let error = get(&mut session(&cluster, &mut out, &mut err, None), &named(&["chekout"])).await.unwrap_err();
         let failure = error.downcast_ref::<Failure>().unwrap();
         assert_eq!(failure.words, "there is no Rollout chekout in namespace shop");
         assert_eq!(failure.hint.as_deref(), Some("did you mean checkout?"));
+    }
+
+    #[tokio::test]
+    async fn labels_choose_and_names_are_printed_for_other_commands() {
+        let cluster = Fake::default().on("GET", format!("{ROLLOUTS}?labelSelector=team%3Dpay"), list_of(&shop()[..2]));
+        let pay = Which::All(Scope::Namespace, Some("team=pay".to_owned()));
+        let (out, err) = printed(cluster, pay.clone(), Some(Format::Name)).await;
+        assert_eq!(
+            (out.as_str(), err.as_str()),
+            ("rollout.bellwether.dev/cart\nrollout.bellwether.dev/checkout\n", "")
+        );
+        let cluster = Fake::default().on("GET", format!("{ROLLOUTS}?labelSelector=team%3Dpay"), list_of(&[])).refuse(
+            "GET",
+            "/api/v1/namespaces/shop",
+            403,
+            &json!({"name": "shop"}),
+            "forbidden",
+        );
+        let (_, err) = printed(cluster, pay, None).await;
+        assert_eq!(err, "There are no Rollouts with labels team=pay in namespace shop.\n");
+    }
+
+    #[tokio::test]
+    async fn of_several_names_those_are_printed_that_are_there() {
+        let cluster = Fake::default()
+            .on("GET", format!("{ROLLOUTS}/checkout"), in_flight())
+            .refuse("GET", format!("{ROLLOUTS}/cartt"), 404, &json!({"name": "cartt", "kind": "rollouts"}), "not found")
+            .refuse("GET", "/api/v1/namespaces/shop", 403, &json!({"name": "shop"}), "forbidden")
+            .on("GET", ROLLOUTS, list_of(&shop()));
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut session = session(&cluster, &mut out, &mut err, None);
+        let error = get(&mut session, &named(&["cartt", "checkout"])).await.unwrap_err();
+        assert_eq!(error.to_string(), "there is no Rollout cartt in namespace shop");
+        assert!(text(&out).contains("\ncheckout   Progressing"), "{}", text(&out));
     }
 }

@@ -1,6 +1,6 @@
 //! The revisions of a Rollout: what serves, what is on trial, and the former ones, whose ReplicaSets are with the Rollout.
 use super::{
-    Exit, Format, Session,
+    Exit, Session,
     errors::{self, Failure, Request},
     render::{plain, span, table},
 };
@@ -125,7 +125,7 @@ fn images(template: &Value) -> String {
 
 /// Lists the revisions of a Rollout.
 pub async fn list(session: &mut Session<'_>, name: &str) -> anyhow::Result<Exit> {
-    if matches!(session.output, Some(Format::Json | Format::Yaml)) {
+    if session.objects().is_some() {
         let words = "--history prints a table only, so it takes no -o; `kubectl get replicasets -l \
                      bellwether.dev/rollout=NAME` has the objects";
         return Err(Failure::new(words).exit(Exit::Usage).into());

@@ -100,6 +100,8 @@ pub enum Format {
     Json,
     /// The object, as YAML.
     Yaml,
+    /// The object's name only, as kubectl takes it: rollout.bellwether.dev/checkout.
+    Name,
     /// For people, with more of it.
     Wide,
 }
@@ -109,14 +111,17 @@ pub enum Format {
 pub enum Verb {
     /// List Rollouts.
     Get {
-        /// Only this one.
-        #[arg(value_parser = rollout_name)]
-        name: Option<String>,
-        /// The revisions of this one instead: what serves, what is on trial, and the former ones that `undo` goes back to.
-        #[arg(long, requires = "name")]
+        /// Only these.
+        #[arg(value_name = "NAME", value_parser = rollout_name)]
+        names: Vec<String>,
+        /// Only those with these labels: `team=pay,tier in (web, api),!legacy`.
+        #[arg(short = 'l', long, value_name = "LABELS", conflicts_with = "names")]
+        selector: Option<String>,
+        /// The revisions of one instead: what serves, what is on trial, and the former ones that `undo` goes back to.
+        #[arg(long, requires = "names")]
         history: bool,
         /// Those of all namespaces.
-        #[arg(short = 'A', long, conflicts_with_all = ["name", "namespace"])]
+        #[arg(short = 'A', long, conflicts_with_all = ["names", "namespace"])]
         all_namespaces: bool,
     },
     /// Explain a Rollout: where it stands, what it waits for, what was measured, what can be done.
@@ -381,6 +386,11 @@ fn without_owners(mut object: Value) -> Value {
 }
 
 impl Session<'_> {
+    /// How objects are printed, where they shall be and not words for people.
+    fn objects(&self) -> Option<Format> {
+        self.output.filter(|format| *format != Format::Wide)
+    }
+
     fn rollouts(&self) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &rollouts())
     }
@@ -475,10 +485,17 @@ async fn complete(words: &[String]) -> Exit {
 
 async fn obey(session: &mut Session<'_>, verb: Verb) -> anyhow::Result<Exit> {
     match verb {
-        Verb::Get { name: Some(name), history: true, .. } => history::list(session, &name).await,
-        Verb::Get { name, all_namespaces, .. } => {
-            let scope = if all_namespaces { get::Scope::All } else { get::Scope::Namespace };
-            get::get(session, name.as_deref(), scope).await
+        Verb::Get { names, history: true, .. } => match names.as_slice() {
+            [name] => history::list(session, name).await,
+            _ => Err(Failure::new("--history is that of one Rollout: name one").exit(Exit::Usage).into()),
+        },
+        Verb::Get { names, selector, all_namespaces, .. } => {
+            let which = match (selector, all_namespaces) {
+                _ if !names.is_empty() => get::Which::Named(names),
+                (selector, true) => get::Which::All(get::Scope::Cluster, selector),
+                (selector, false) => get::Which::All(get::Scope::Namespace, selector),
+            };
+            get::get(session, &which).await
         }
         Verb::Status { name, wait: false, .. } => status::status(session, &name).await,
         Verb::Status { name, wait: true, timeout, fail_on_wait } => {
@@ -577,6 +594,7 @@ mod tests {
         for line in [
             "get -A checkout",
             "get -A -n shop",
+            "get checkout -l team=pay",
             "eject checkout --continue --hold",
             "status checkout --timeout 5m",
             "status x --fail-on-wait",

@@ -404,6 +404,9 @@ pub fn commands(rollout: &Rollout) -> Vec<(&'static str, &'static str)> {
     let Some(flight) = &status.flight else {
         return match status.phase {
             Phase::Aborted => vec![("retry", "try this revision again, from the first step"), EJECT],
+            Phase::Stable if !status.former.is_empty() => {
+                vec![("undo", "put the former revision back; where a tool brings back what Git has, revert there")]
+            }
             Phase::Stable => Vec::new(),
             Phase::Blocked | Phase::Invalid => vec![EJECT],
             _ => vec![WATCH],

@@ -3,7 +3,7 @@
 //! Nothing is decided here: what is in the Deployment is a release like every other, and the operator tries it step by step.
 //! Each change is tied to the template that was read, so that nobody's change of the same moment is lost.
 use super::{
-    Change, Exit, Format, Session,
+    Change, Exit, Session,
     errors::{self, Failure, Request},
     history::{Revision, Standing, revisions, without_hash},
     page, status,
@@ -227,7 +227,7 @@ impl Held {
             }
             done => errors::ask(request, std::future::ready(done)).await?,
         };
-        if let (Some(format @ (Format::Json | Format::Yaml)), false) = (session.output, change.wait) {
+        if let (Some(format), false) = (session.objects(), change.wait) {
             let value = super::without_owners(serde_json::to_value(&patched)?);
             session.screen.object(&value, format)?;
             return Ok(Exit::Done);

@@ -107,6 +107,7 @@ impl<'a> Screen<'a> {
         let text = match format {
             Format::Yaml => serde_saphyr::to_string(object)?,
             Format::Json | Format::Wide => serde_json::to_string_pretty(object)?,
+            Format::Name => reference(object),
         };
         Ok(self.print(&text)?)
     }
@@ -161,6 +162,13 @@ impl<'a> Screen<'a> {
         }
         Ok(())
     }
+}
+
+/// An object's name as kubectl prints and takes it: `deployment.apps/checkout`.
+pub fn reference(object: &Value) -> String {
+    let text = |at: &str| plain(object.pointer(at).and_then(Value::as_str).unwrap_or_default());
+    let group = text("/apiVersion").split_once('/').map(|(group, _)| format!(".{group}")).unwrap_or_default();
+    format!("{}{group}/{}", text("/kind").to_ascii_lowercase(), text("/metadata/name"))
 }
 
 /// The size of a terminal, in letters.

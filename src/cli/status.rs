@@ -2,7 +2,7 @@
 use super::{
     Exit, Format, Session,
     page::{Look, page, summary},
-    render::{Screen, Size, Surface},
+    render::{Screen, Size, Surface, reference},
     wait::{self, Goal, Seen},
 };
 use crate::{api::Rollout, duration::Duration};
@@ -16,7 +16,7 @@ const DECISIONS: usize = 5;
 /// Explains a Rollout.
 pub async fn status(session: &mut Session<'_>, name: &str) -> anyhow::Result<Exit> {
     let object = session.object(name).await?;
-    if let Some(format @ (Format::Json | Format::Yaml)) = session.output {
+    if let Some(format) = session.objects() {
         session.screen.object(&super::shown(&object, "Rollout")?, format)?;
         return Ok(Exit::Done);
     }
@@ -40,7 +40,7 @@ pub async fn wait(session: &mut Session<'_>, name: &str, timeout: Duration, goal
         Ok(())
     };
     let ending = wait::follow(session, rollout, goal, Some(timeout), &mut show).await?;
-    if let Some(format @ (Format::Json | Format::Yaml)) = session.output {
+    if let Some(format) = session.objects() {
         session.screen.object(&super::shown(&ending.seen.object, "Rollout")?, format)?;
     } else {
         let text = page(&ending.seen.rollout, &look(session, ending.seen.generation()));
@@ -64,12 +64,12 @@ fn landmark(rollout: &Rollout) -> impl PartialEq + use<> {
 /// Shows a Rollout all the time.
 pub async fn watch(session: &mut Session<'_>, name: &str, goal: Goal) -> anyhow::Result<Exit> {
     let rollout = session.rollout(name).await?;
-    let (output, flags, paint) = (session.output, session.flags.clone(), session.screen.paint);
-    let live = session.screen.surface == Surface::Terminal && !matches!(output, Some(Format::Json | Format::Yaml));
+    let (objects, flags, paint) = (session.objects(), session.flags.clone(), session.screen.paint);
+    let live = session.screen.surface == Surface::Terminal && objects.is_none();
     if live {
         session.screen.clear()?;
     }
-    let decisions = if output == Some(Format::Wide) { usize::MAX } else { DECISIONS };
+    let decisions = decisions(session);
     let mut last = String::new();
     let mut show = |screen: &mut Screen<'_>, seen: &Seen, now: Timestamp| {
         if live {
@@ -77,20 +77,21 @@ pub async fn watch(session: &mut Session<'_>, name: &str, goal: Goal) -> anyhow:
             let page = page(&seen.rollout, &Look { now, paint, flags: &flags, decisions, generation });
             return screen.redraw(&page, Size::of_terminal());
         }
-        let text = match output {
+        let text = match objects {
             Some(Format::Json) => super::shown(&seen.object, "Rollout").map(|value| value.to_string())?,
             Some(Format::Yaml) => {
                 let yaml = serde_saphyr::to_string(&super::shown(&seen.object, "Rollout")?);
                 format!("---\n{}", yaml.map_err(io::Error::other)?)
             }
-            _ => summary(&seen.rollout),
+            Some(Format::Name) => reference(&super::shown(&seen.object, "Rollout")?),
+            Some(Format::Wide) | None => summary(&seen.rollout),
         };
         if text == last {
             return Ok(());
         }
-        match output {
-            Some(Format::Json | Format::Yaml) => screen.print(&text)?,
-            _ => screen.print(&format!("{now:.0}   {}   {text}", seen.rollout.name_any()))?,
+        match objects {
+            Some(_) => screen.print(&text)?,
+            None => screen.print(&format!("{now:.0}   {}   {text}", seen.rollout.name_any()))?,
         }
         last = text;
         Ok(())
@@ -105,7 +106,11 @@ fn look<'a>(session: &'a Session<'_>, generation: Option<i64>) -> Look<'a> {
         now: (session.clock)(),
         paint: session.screen.paint,
         flags: &session.flags,
-        decisions: if session.output == Some(Format::Wide) { usize::MAX } else { DECISIONS },
+        decisions: decisions(session),
         generation,
     }
+}
+
+fn decisions(session: &Session<'_>) -> usize {
+    if session.output == Some(Format::Wide) { usize::MAX } else { DECISIONS }
 }
