@@ -406,7 +406,7 @@ pub struct Flight {
     /// The hash of the spec's steps as they are now, while they are others than those that this flight runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edited_steps: Option<String>,
-    /// When another writer undid our weights; at most the last two.
+    /// When another writer undid our weights; at most the last twelve times.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reverted: Vec<Time>,
 }

@@ -11,7 +11,9 @@ use crate::{
     api::{Rollout, Step},
     traffic::{Feature, Ownership},
 };
+use kube::api::ApiResource;
 use serde_json::Value;
+use std::sync::Arc;
 
 impl Cluster {
     /// Why the steps cannot be carried out by a gateway of the spec's routes, if there is a reason.
@@ -36,7 +38,9 @@ impl Cluster {
                 };
                 // Of a gateway whom nothing is asked for nothing is read.
                 let asks = is_gateway && !asked.is_empty();
-                let listed = if asks { self.listed(place, name).await } else { Value::Null };
+                let listed = if asks { self.listed(place, name).await } else { Ok(Value::Null) };
+                // Nobody is told of a gateway what may be different in a moment.
+                let Ok(listed) = listed else { continue };
                 for (Need { field, feature, harm }, step) in &asked {
                     let feature = feature.name();
                     if !is_gateway {
@@ -60,12 +64,29 @@ impl Cluster {
         None
     }
 
-    /// The features that a gateway's class lists. What cannot be read lists nothing.
-    async fn listed(&self, namespace: &str, name: &str) -> Value {
-        let Ok(Some(gateway)) = self.get(&kinds::gateways(), namespace, name).await else { return Value::Null };
+    /// The features that a gateway's class lists. What is not there, or may not be read, lists nothing.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    async fn listed(&self, namespace: &str, name: &str) -> Result<Value, kube::Error> {
+        let Some(gateway) = self.allowed(&kinds::gateways(), namespace, name).await? else { return Ok(Value::Null) };
         let class = gateway["spec"]["gatewayClassName"].as_str().unwrap_or_default();
-        let Ok(Some(class)) = self.get(&kinds::gateway_classes(), "", class).await else { return Value::Null };
-        class["status"]["supportedFeatures"].clone()
+        let class = self.allowed(&kinds::gateway_classes(), "", class).await?;
+        Ok(class.map_or(Value::Null, |class| class["status"]["supportedFeatures"].clone()))
+    }
+
+    async fn allowed(
+        &self,
+        kind: &ApiResource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Value>>, kube::Error> {
+        match self.ask_for(kind, namespace, name).await {
+            // For good: a name that is none, or a right that is missing.
+            Err(kube::Error::BuildRequest(_)) => Ok(None),
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+            other => other,
+        }
     }
 }
 

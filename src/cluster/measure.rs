@@ -583,6 +583,7 @@ mod tests {
         fn send(&self, request: Request) -> futures::future::BoxFuture<'_, Result<Answer, Failure>> {
             async move {
                 self.asked.fetch_add(1, Relaxed);
+                assert!(request.headers.contains(&("X-Scope-OrgID".to_owned(), "shop".to_owned())));
                 let under_way = self.under_way.fetch_add(1, Relaxed) + 1;
                 self.most.fetch_max(under_way, Relaxed);
                 let is_down = self.down.load(Relaxed);
@@ -622,7 +623,9 @@ mod tests {
         let start = Timestamp::from_second(1_795_246_800).unwrap();
         let clock = Clock::new(move || start + begun.elapsed());
         let prometheus = Prometheus::default();
-        let provider = json!({"prometheus": {"url": "http://prometheus.monitoring.svc", "scrapeInterval": scrape}});
+        let tenant = json!([{"name": "X-Scope-OrgID", "value": "shop"}]);
+        let url = "http://prometheus.monitoring.svc";
+        let provider = json!({"prometheus": {"url": url, "scrapeInterval": scrape, "headers": tenant}});
         let (cluster, _) = cluster_at(clock, prometheus.clone(), answers(provider));
         let each = (0..releases).map(|at| {
             let mut rollout = rollout(metrics);

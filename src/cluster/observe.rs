@@ -19,7 +19,7 @@ use crate::{
     traffic::{self, Ownership, RouteRef, Router},
     vocab::Pair,
 };
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use kube::{
     ResourceExt,
@@ -49,14 +49,16 @@ impl Cluster {
             // Everything in it goes, and what we may still read there goes first.
             return Ok(Some(Observed { namespace_ending: true, malformed, ..Observed::of(rollout, self.now()) }));
         }
-        let (rollout, malformed) = match self.with_templates(rollout, &namespace).await? {
+        let (kind, workload) = (kinds::deployments(), rollout.spec.workload_ref.name.clone());
+        let (templated, deployment) =
+            tokio::try_join!(self.with_templates(rollout, &namespace), self.get(&kind, &namespace, &workload))?;
+        let (rollout, malformed) = match templated {
             (rollout, Some(why)) => (rollout, malformed.or(Some(why))),
             (rollout, None) => (rollout, malformed),
         };
         let spec = &rollout.spec;
         let traffic = rollout.traffic();
         let pair_names = traffic.and_then(|traffic| traffic.pair(0));
-        let deployment = self.get(&kinds::deployments(), &namespace, &spec.workload_ref.name).await?;
         let selector = deployment.as_ref().map(|deployment| selector_text(&deployment["spec"]["selector"]));
         let name = rollout.name_any();
         let (mut replica_sets, pods, stable_service, canary_service, mut other_services, (actions, expired), elders) =
@@ -75,7 +77,6 @@ impl Cluster {
         if let (Some(deployment), true, true) = (&deployment, is_missing, other_services.is_empty()) {
             other_services = self.selecting(&namespace, deployment, &rollout).await?;
         }
-        let kept = self.kept(&rollout, deployment.as_deref(), &replica_sets).await?;
         let mut services = stable_service.iter().chain(&canary_service).chain(&other_services);
         let port = services.find_map(Service::port);
         let ports = ports(stable_service.as_ref(), canary_service.as_ref(), &other_services);
@@ -84,16 +85,20 @@ impl Cluster {
         let may_begin = rollout.status.as_ref().is_none_or(|status| status.flight.is_none()) || !actions.is_empty();
         let steps = if may_begin { spec.steps.as_slice() } else { &[] };
         let routes = traffic.into_iter().flat_map(|traffic| &traffic.routes);
-        let routes = join_all(routes.map(|route| self.route(key, route, pair.as_ref(), &uid, steps)));
-        let routes = routes.await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let crowd = self.crowd(&rollout, deployment.as_deref(), &replica_sets).await;
-        let mut deployment = deployment.map(|object| deployment_of(&object, &uid));
+        let routes = try_join_all(routes.map(|route| self.route(key, route, pair.as_ref(), &uid, steps)));
+        let stored = deployment;
+        let mut deployment = stored.as_deref().map(|object| deployment_of(object, &uid));
         if let Some(deployment) = &mut deployment {
             deployment.claim = self.living(&namespace, std::mem::take(&mut deployment.claim)).await?;
         }
-        let (belt, probe) = self.belt(&rollout, deployment.as_ref()).await?;
-        let provider = if rollout.spec.is_judged() { self.provider_problem(&rollout, &namespace).await } else { None };
-        let unable = if may_begin { self.unable(&rollout, &namespace).await } else { None };
+        let crowd = async { Ok(self.crowd(&rollout, stored.as_deref(), &replica_sets).await) };
+        let (kept, routes, crowd, (belt, probe), (provider, unable)) = tokio::try_join!(
+            self.kept(&rollout, stored.as_deref(), &replica_sets),
+            routes,
+            crowd,
+            self.belt(&rollout, deployment.as_ref()),
+            self.wanting(&rollout, &namespace, may_begin),
+        )?;
         let mut seen = Observed {
             epoch: self.epoch.load(Ordering::Relaxed),
             led_since: self.led_since.lock().ok().and_then(|since| *since),
@@ -122,6 +127,19 @@ impl Cluster {
         seen.pasts = self.pasts_of(&seen.rollout);
         seen.tried = self.tried(&key_of(&seen.rollout));
         Ok(Some(seen))
+    }
+
+    /// What is wrong with the provider, and what a gateway cannot do of the steps, where steps may begin.
+    async fn wanting(
+        &self,
+        rollout: &Rollout,
+        namespace: &str,
+        may_begin: bool,
+    ) -> Result<(Option<String>, Option<String>), Error> {
+        let provider =
+            async { if rollout.spec.is_judged() { self.provider_problem(rollout, namespace).await } else { None } };
+        let gateway = async { if may_begin { self.unable(rollout, namespace).await } else { None } };
+        Ok(futures::join!(provider, gateway))
     }
 
     /// The Rollout with the metrics of its templates among its own, and what is wrong with them.
@@ -330,8 +348,16 @@ impl Cluster {
             }
             other => other,
         };
-        let list =
-            list.map_err(|source| Error::Read { what: format!("actions of {namespace}"), source: Box::new(source) })?;
+        let under_way = rollout.status.as_ref().is_some_and(|status| status.flight.is_some() || status.latch.is_some());
+        let list = match list {
+            // Judging, aborting and the way home need no command.
+            Err(kube::Error::Api(status)) if under_way && matches!(status.code, 403 | 404) => {
+                tracing::warn!(rollout = name, error = status.message, "commands cannot be read, and are not obeyed");
+                return Ok((Vec::new(), None));
+            }
+            list => list
+                .map_err(|source| Error::Read { what: format!("actions of {namespace}"), source: Box::new(source) })?,
+        };
         // One that cannot be understood holds up no other.
         let readable = list.iter().filter_map(|action| RolloutAction::deserialize(&**action).ok());
         let made = |action: &RolloutAction| action.metadata.creation_timestamp.clone().map(|at| at.0);
@@ -404,7 +430,8 @@ impl Cluster {
             noted("stable-service") == Some(&*pair.stable) && noted("canary-service") == Some(&*pair.canary);
         let unfit = seen.as_ref().ok().and_then(|_| unfit(steps, reference, router, &object, pair));
         let backends = router.services(&object);
-        made(Found::Object { claim, names_pair, seen, drifted, backends }).map(|route| Route { unfit, ..route })
+        let pace = traffic::pace(&object);
+        made(Found::Object { claim, names_pair, seen, drifted, backends, pace }).map(|route| Route { unfit, ..route })
     }
 
     /// A claim of a Rollout that is gone, or of a former one of the same name, is none.

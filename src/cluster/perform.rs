@@ -281,13 +281,14 @@ impl Cluster {
         let router = route.router().map_err(unsteerable)?;
         let mut tries = 0;
         loop {
-            let stored = self.ask(&kind, namespace, &route.name, Ask::Get).await?;
-            let edited = match route.ownership {
-                Ownership::Fields => router.steer(&stored, pair, split.weight),
+            let edit = |stored: &Value| match route.ownership {
+                Ownership::Fields => router.steer(stored, pair, split.weight),
                 Ownership::Operator => router
                     .whole(route, namespace, pair, split)
-                    .map(|wanted| traffic::renew(router, &stored, &wanted, pair)),
+                    .map(|wanted| traffic::renew(router, stored, &wanted, pair)),
             };
+            let stored = self.ask(&kind, namespace, &route.name, Ask::Get).await?;
+            let edited = edit(&stored);
             let Some(edited) = edited.map_err(unsteerable)? else { return Ok(()) };
             tries += 1;
             let care = match route.ownership {
@@ -297,6 +298,8 @@ impl Cluster {
             let written = self.ask(&kind, namespace, &route.name, Ask::Replace(edited, care)).await;
             match written {
                 Err(kube::Error::Api(status)) if status.code == 409 && tries < TRIES => {}
+                // Written again as it is, it would come out like this again.
+                Ok(stored) if !matches!(edit(&stored), Ok(None)) => return Err(stored_otherwise()),
                 other => return other.map(|_| ()),
             }
         }
@@ -363,6 +366,13 @@ fn kind_of(route: &RouteRef) -> Result<ApiResource, kube::Error> {
     kinds::resource_of(route).ok_or_else(|| {
         kube::Error::Service(format!("{} of {} cannot be weighed", route.kind, route.api_version).into())
     })
+}
+
+/// Something changes it on its way into the store, each time.
+fn stored_otherwise() -> kube::Error {
+    let words = "it is stored otherwise than it is written: something in the API server changes it, such as a mutating webhook or a \
+                 policy, or drops what the route's template says";
+    kube::Error::Api(kube::core::Status::failure(words, "StoredOtherwise").with_code(500).boxed())
 }
 
 /// A route that cannot be weighed was another one a moment ago.

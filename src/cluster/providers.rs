@@ -193,10 +193,11 @@ fn request(reach: &Reach<'_>, ask: &Ask, access: &Access, now: Timestamp) -> Req
         How::Post(None) => (Method::Post, Body::Empty),
         How::Post(Some(json)) => (Method::Post, Body::Bytes(json.clone().into_bytes(), "application/json")),
     };
+    let always = reach.headers.iter().map(|header| (header.name.clone(), header.value.clone()));
     Request {
         method,
         url,
-        headers: ask.headers.iter().cloned().chain(signature.into_iter().flatten()).collect(),
+        headers: ask.headers.iter().cloned().chain(always).chain(signature.into_iter().flatten()).collect(),
         body,
         credentials: access.credentials.clone(),
         ca_bundle: reach.ca_bundle.map(str::to_owned),

@@ -9,7 +9,12 @@ use kube::{
 };
 use serde::Deserialize;
 use serde_json::Value;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// So often a request is repeated that the API server had no time for.
+const RETRIES: u32 = 2;
+/// So many seconds it is waited for at the most, each time: a look has a time limit, and others wait for its place.
+const LONGEST_PAUSE: u64 = 3;
 
 /// What is done to one object, by its name.
 #[derive(Clone, Debug)]
@@ -20,8 +25,6 @@ pub enum Ask {
     Create(Value, Care),
     /// Another is put in its place.
     Replace(Value, Care),
-    /// Its status is put in the place of the one it had.
-    ReplaceStatus(Value),
     /// It is changed by a merge patch.
     Merge(Value),
     /// Its status is changed by a merge patch.
@@ -95,12 +98,11 @@ fn post(care: Care) -> PostParams {
 /// A request, written down.
 fn written(request: &Request, name: &str, ask: &Ask) -> Result<http::Request<Vec<u8>>, Error> {
     let bytes = |object: &Value| serde_json::to_vec(object).map_err(Error::SerdeError);
-    let (plain, patch) = (PostParams::default(), PatchParams::default());
+    let patch = PatchParams::default();
     let made = match ask {
         Ask::Get => request.get(name, &GetParams::default()),
         Ask::Create(object, care) => request.create(&post(*care), bytes(object)?),
         Ask::Replace(object, care) => request.replace(name, &post(*care), bytes(object)?),
-        Ask::ReplaceStatus(object) => request.replace_subresource("status", name, &plain, bytes(object)?),
         Ask::Merge(change) => request.patch(name, &patch, &Patch::Merge(change)),
         Ask::MergeStatus(change) => request.patch_subresource("status", name, &patch, &Patch::Merge(change)),
         Ask::Delete(params) => request.delete(name, params),
@@ -115,6 +117,21 @@ fn written(request: &Request, name: &str, ask: &Ask) -> Result<http::Request<Vec
     Ok(made)
 }
 
+/// Asks again where the API server had no time to begin: it says when to come back, and what was not begun may be repeated,
+/// whatever it is. The rest of a look need not be asked again for it.
+async fn patiently<T, F: Future<Output = Result<T, Error>>>(mut ask: impl FnMut() -> F) -> Result<T, Error> {
+    for _ in 0..RETRIES {
+        match ask().await {
+            Err(Error::Api(status)) if status.code == 429 => {
+                let wanted = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+                tokio::time::sleep(Duration::from_secs(u64::from(wanted).clamp(1, LONGEST_PAUSE))).await;
+            }
+            done => return done,
+        }
+    }
+    ask().await
+}
+
 impl Cluster {
     /// One request about one object; an empty namespace is that of the whole cluster.
     pub(super) async fn ask(
@@ -126,8 +143,8 @@ impl Cluster {
     ) -> Result<Arc<Value>, Error> {
         let answer: Arc<Value> = match &self.door {
             Door::Http(client) => {
-                let request = written(&request_to(kind, namespace), name, &ask)?;
-                client.request(request).await.map(Arc::new)?
+                let request = || written(&request_to(kind, namespace), name, &ask);
+                patiently(|| async { client.request(request()?).await }).await.map(Arc::new)?
             }
             #[cfg(test)]
             Door::Straight(server) => server.ask(kind, namespace, name, ask).await?,
@@ -162,8 +179,8 @@ impl Cluster {
         let least = self.newest.of(kind);
         let (items, version) = match &self.door {
             Door::Http(client) => {
-                let request = request_to(kind, namespace).list(params).map_err(Error::BuildRequest)?;
-                let list: List = client.request(request).await?;
+                let request = || request_to(kind, namespace).list(params).map_err(Error::BuildRequest);
+                let list: List = patiently(|| async { client.request(request()?).await }).await?;
                 let version = list.metadata.resource_version.unwrap_or_default();
                 (list.items.into_iter().map(Arc::new).collect(), version)
             }

@@ -237,7 +237,7 @@ fn weigh() -> Effect {
 
 #[tokio::test]
 async fn weights_go_back_in_the_route_as_it_was_read() {
-    let (cluster, calls) = cluster(|_, _| (200, route()));
+    let (cluster, calls) = cluster(|call, sent| (200, if call.starts_with("PUT") { sent.clone() } else { route() }));
     cluster.perform(&rollout(), &weigh()).await.unwrap();
     let calls = calls.lock().unwrap();
     assert_eq!(calls.iter().map(|call| &call.0[..3]).collect::<Vec<_>>(), ["GET", "PUT"]);
@@ -251,14 +251,52 @@ async fn weights_go_back_in_the_route_as_it_was_read() {
 async fn a_route_that_changed_in_between_is_read_again() {
     let puts = Arc::new(Mutex::new(0));
     let count = puts.clone();
-    let (cluster, calls) = cluster(move |call, _| {
+    let (cluster, calls) = cluster(move |call, sent| {
         let mut count = count.lock().unwrap();
-        *count += i32::from(call.starts_with("PUT"));
-        if call.starts_with("PUT") && *count == 1 { conflict() } else { (200, route()) }
+        let is_put = call.starts_with("PUT");
+        *count += i32::from(is_put);
+        match (is_put, *count) {
+            (true, 1) => conflict(),
+            (true, _) => (200, sent.clone()),
+            (false, _) => (200, route()),
+        }
     });
     cluster.perform(&rollout(), &weigh()).await.unwrap();
     assert_eq!(calls.lock().unwrap().len(), 4, "read, refused, read, taken");
     assert_eq!(*puts.lock().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_route_that_is_stored_otherwise_is_a_failure_with_words_and_no_success() {
+    // A webhook brings the old weights back in the same write.
+    let (cluster, calls) = cluster(|_, _| (200, route()));
+    let failed = cluster.perform(&rollout(), &weigh()).await.unwrap_err();
+    assert!(failed.chain().contains("it is stored otherwise than it is written"), "{}", failed.chain());
+    assert_eq!(calls.lock().unwrap().len(), 2, "not tried again at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_api_server_had_no_time_for_is_asked_again_when_it_says() {
+    let busy = || {
+        (
+            429,
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 429, "reason": "TooManyRequests",
+            "message": "later", "details": {"retryAfterSeconds": 2}}),
+        )
+    };
+    let asked = Arc::new(Mutex::new(0));
+    let count = asked.clone();
+    let (cluster, _) = cluster(move |call, sent| {
+        *count.lock().unwrap() += 1;
+        match (*count.lock().unwrap(), call.starts_with("PUT")) {
+            (1 | 2 | 4, _) => busy(),
+            (_, true) => (200, sent.clone()),
+            (_, false) => (200, route()),
+        }
+    });
+    let begun = tokio::time::Instant::now();
+    cluster.perform(&rollout(), &weigh()).await.unwrap();
+    assert_eq!((*asked.lock().unwrap(), begun.elapsed().as_secs()), (5, 6));
 }
 
 #[tokio::test]

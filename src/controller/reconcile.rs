@@ -39,19 +39,33 @@ pub async fn guarded(context: &Context, key: &Key) -> Result<Option<Duration>, E
     };
     context.cluster.telemetry().reconcile.observe(begun.elapsed().as_secs_f64());
     match &result {
-        Ok(_) => {
-            context.backoff.succeeded(key);
+        Ok(look) => {
             context.cluster.looked_well(key);
+            if look.as_ref().is_some_and(|look| look.is_in_vain) {
+                let wait = context.backoff.raced(key);
+                return Ok(look.map(|look| look.again.max(wait)));
+            }
+            context.backoff.succeeded(key);
         }
         // A single slow look is the API server's, and over before anybody could act on it.
         Err(Error::TooSlow(_)) if !context.backoff.has_failed(key) => {}
         Err(error) if error.is_ours() => context.cluster.say_failed(key, error),
         Err(_) => {}
     }
-    result
+    Ok(result?.map(|look| look.again))
 }
 
-async fn look(cluster: &Cluster, key: &Key) -> Result<Option<Duration>, Error> {
+/// How a look ended.
+#[derive(Clone, Copy)]
+struct Ended {
+    /// When to look again.
+    again: Duration,
+    /// Whether it does what the last one did, or wrote what was not kept. Once more it would end the same, and it is not to be
+    /// done as fast as the API server lets it.
+    is_in_vain: bool,
+}
+
+async fn look(cluster: &Cluster, key: &Key) -> Result<Option<Ended>, Error> {
     let seen = match Box::pin(cluster.observe(key)).await {
         Ok(Some(seen)) => seen,
         Ok(None) => {
@@ -79,8 +93,15 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Option<Duration>, Error> {
     let selectors = if seen.rollout.spec.analysis.runs_jobs() { seen.selectors() } else { Vec::new() };
     let port = seen.port();
     let mut rollout = seen.rollout;
+    let last = rollout.status.as_ref().and_then(|status| status.intent.as_ref());
+    let mut is_in_vain = plan.effect.is_some() && last == plan.status.intent.as_ref();
     if rollout.status.as_ref() != Some(&plan.status) {
+        let version = rollout.resource_version();
         rollout = cluster.write_status(rollout, &plan.status).await?;
+        if rollout.resource_version() == version {
+            tracing::warn!(rollout = %key, "nothing of a status is kept: the definitions are older than this operator");
+            is_in_vain = true;
+        }
     }
     for decision in &plan.news {
         tracing::info!(rollout = %key, reason = %decision.reason, message = decision.message, by = decision.by, "decided");
@@ -96,7 +117,7 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Option<Duration>, Error> {
         tracing::info!(rollout = %key, effect = effect.verb(), object = effect.object(), "performing");
         cluster.perform(&rollout, effect).await?;
     }
-    Ok(Some(Duration::try_from(plan.look_again).unwrap_or_default()))
+    Ok(Some(Ended { again: Duration::try_from(plan.look_again).unwrap_or_default(), is_in_vain }))
 }
 
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {

@@ -269,6 +269,11 @@ impl Look<'_> {
             let series = self.preset.series;
             let why = if self.preset.is_of_pods() {
                 format!("no {series} of the canary: its pods have had no request yet, or do not count them")
+            } else if stable.is_some_and(|stable| stable.series.is_empty()) {
+                format!(
+                    "no {series} of either Service: neither has had a request yet, or their label has another name here, like \
+                     exported_service where a ServiceMonitor finds the proxy: write that into prometheus.labels of the provider"
+                )
             } else {
                 format!("no {series} of the canary's Service: it has had no request yet")
             };

@@ -221,7 +221,7 @@ impl<'a> Runs<'a> {
                 (Verdict::Unknown, Outcome::Empty)
             };
             let why = if seen.samples > 0 { format!("{}; {why}", seen.why) } else { why };
-            Shown { seen: Seen { verdict, outcome, usable: true, why, ..seen.clone() }, create }
+            Shown { seen: Seen { verdict, outcome, usable: true, under_way: true, why, ..seen.clone() }, create }
         };
         let next = match newest {
             Newest::Running { job, created } => {

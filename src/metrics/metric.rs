@@ -112,7 +112,9 @@ pub struct Metric {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000), extend("format" = "int32"))]
     pub count: Option<u32>,
-    /// Evidence of this metric begins so much later, at most 24h: until caches are warm. Default 0s.
+    /// Evidence of this metric begins so much later than that of the release, at most 24h: until caches are warm. That of the
+    /// release begins when the candidate's pods are behind its Service, whatever its weight is: where steps without weight come
+    /// first, add their time. Default 0s.
     #[serde(default)]
     pub initial_delay: Duration,
     /// Whether this metric is only shown: it neither fails the canary nor is waited for. Its verdict is as sure as that of the

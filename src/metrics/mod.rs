@@ -52,11 +52,11 @@ pub use pace::pause;
 pub use pods::{Container, OnTrial, PageReach, Pods, Scheme, Target, Whereabouts};
 pub use prometheus::{Labels, Prometheus};
 pub use promql::BadQuery;
-pub use reach::{Auth, Basic, BasicSecret, Bearer, Reach, SecretKey, SigningKey};
+pub use reach::{Auth, Basic, BasicSecret, Bearer, Header, Reach, SecretKey, SigningKey};
 pub use scores::{Better, ScoresOf};
 pub use scraped::{Page, Scrapes};
 pub use unanswered::Unanswered;
-pub use web::{Header, Hmac, Method, Web, WebOf};
+pub use web::{Hmac, Method, Web, WebOf};
 pub use when::{BadCondition, When};
 
 /// A source of numbers, told and answering in data: no connection, no clock.
@@ -254,6 +254,8 @@ pub struct Seen {
     pub past: Option<Past>,
     /// All looks so far at a source without a history, for the next look to know.
     pub points: Option<Looks>,
+    /// Whether something is under way for it that has a deadline of its own: a Job, of the number that is wanted.
+    pub under_way: bool,
     /// For how many intervals there has been no usable answer, which the caller counts.
     pub unanswered: Unanswered,
     /// When evidence must begin anew: the provider has no history from before this moment, or it would be too much.
@@ -282,6 +284,7 @@ impl Seen {
             scraped_at_most: None,
             arrived: None,
             past: None,
+            under_way: false,
             points: None,
             unanswered: Unanswered::default(),
             history_from: None,

@@ -379,6 +379,7 @@ impl Source for Pods {
         Reach {
             url: "",
             auth: None,
+            headers: &[],
             hmac: None,
             ca_bundle: None,
             timeout: self.timeout.min(reach::LONGEST),

@@ -1,6 +1,6 @@
 //! Prometheus: where it is, how it scrapes, and the form of its questions.
 use super::{
-    Ask, Auth, Complaint, Metric, Reach, Seen, Source, Subject, answer::Part, batch::Selection, evidence, points, presets::{self, Preset},
+    Ask, Auth, Complaint, Header, Metric, Reach, Seen, Source, Subject, answer::Part, batch::Selection, evidence, points, presets::{self, Preset},
     reach, scores,
 };
 use crate::{duration::Duration, judge::length};
@@ -25,6 +25,11 @@ pub struct Prometheus {
     /// Credentials that each request carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
+    /// Headers that each request carries, like X-Scope-OrgID of Mimir and Cortex, or THANOS-TENANT. Secrets do not belong here:
+    /// write auth.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub headers: Vec<Header>,
     /// Certificates in PEM that the server's must descend from, instead of those of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
@@ -107,6 +112,9 @@ impl Source for Prometheus {
         if let Some(cure) = reach::bad_auth(self.auth.as_ref()) {
             return value("prometheus.auth", cure);
         }
+        if let Some(cure) = reach::bad_headers(&self.headers) {
+            return value("prometheus.headers", &cure);
+        }
         if let Some(cure) = reach::bad_timeout(self.timeout) {
             return value("prometheus.timeout", cure);
         }
@@ -156,6 +164,7 @@ impl Source for Prometheus {
         Reach {
             url: &self.url,
             auth: self.auth.as_ref(),
+            headers: &self.headers,
             hmac: None,
             ca_bundle: self.ca_bundle.as_deref(),
             timeout: self.timeout.min(reach::LONGEST),
@@ -301,6 +310,9 @@ mod tests {
             assert!(words(|p| p.url = url.into()).starts_with("prometheus.url: "), "{url}");
         }
         assert_eq!(words(|p| p.url = "https://mimir.example:8443/prometheus".into()), "");
+        let header = |name: &str| vec![Header { name: name.into(), value: "shop".into() }];
+        assert_eq!(words(|p| p.headers = header("X-Scope-OrgID")), "");
+        assert!(words(|p| p.headers = header("Authorization")).starts_with("prometheus.headers: Authorization goes into"));
         assert!(words(|p| p.auth = Some(Auth::default())).starts_with("prometheus.auth: write exactly one"));
         assert!(words(|p| p.timeout = Duration::seconds(31)).starts_with("prometheus.timeout: "));
         assert!(words(|p| p.scrape_interval = Duration::ZERO).starts_with("prometheus.scrapeInterval: "));

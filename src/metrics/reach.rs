@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// How long one request may take, where nothing is said.
 pub(super) const TIMEOUT: Duration = Duration::seconds(5);
@@ -21,6 +22,8 @@ pub struct Reach<'a> {
     pub url: &'a str,
     /// Credentials that each request carries.
     pub auth: Option<&'a Auth>,
+    /// Headers that each request carries besides its own.
+    pub headers: &'a [Header],
     /// The key that each request is signed with.
     pub hmac: Option<&'a SigningKey>,
     /// Certificates in PEM that the server's must descend from, instead of those of the system.
@@ -51,6 +54,18 @@ impl Reach<'_> {
         let signature = sign(key, &[&timestamp, method, path], body.as_bytes());
         vec![(TIMESTAMP_HEADER.to_owned(), timestamp), (SIGNATURE_HEADER.to_owned(), signature)]
     }
+}
+
+/// A header of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Header {
+    /// Its name: any but Authorization, Host, those that begin with Content- or X-Bellwether-, and those of the connection.
+    #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9_-]+$"))]
+    pub name: String,
+    /// Its value.
+    #[schemars(length(max = 1024), regex(pattern = "^[ -~]*$"))]
+    pub value: String,
 }
 
 /// Credentials: exactly one kind.
@@ -160,6 +175,48 @@ pub(super) fn bad_timeout(timeout: Duration) -> Option<&'static str> {
     (timeout == Duration::ZERO || timeout > LONGEST).then_some("write more than 0s and at most 30s")
 }
 
+/// The cure, if one of the headers is not for people to write.
+pub(super) fn bad_headers(headers: &[Header]) -> Option<String> {
+    /// Headers that say where a request goes, where it ends and who sends it.
+    const RESERVED: [&str; 9] = [
+        "authorization",
+        "connection",
+        "expect",
+        "host",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    if headers.len() > 16 {
+        return Some("write at most 16".into());
+    }
+    let mut names = BTreeSet::new();
+    for Header { name, value } in headers {
+        let lower = name.to_ascii_lowercase();
+        let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if name.is_empty() || name.len() > 64 || !name.chars().all(is_name) {
+            return Some(format!("\"{shown}\" is no name: it has 1 to 64 letters, digits, - and _"));
+        }
+        if matches!(lower.as_str(), "authorization" | "proxy-authorization") {
+            return Some(format!("{shown} goes into a Secret that auth names"));
+        }
+        let is_ours = ["content-", "x-bellwether-"].into_iter().any(|ours| lower.starts_with(ours));
+        if is_ours || RESERVED.contains(&lower.as_str()) {
+            return Some(format!("{shown} is set by the operator; leave it out"));
+        }
+        if value.len() > 1_024 || !value.chars().all(|c| (' '..='~').contains(&c)) {
+            return Some(format!("the value of {shown} has characters that are no ASCII, or more than 1024 of them"));
+        }
+        if !names.insert(lower) {
+            return Some(format!("{shown} is there twice"));
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,7 +243,7 @@ mod tests {
     }
 
     fn reach(url: &str) -> Reach<'_> {
-        Reach { url, auth: None, hmac: None, ca_bundle: None, timeout: TIMEOUT, answer_cap: 1 }
+        Reach { url, auth: None, headers: &[], hmac: None, ca_bundle: None, timeout: TIMEOUT, answer_cap: 1 }
     }
 
     /// The signatures were computed by another program, in Python.

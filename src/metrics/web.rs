@@ -3,7 +3,7 @@
 //! It has no history. So each look is one number, and the looks at one release are handed back with the next one: when an
 //! operator restarts, they are counted anew.
 use super::{
-    Ask, Auth, Complaint, How, Look, Looks, Metric, NoReply, Outcome, Reach, Reply, Seen, SigningKey, Source, Subject,
+    Ask, Auth, Complaint, Header, How, Look, Looks, Metric, NoReply, Outcome, Reach, Reply, Seen, SigningKey, Source, Subject,
     answer::{Part, Trouble},
     held::{self, Held, Noun},
     reach,
@@ -15,10 +15,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{
-    collections::BTreeSet,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// An answer is not read beyond so many bytes.
 const ANSWER_CAP: usize = 1024 * 1024;
@@ -71,18 +68,6 @@ pub enum Method {
     Get,
     /// With a body.
     Post,
-}
-
-/// A header of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Header {
-    /// Its name: any but Authorization, Host, those that begin with Content- or X-Bellwether-, and those of the connection.
-    #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9_-]+$"))]
-    pub name: String,
-    /// Its value.
-    #[schemars(length(max = 1024), regex(pattern = "^[ -~]*$"))]
-    pub value: String,
 }
 
 /// A key that requests are signed with.
@@ -261,7 +246,7 @@ impl Source for Web {
                 return value("web.body", &cure);
             }
         }
-        bad_headers(&self.headers).map_or(Ok(()), |cure| value("web.headers", &cure))
+        reach::bad_headers(&self.headers).map_or(Ok(()), |cure| value("web.headers", &cure))
     }
 
     fn fits(&self, metric: &Metric) -> Result<(), Complaint> {
@@ -299,54 +284,13 @@ impl Source for Web {
         Reach {
             url: &self.url,
             auth: self.auth.as_ref(),
+            headers: &[], // each question has them, beside its own
             hmac: self.hmac.as_ref().map(|hmac| &hmac.secret_ref),
             ca_bundle: self.ca_bundle.as_deref(),
             timeout: self.timeout.min(reach::LONGEST),
             answer_cap: ANSWER_CAP,
         }
     }
-}
-
-/// The cure, if one of the headers is not for people to write.
-fn bad_headers(headers: &[Header]) -> Option<String> {
-    /// Headers that say where a request goes, where it ends and who sends it.
-    const RESERVED: [&str; 9] = [
-        "authorization",
-        "connection",
-        "expect",
-        "host",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    if headers.len() > 16 {
-        return Some("write at most 16".into());
-    }
-    let mut names = BTreeSet::new();
-    for Header { name, value } in headers {
-        let lower = name.to_ascii_lowercase();
-        let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if name.is_empty() || name.len() > 64 || !name.chars().all(is_name) {
-            return Some(format!("\"{shown}\" is no name: it has 1 to 64 letters, digits, - and _"));
-        }
-        if matches!(lower.as_str(), "authorization" | "proxy-authorization") {
-            return Some(format!("{shown} goes into a Secret that auth names"));
-        }
-        let is_ours = ["content-", "x-bellwether-"].into_iter().any(|ours| lower.starts_with(ours));
-        if is_ours || RESERVED.contains(&lower.as_str()) {
-            return Some(format!("{shown} is set by the operator; leave it out"));
-        }
-        if value.len() > 1_024 || !value.chars().all(|c| (' '..='~').contains(&c)) {
-            return Some(format!("the value of {shown} has characters that are no ASCII, or more than 1024 of them"));
-        }
-        if !names.insert(lower) {
-            return Some(format!("{shown} is there twice"));
-        }
-    }
-    None
 }
 
 /// The number that an answer has at this place.

@@ -336,27 +336,32 @@ impl<'a> Turn<'a> {
         if candidate.is_empty() { self.routed_only() } else { Ok(()) }
     }
 
-    /// Nobody else keeps writing our weights.
+    /// Nobody else keeps writing our weights. Who does so is given a minute to end it, and each time twice as long, for
+    /// requests go to and fro with every try.
     fn contested(&mut self, deployment: &Deployment) -> Holds {
-        let Some(flight) = &self.status.flight else { return Ok(()) };
         let minute = SignedDuration::from_secs(60);
-        let (Some(first), Some(last)) = (flight.reverted.first(), flight.reverted.get(1)) else { return Ok(()) };
-        if last.0.duration_since(first.0) > minute || self.ago(last.0) > minute || flight.promotion.is_some() {
+        let Some(flight) = self.status.flight.as_ref().filter(|flight| flight.promotion.is_none()) else {
+            return Ok(());
+        };
+        let [.., first, last] = flight.reverted.as_slice() else { return Ok(()) };
+        let are_close = |first: &Time, last: &Time| last.0.duration_since(first.0) <= minute;
+        let rounds =
+            flight.reverted.windows(2).filter(|two| matches!(two, [one, other] if are_close(one, other))).count();
+        let held = SignedDuration::from_mins(1 << rounds.saturating_sub(1).min(5));
+        let left = held.saturating_sub(self.ago(last.0));
+        if !are_close(first, last) || left <= SignedDuration::ZERO {
             return Ok(());
         }
-        let last = last.0;
         self.weighs(Weight::ZERO, Phase::Blocked)?;
         // Who replaces the route often replaces the Deployment too; without our label nothing tells of its next change.
         self.claims(deployment)?;
-        let left = minute - self.ago(last);
-        Err(self.wait(
-            Phase::Blocked,
-            Reason::RouteContested,
-            "",
-            "somebody else wrote the route's weights twice within a minute; all requests are at stable. Install the chart's admission \
-             policy for routes, let the operator own the route (ownership: Operator), or take the weights out of what writes them",
-            left.min(LATER),
-        ))
+        let message = format!(
+            "somebody else wrote the route's weights twice within a minute; all requests are at stable, and after {}min it is tried \
+             again. Have what writes them leave the weights alone (Argo CD: ignoreDifferences, with RespectIgnoreDifferences), let \
+             the operator own the route (ownership: Operator), or, for routes of the Gateway API, install the chart's admission policy",
+            held.as_mins()
+        );
+        Err(self.wait(Phase::Blocked, Reason::RouteContested, "", message, left.min(LATER)))
     }
 
     /// The canary Service reaches the candidate's ready pods, and gateways have had their time to forget those that were ended.

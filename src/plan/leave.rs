@@ -1,7 +1,7 @@
 //! The Deployment is given back: traffic home, history in, and plain Kubernetes stays, serving.
 use super::{
     Belt, Claim, Deployment, Effect, Found,
-    pair::keeps_claim,
+    routes::keeps_claim,
     turn::{Holds, SOON, Stop, Turn, target},
     workload::same_template,
 };

@@ -17,6 +17,7 @@ mod power;
 mod preflight;
 mod progress;
 mod report;
+mod routes;
 mod steps;
 pub mod templates;
 mod trade;

@@ -3,6 +3,7 @@
 //! Objects travel here as the few facts that matter; templates as raw JSON, so that no field is lost for being unknown.
 use crate::{
     api::{Action, Expect, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Reason, Rollout},
+    duration::Duration,
     metrics::{self, Whereabouts},
     notify,
     traffic::{RouteRef, RouteSeen, Unsteerable},
@@ -331,6 +332,8 @@ pub enum Found {
         drifted: bool,
         /// The Services that it names, for the ports of ours.
         backends: Vec<String>,
+        /// How long those who answer for it take to do what it says, where they are known to be slow.
+        pace: Duration,
     },
 }
 

@@ -78,7 +78,7 @@ impl Turn<'_> {
             // What was taken from it meanwhile stays away until its pods are there: else two looks would write by turns.
             let unwilling = self.lowered(carried.min(self.desired()), Phase::Progressing)?;
             // A share that cannot be had beside other backends is no reason to go on sending requests to nobody.
-            if unwilling.is_some_and(|it| matches!(it, Stop::Wait(_, why) if why.reason == Reason::RouteUnsteerable)) {
+            if unwilling.is_some_and(|it| matches!(it, Stop::Wait(_, why) if matches!(why.reason, Reason::RouteUnsteerable | Reason::WriteRefused))) {
                 self.lowered(Weight::ZERO, Phase::Progressing)?;
             }
         }

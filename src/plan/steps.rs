@@ -77,7 +77,12 @@ impl Turn<'_> {
             Some(dark) if is_asked && dark.reason == Reason::NoRequests => self.flight()?.dark_since = None,
             Some(dark) => self.in_the_dark(dark)?,
             None => {
-                self.flight()?.dark_since = None;
+                if self.flight()?.dark_since.take().is_some()
+                    && let Some(step) = &mut self.status.step
+                {
+                    // The next time is another one.
+                    step.told.retain(|reason| *reason != Reason::EvidenceOverdue);
+                }
                 self.time_is_full(step, &held)?;
             }
         }
@@ -186,6 +191,10 @@ impl Turn<'_> {
     fn proven(&mut self, step: &Step) -> Holds {
         if !self.is_judged_at(step) || self.all_pass(step) {
             return Ok(());
+        }
+        if let Some(under_way) = self.under_way(step) {
+            // It has a deadline of its own.
+            return Err(self.wait(Phase::Progressing, Reason::Observing, "", under_way, SOON));
         }
         let analysis = &self.spec().analysis;
         let (inconclusive, patience) = (analysis.on_inconclusive.clone(), analysis.on_unknown.after);

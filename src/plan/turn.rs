@@ -81,12 +81,19 @@ fn not_after(status: &mut RolloutStatus, now: Timestamp) {
     }
 }
 
-/// What the data plane is given time for was noted by another leader, whose clock may be another: it is given its whole
-/// time by the clock of the one who acts on it.
+/// What is given time was noted by another leader, whose clock may be another, and nobody may have looked since: it is given
+/// its whole time by the clock of the one who acts on it.
 fn not_before(status: &mut RolloutStatus, led_since: Option<Timestamp>) {
-    let settling = status.flight.as_mut().and_then(|flight| flight.settling.as_mut());
-    if let (Some(settling), Some(led_since)) = (settling, led_since) {
+    let (Some(led_since), Some(flight)) = (led_since, &mut status.flight) else { return };
+    if let Some(settling) = &mut flight.settling {
         settling.since.0 = settling.since.0.max(led_since);
+    }
+    if let Some(since) = &mut flight.dark_since {
+        since.0 = since.0.max(led_since);
+    }
+    let progress = status.step.as_mut().and_then(|step| step.progress.as_mut());
+    if let Some(since) = progress.and_then(|mark| mark.short_since.as_mut()) {
+        since.0 = since.0.max(led_since);
     }
 }
 
@@ -322,8 +329,12 @@ impl<'a> Turn<'a> {
         let old = self.status.waiting_for.iter().find(|old| old.reason == wait.reason && old.object == wait.object);
         let since = old.map(|old| old.since.0);
         // What follows from measurements gives way to other waits, as when the operator begins anew, and comes back.
-        let is_once = matches!(wait.reason, Reason::ApprovalRequired | Reason::WeightIgnored)
-            || (wait.reason == Reason::Inconclusive && phase == Phase::Waiting);
+        let is_once = match wait.reason {
+            Reason::ApprovalRequired | Reason::WeightIgnored | Reason::RouteContested | Reason::EvidenceOverdue => true,
+            Reason::RouteNotAccepted | Reason::RouteMissing | Reason::RouteUnreadable => phase == Phase::Blocked,
+            Reason::Inconclusive => phase == Phase::Waiting,
+            _ => false,
+        };
         let step = self.status.step.as_mut().filter(|_| is_once);
         let was = step.map_or(since.is_some(), |step| {
             let was = step.told.contains(&wait.reason);

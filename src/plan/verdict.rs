@@ -234,6 +234,19 @@ impl Turn<'_> {
         self.deciding(step).filter(|metric| metric.verdict == verdict).map(|metric| metric.name.clone()).collect()
     }
 
+    /// What is under way for a metric that decides in this step, and has said nothing yet or decides in no step after it.
+    pub fn under_way(&self, step: &Step) -> Option<String> {
+        let Measured::Read { metrics, .. } = &self.seen.measured else { return None };
+        let index = usize::try_from(self.status.step.as_ref()?.index).ok()?;
+        let later = self.status.flight.as_ref()?.steps.get(index.saturating_add(1)..).unwrap_or_default();
+        let decides = self.decides(step);
+        let is_awaited = |(name, seen): &&(String, Seen)| {
+            let is_last = || !later.iter().any(|step| self.counts_in(name, &step.name));
+            seen.under_way && decides(name) && (seen.verdict == Verdict::Unknown || is_last())
+        };
+        metrics.iter().find(is_awaited).map(|(name, seen)| format!("{name}: {}", seen.why))
+    }
+
     fn deciding(&self, step: &Step) -> impl Iterator<Item = &MetricStatus> {
         let decides = self.decides(step);
         self.status.metrics.iter().filter(move |metric| decides(&metric.name))

@@ -5,7 +5,7 @@
 use super::{
     Belt, Claim, Deployment, Effect, Found, ReplicaSet,
     observed::{AlertEvent, Map, identity, strings},
-    pair::object_of,
+    routes::object_of,
     turn::{Holds, LATER, SOON, Stop, Turn, target},
 };
 use crate::{

@@ -40,7 +40,8 @@ use serde_json::Value;
 /// A change counts as accepted when every `parentRef` of the spec is answered in `status.parents` with Accepted and
 /// `ResolvedRefs` for the route's present generation. Linkerd names no generation in its answers: it can refuse, and else
 /// only time is waited for. Where a parent's answer has the condition `Programmed` too, as Application Gateway for Containers
-/// writes it, that must be True likewise. No other field tells when the proxies themselves follow, so they are given 3 s more;
+/// writes it, that must be True likewise. No other field tells when the proxies themselves follow, so they are given 3 s more,
+/// those that Istio configures 10 s, and load balancers of a cloud 60 s, which learn of endpoints by themselves;
 /// `routes[].settle` changes that.
 pub(super) static ROUTER: Weighted = Weighted {
     name: "gateway-api",

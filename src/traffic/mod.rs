@@ -30,6 +30,7 @@ use crate::{
     vocab::{Pair, Weight},
 };
 pub use custom::{Custom, CustomWeight, Form};
+pub use gateway_api::parents::pace;
 pub use reference::{Feature, Ownership, RouteRef, RouteTemplate, only_with};
 use serde_json::{Map, Value};
 pub use split::{Apart, Comparison, Cookie, Mirror, NamedValue, PathComparison, PathMatch, RequestMatch, Split};

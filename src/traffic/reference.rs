@@ -77,9 +77,10 @@ impl RouteRef {
         followed
     }
 
-    /// How long the data plane is given after it accepted a change: as written, else as the router needs.
-    pub fn settle_with(&self, router: &dyn Router) -> Duration {
-        self.settle.unwrap_or_else(|| router.settle())
+    /// How long the data plane is given after it accepted a change: as written, else as the router needs, or longer where
+    /// those who answer for this object do.
+    pub fn settle_with(&self, router: &dyn Router, pace: Duration) -> Duration {
+        self.settle.unwrap_or_else(|| router.settle().max(pace))
     }
 }
 
@@ -243,10 +244,13 @@ mod tests {
     fn the_settling_time_is_the_routers_unless_written() {
         let settle = |more| {
             let entry = entry(&more);
-            entry.settle_with(entry.router().unwrap())
+            entry.settle_with(entry.router().unwrap(), Duration::ZERO)
         };
         assert_eq!(settle(json!({})), Duration::seconds(3));
         assert_eq!(settle(json!({"settle": "0s"})), Duration::ZERO);
+        let slow = |more| entry(&more).settle_with(entry(&json!({})).router().unwrap(), Duration::seconds(60));
+        assert_eq!(slow(json!({})), Duration::seconds(60));
+        assert_eq!(slow(json!({"settle": "90s"})), Duration::seconds(90));
     }
 
     #[test]
@@ -289,7 +293,7 @@ mod tests {
         let custom = json!({"plural": "splits", "weights": [{"path": "/spec/share", "value": "canary"}]});
         let route = entry(&json!({"apiVersion": "mesh.example.com/v1", "kind": "Split", "custom": custom}));
         let router = route.router().unwrap();
-        assert_eq!((router.name(), route.settle_with(router)), ("custom", Duration::seconds(5)));
+        assert_eq!((router.name(), route.settle_with(router, Duration::ZERO)), ("custom", Duration::seconds(5)));
         let known = entry(&json!({"custom": custom}));
         assert_eq!(known.router().err().unwrap().category(), "NotCustom");
     }

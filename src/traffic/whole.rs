@@ -142,6 +142,9 @@ pub(super) fn from_template(entry: &RouteRef, namespace: &str, split: &Split) ->
 fn covers(stored: &Value, wanted: &Value) -> bool {
     match (stored, wanted) {
         (_, Value::Null) => true,
+        // What is empty may be left out by the API server.
+        (Value::Null, Value::Array(wanted)) => wanted.is_empty(),
+        (Value::Null, Value::String(wanted)) => wanted.is_empty(),
         (Value::Object(stored), Value::Object(wanted)) => {
             wanted.iter().all(|(key, wanted)| covers(stored.get(key).unwrap_or(&Value::Null), wanted))
         }

@@ -2,7 +2,8 @@
 use super::*;
 use crate::{
     api::{ROLLOUT_UID_LABEL, Traffic},
-    traffic::{Apart, RouteSeen, Weights},
+    duration::Duration,
+    traffic::{Apart, RouteSeen, Split, Weights},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -269,6 +270,15 @@ fn a_stable_service_that_is_deleted_while_its_rollout_leaves_is_made_again() {
 }
 
 #[test]
+fn a_service_that_nodes_have_a_port_for_is_made_again_with_one() {
+    let mut world = flying(20, |_| {});
+    world.seen.canary_service.as_mut().unwrap().spec["type"] = json!("LoadBalancer");
+    world.seen.stable_service = None;
+    let Some(Effect::CreateService { spec, .. }) = decide(&world.seen).effect else { panic!("it is not made") };
+    assert_eq!(spec["type"], "NodePort");
+}
+
+#[test]
 fn traffic_that_is_edited_in_flight_changes_nothing_until_the_flight_is_over() {
     let mut world = flying(20, |_| {});
     world.seen.rollout.spec.traffic = None;
@@ -331,6 +341,7 @@ fn a_route_that_names_the_old_service_again_does_not_hold_up_a_deletion() {
         seen: Err(why),
         drifted: false,
         backends: vec!["shop".to_owned()],
+        pace: Duration::ZERO,
     };
     world.split.weight = Weight::ZERO;
     for _ in 0..100 {
@@ -661,4 +672,33 @@ fn a_stable_service_that_is_missing_when_a_deployment_rolled_by_itself_is_made_f
     let Some(Effect::CreateService { spec, .. }) = plan.effect else { panic!("it is not made: {:?}", plan.effect) };
     assert!(spec["selector"].get(crate::api::HASH_LABEL).is_none(), "{spec}");
     assert_eq!(plan.status.stable, None, "none is stable until it is taken over again");
+}
+
+#[test]
+fn a_tool_that_keeps_undoing_the_weights_is_tried_ever_less_often_and_told_of_once() {
+    let mut world = flying(20, |value| {
+        value["spec"]["alerts"] = json!([{"receiver": {"name": "on-call"}, "on": ["Blocked"]}]);
+    });
+    world.until(30, |world| world.split.weight.percent() == 20);
+    let begun = world.seen.now;
+    let (mut tries, mut told) = (0, 0);
+    while world.seen.now.duration_since(begun) < SignedDuration::from_hours(1) {
+        let is_accepted = world.status().weights.is_some_and(|weights| weights.accepted.percent() == 20);
+        if is_accepted && world.status().intent.is_none() && world.split.weight.percent() == 20 {
+            // A sync a moment after each write was seen.
+            world.split = Split::NONE;
+            world.settle();
+            tries += 1;
+        }
+        world.looks(1);
+        told = told.max(world.status().alerts.len());
+    }
+    let status = world.status();
+    assert_eq!((status.phase, status.waiting_for[0].reason), (Phase::Blocked, Reason::RouteContested));
+    // After 1, 2, 4, 8, 16 minutes and half an hour, twice each.
+    assert!((8..=14).contains(&tries), "{tries} tries");
+    assert_eq!(told, 1);
+    assert!(status.message.contains("after 32min it is tried again"), "{}", status.message);
+    // It is told to leave them alone, and the release goes on.
+    world.until(1_000, |world| world.has(Reason::Promoted));
 }

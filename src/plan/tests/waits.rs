@@ -183,3 +183,45 @@ fn a_dry_run_that_cannot_be_measured_blocks_nobody_and_moves_no_evidence() {
     assert_eq!(since(&world), before);
     world.until(100, |world| world.split.weight.percent() == 50);
 }
+
+#[test]
+fn a_job_is_waited_for_until_its_own_deadline_and_until_all_runs_that_are_wanted_are_over() {
+    // An evaluation before the first request, which takes half an hour; in the other steps it decides nothing.
+    let evaluated = |then: &str| {
+        let mut world = released(|value| {
+            let analysis = &mut value["spec"]["analysis"];
+            analysis["onUnknown"] = json!({"after": "5m", "then": then});
+            let job = json!({"template": {"spec": {"containers": [{"name": "eval", "image": "eval"}]}}});
+            analysis["metrics"] = json!([{"name": "errors", "steps": ["warm"], "count": 2, "job": job}]);
+        });
+        world.until(30, |world| world.status().step.is_some());
+        world
+    };
+    let running = |verdict, why: &str| Seen {
+        verdict,
+        usable: true,
+        under_way: true,
+        why: why.to_owned(),
+        outcome: crate::metrics::Outcome::Empty,
+        ..seen_nothing()
+    };
+    for then in ["Wait", "Abort"] {
+        let mut world = evaluated(then);
+        for verdict in [Verdict::Unknown, Verdict::Continue] {
+            says(&mut world, running(verdict, "Job checkout-errors is running"));
+            passes(&mut world, 1_800);
+            let status = world.status();
+            assert_eq!((status.phase, status.alerts.len()), (Phase::Progressing, 0), "{then}: {}", status.message);
+            assert_eq!(status.message, "errors: Job checkout-errors is running");
+            assert_eq!(world.split.weight.percent(), 0);
+        }
+        says(&mut world, Seen { verdict: Verdict::Pass, usable: true, ..seen_nothing() });
+        passes(&mut world, 60);
+        assert!(world.split.weight.percent() > 0, "{}", world.status().message);
+    }
+    // One whose deadline is over is no longer under way.
+    let mut world = evaluated("Abort");
+    says(&mut world, seen_nothing());
+    passes(&mut world, 600);
+    assert_eq!(world.status().latch.unwrap().reason, Reason::EvidenceMissing);
+}

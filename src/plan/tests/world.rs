@@ -2,6 +2,7 @@
 use super::super::*;
 use crate::{
     api::{Action, Expect, HASH_LABEL, Phase, Reason, Rollout},
+    duration::Duration,
     metrics::{Outcome, Seen, Unanswered},
     traffic::{Acceptance, Apart, RouteSeen, Split, Weights},
     vocab::{Verdict, Weight},
@@ -121,6 +122,7 @@ impl World {
                     }),
                     drifted: false,
                     backends: vec!["shop".to_owned()],
+                    pace: Duration::ZERO,
                 },
             })
             .collect();
@@ -450,6 +452,7 @@ pub fn seen_nothing() -> Seen {
         scraped_at_most: None,
         arrived: None,
         past: None,
+        under_way: false,
         points: None,
         unanswered: Unanswered::default(),
         failures: 0,

@@ -172,6 +172,8 @@ fn tells(text: &str) -> Acceptance {
 fn an_object_tells_that_it_was_taken() {
     for text in [
         "object.status.observedGeneration == object.metadata.generation",
+        "object.status.observedGeneration >= object.metadata.generation - 0",
+        "object.metadata.generation + 1 > object.status.observedGeneration",
         "object.status.conditions.exists(c, c.type == 'Ready' && c.status == 'True')",
         "object.status.conditions[0].status == 'True' && has(object.status.conditions)",
         "object.spec.backends.all(b, b.service in ['stable', 'canary'])",

@@ -10,8 +10,10 @@ use crate::{
 use cel::{
     Context, Value as Cel,
     common::ast::{Expr, operators as op},
+    objects::Map,
 };
 use serde_json::Value;
+use std::sync::Arc;
 
 /// The most macros one within the other.
 const DEEPEST: usize = 3;
@@ -77,13 +79,26 @@ pub(super) fn accepted(text: &str, object: &Value) -> Acceptance {
     let asked = std::panic::catch_unwind(|| {
         let parsed = formula::parsed(text).ok()?;
         let mut context = Context::default();
-        context.add_variable_from_value("object", cel::to_value(object).ok()?);
+        context.add_variable_from_value("object", signed(cel::to_value(object).ok()?));
         Cel::resolve(&parsed, &context).ok()
     });
     match asked {
         Ok(Some(Cel::Bool(true))) => Acceptance::Yes,
         Ok(Some(Cel::Bool(false))) => unknown("is not true yet"),
         _ => unknown("asks for what the object does not have yet"),
+    }
+}
+
+/// Whole numbers as CEL has those of JSON: with a sign, like those that are written in the text.
+fn signed(value: Cel) -> Cel {
+    match value {
+        Cel::UInt(number) => i64::try_from(number).map_or(value, Cel::Int),
+        Cel::List(items) => Cel::List(Arc::new(items.iter().cloned().map(signed).collect())),
+        Cel::Map(fields) => {
+            let fields = fields.map.iter().map(|(name, field)| (name.clone(), signed(field.clone())));
+            Cel::Map(Map { map: Arc::new(fields.collect()) })
+        }
+        other => other,
     }
 }
 

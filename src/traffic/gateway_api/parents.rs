@@ -1,5 +1,6 @@
 //! Whether every gateway and mesh that serves a route has taken it as it stands now.
 use super::{super::Acceptance, GROUP, list};
+use crate::duration::Duration;
 use serde_json::Value;
 use std::fmt;
 
@@ -9,8 +10,6 @@ const NEEDED: [&str; 2] = ["Accepted", "ResolvedRefs"];
 const PROGRAMMED: &str = "Programmed";
 /// The condition that says, when True, that some rules are not served as they are written.
 const PARTIAL: &str = "PartiallyInvalid";
-/// The controller that never says of which generation it speaks, so that its consent tells nothing of the last change.
-const LINKERD: &str = "linkerd.io/policy-controller";
 /// How many characters of a controller's own words go into a reason.
 const LONGEST: usize = 256;
 
@@ -38,6 +37,23 @@ pub(in crate::traffic) fn accepted(route: &Value) -> Acceptance {
         }
     }
     accepted
+}
+
+/// Controllers that say that a route is taken before those who serve it do what it says, or know new endpoints, and how long
+/// that may take. GKE's load balancers were seen to take 8 s for a weight and 36 s for endpoints
+/// (argoproj/argo-rollouts 4710), those of AWS check a target before they use it, and Istio gathers changes for up to 10 s.
+const SLOW: [(&str, Duration); 4] = [
+    ("networking.gke.io/", Duration::seconds(60)),
+    ("gateway.k8s.aws/", Duration::seconds(60)),
+    ("application-networking.k8s.aws/", Duration::seconds(60)),
+    ("istio.io/", Duration::seconds(10)),
+];
+
+/// How long those who answer for a route take to do what it says, where they are known to be slow.
+pub fn pace(route: &Value) -> Duration {
+    let names = list(&route["status"]["parents"]).iter().filter_map(|answer| answer["controllerName"].as_str());
+    let known = names.filter_map(|name| SLOW.iter().find(|(prefix, _)| name.starts_with(prefix)));
+    known.map(|(_, pace)| *pace).max().unwrap_or(Duration::ZERO)
 }
 
 /// What one controller says for one parent.
@@ -71,7 +87,8 @@ fn one(answer: &Value, parent: &Parent, generation: &Value) -> Acceptance {
 /// What a condition of the answer says, if it says it about the present generation.
 ///
 /// A condition without `observedGeneration`, or with 0 as some controllers leave it, may be older than the route: it
-/// can refuse, but not accept. Of a controller that writes none ever, no better one is waited for.
+/// can refuse, but not accept. Of a controller that writes it nowhere, as Linkerd's and APISIX', no better one is waited for:
+/// its consent tells nothing of the last change.
 fn current(answer: &Value, condition: &Value, parent: &Parent, generation: &Value, said: Acceptance) -> Acceptance {
     let observed = &condition["observedGeneration"];
     if observed == generation && !generation.is_null() {
@@ -80,7 +97,7 @@ fn current(answer: &Value, condition: &Value, parent: &Parent, generation: &Valu
     let words = words(condition, parent);
     match (observed.as_i64(), said) {
         (None | Some(0), Acceptance::No(why)) => Acceptance::No(why),
-        (None, _) if answer["controllerName"] == LINKERD => Acceptance::Untold,
+        (None | Some(0), _) if list(&answer["conditions"]).iter().all(says_no_generation) => Acceptance::Untold,
         (None | Some(0), _) => {
             Acceptance::Unknown(format!("{words}, without observedGeneration, so perhaps of an older route"))
         }
@@ -88,6 +105,10 @@ fn current(answer: &Value, condition: &Value, parent: &Parent, generation: &Valu
             Acceptance::Unknown(format!("{words}, of generation {observed} and the route is at {generation}"))
         }
     }
+}
+
+fn says_no_generation(condition: &Value) -> bool {
+    condition["observedGeneration"].as_i64().is_none_or(|observed| observed == 0)
 }
 
 /// The condition as a reason: who, what and why.
@@ -224,15 +245,31 @@ mod tests {
     }
 
     #[test]
-    fn linkerd_names_no_generation_so_its_consent_tells_nothing_and_its_refusal_counts() {
+    fn load_balancers_of_clouds_and_istio_are_slower_than_they_say() {
+        let mut route = accepted_route();
+        assert_eq!(pace(&route), Duration::ZERO);
+        for (name, seconds) in [("istio.io/gateway-controller", 10), ("networking.gke.io/gateway", 60)] {
+            route["status"]["parents"][0]["controllerName"] = json!(name);
+            assert_eq!(pace(&route), Duration::seconds(seconds));
+        }
+        route["status"]["parents"][1]["controllerName"] = json!("istio.io/gateway-controller");
+        assert_eq!(pace(&route), Duration::seconds(60), "the slowest counts");
+    }
+
+    #[test]
+    fn who_names_no_generation_ever_tells_nothing_by_consent_and_may_refuse() {
         let mut route = recorded(include_str!("recorded/linkerd.yaml"));
         assert_eq!(accepted(&route), Acceptance::Untold);
         route["spec"]["parentRefs"][0]["group"] = json!("");
         assert_eq!(accepted(&route), Acceptance::Untold, "the same Service in the other spelling");
         route["status"]["parents"][0]["conditions"][1]["status"] = json!("False");
         assert!(no(accepted(&route)).starts_with("Service shop/checkout port 8080: ResolvedRefs is False"));
-        route["status"]["parents"][0]["controllerName"] = json!("example.com/another");
         route["status"]["parents"][0]["conditions"][1]["status"] = json!("True");
+        for condition in route["status"]["parents"][0]["conditions"].as_array_mut().unwrap() {
+            condition["observedGeneration"] = json!(0);
+        }
+        assert_eq!(accepted(&route), Acceptance::Untold, "0 is none");
+        route["status"]["parents"][0]["conditions"][0]["observedGeneration"] = json!(3);
         assert!(unknown(accepted(&route)).contains("without observedGeneration"));
     }
 
