@@ -6,6 +6,7 @@ use crate::{
     stage::{REPLICAS, Setup, Stage, is_at_rest, lost_nothing},
     world::{Apply, Kind, beside_others, now_ms, with_temp_ns},
 };
+use serde_json::json;
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_secs(5);
@@ -34,6 +35,15 @@ fn git_applies(name: &str, story: &str, apply: Apply, on_sigterm: OnSigterm) {
         assert!(syncs > 5, "only {syncs} syncs");
         assert_eq!(stage.records.weights(), [0, 20, 50, 100, 0], "Git's weights got through");
         stage.check_promoted(story, "v2", REPLICAS, &["warm", "twenty", "half"]).await;
+        // Who changes the rules afterwards is in nobody's way.
+        let route = git.iter_mut().find(|object| object["kind"] == "HTTPRoute").unwrap();
+        let filter = json!({"type": "ResponseHeaderModifier", "responseHeaderModifier": {"set": [{"name": "x-shop", "value": "1"}]}});
+        route["spec"]["rules"][0]["filters"] = json!([filter]);
+        world.applied(if apply == Apply::ServerSide { Apply::Gently } else { apply }, &git).await;
+        assert_eq!(
+            world.get(Kind::HttpRoute, APP).await["spec"]["rules"][0]["filters"][0]["type"],
+            "ResponseHeaderModifier"
+        );
     });
 }
 

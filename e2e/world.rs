@@ -183,6 +183,8 @@ impl World {
 pub enum Apply {
     /// On the server, with force, as Flux and Argo CD do.
     ServerSide,
+    /// On the server, and conflicts are errors, as Helm 4 does.
+    Gently,
     /// By three-way merge in kubectl.
     ClientSide,
     /// By kubectl, and nobody looks for misspelt fields, as many Git tools do it.
@@ -193,6 +195,7 @@ impl Apply {
     fn flags(self) -> &'static [&'static str] {
         match self {
             Self::ServerSide => &["--server-side", "--force-conflicts", "--field-manager=git"],
+            Self::Gently => &["--server-side", "--field-manager=git"],
             Self::ClientSide => &[],
             Self::Unvalidated => &["--validate=false"],
         }

@@ -64,7 +64,7 @@ pub(super) fn labels_of(object: &Value) -> Map {
     strings(&object["metadata"]["labels"])
 }
 
-fn items(value: &Value) -> &[Value] {
+pub(super) fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
@@ -320,10 +320,13 @@ pub(super) fn service_of(object: &Value, uid: &str) -> Service {
 pub(super) fn is_applied(object: &Value) -> bool {
     let metadata = &object["metadata"];
     !metadata["annotations"]["kubectl.kubernetes.io/last-applied-configuration"].is_null()
-        || items(&metadata["managedFields"]).iter().any(|entry| {
-            // A mesh that writes conditions into the status holds nothing of the spec.
-            entry["operation"] == "Apply" && entry["subresource"].as_str().unwrap_or_default().is_empty()
-        })
+        || items(&metadata["managedFields"]).iter().any(is_apply)
+}
+
+/// Whether an entry of the managed fields is of somebody who applies the object on the server. A mesh that writes conditions
+/// into the status holds nothing of the spec.
+pub(super) fn is_apply(entry: &Value) -> bool {
+    entry["operation"] == "Apply" && entry["subresource"].as_str().unwrap_or_default().is_empty()
 }
 
 /// The pods that slices list as ready.

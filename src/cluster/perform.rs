@@ -1,5 +1,10 @@
 //! One effect, one API write. What was read a moment ago goes along as uid and resourceVersion: a lost race is a conflict.
-use super::{Ask, Care, Cluster, Error, Key, facts::HASH_ANNOTATION, key_of, kinds};
+use super::{
+    Ask, Care, Cluster, Error, Key,
+    facts::{HASH_ANNOTATION, is_apply, items},
+    key_of, kinds,
+    requests::MANAGER,
+};
 use crate::{
     api::{FINALIZER, GROUP, HASH_LABEL, REVISION_LABEL, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Rollout},
     plan::{Effect, Map, Target, claim_labels},
@@ -300,8 +305,33 @@ impl Cluster {
                 Err(kube::Error::Api(status)) if status.code == 409 && tries < TRIES => {}
                 // Written again as it is, it would come out like this again.
                 Ok(stored) if !matches!(edit(&stored), Ok(None)) => return Err(stored_otherwise()),
-                other => return other.map(|_| ()),
+                Ok(stored) => {
+                    self.own_nothing(&kind, namespace, &stored).await;
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Lists of rules have one owner as a whole. Whoever applies the route on the server and changes something in them would be
+    /// told of a conflict, with us, who only change two numbers: so we own nothing of what is somebody's to apply. Where that
+    /// cannot be written the weight stands all the same.
+    async fn own_nothing(&self, kind: &ApiResource, namespace: &str, stored: &Value) {
+        let entries = items(&stored["metadata"]["managedFields"]);
+        if !entries.iter().any(is_apply) {
+            return;
+        }
+        let is_ours = |entry: &&Value| entry["manager"] == MANAGER && entry["operation"] == "Update";
+        let others: Vec<_> = entries.iter().filter(|entry| !is_ours(entry)).collect();
+        if others.len() == entries.len() {
+            return;
+        }
+        let version = &stored["metadata"]["resourceVersion"];
+        let change = json!({"metadata": {"resourceVersion": version, "managedFields": others}});
+        let name = stored["metadata"]["name"].as_str().unwrap_or_default();
+        if let Err(error) = self.ask(kind, namespace, name, Ask::Merge(change)).await {
+            tracing::debug!(route = name, error = error.to_string(), "its fields stay owned");
         }
     }
 }

@@ -91,14 +91,17 @@ fn request_to(kind: &ApiResource, namespace: &str) -> Request {
     Request::new(DynamicObject::url_path(kind, Some(namespace).filter(|namespace| !namespace.is_empty())))
 }
 
+/// As whom the API server writes down who changed what.
+pub(super) const MANAGER: &str = "bellwether";
+
 fn post(care: Care) -> PostParams {
-    PostParams { dry_run: care == Care::Dry, ..PostParams::default() }
+    PostParams { dry_run: care == Care::Dry, field_manager: Some(MANAGER.to_owned()) }
 }
 
 /// A request, written down.
 fn written(request: &Request, name: &str, ask: &Ask) -> Result<http::Request<Vec<u8>>, Error> {
     let bytes = |object: &Value| serde_json::to_vec(object).map_err(Error::SerdeError);
-    let patch = PatchParams::default();
+    let patch = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let made = match ask {
         Ask::Get => request.get(name, &GetParams::default()),
         Ask::Create(object, care) => request.create(&post(*care), bytes(object)?),

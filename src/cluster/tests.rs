@@ -248,6 +248,30 @@ async fn weights_go_back_in_the_route_as_it_was_read() {
 }
 
 #[tokio::test]
+async fn of_a_route_that_somebody_applies_on_the_server_nothing_is_owned() {
+    let entry = |manager: &str, how: &str| json!({"manager": manager, "operation": how, "fieldsType": "FieldsV1"});
+    for (owners, asked) in [
+        (json!([entry("helm", "Apply"), entry("bellwether", "Update")]), &["GET", "PUT", "PAT"][..]),
+        (json!([entry("kubectl-client-side-apply", "Update"), entry("bellwether", "Update")]), &["GET", "PUT"]),
+        (json!([entry("helm", "Apply")]), &["GET", "PUT"]),
+    ] {
+        let stored = owners.clone();
+        let (cluster, calls) = cluster(move |call, sent| {
+            let mut answer = if call.starts_with("PUT") { sent.clone() } else { route() };
+            answer["metadata"]["managedFields"] = stored.clone();
+            (200, answer)
+        });
+        cluster.perform(&rollout(), &weigh()).await.unwrap();
+        let calls = calls.lock().unwrap();
+        assert_eq!(calls.iter().map(|call| &call.0[..3]).collect::<Vec<_>>(), asked, "{owners}");
+        if let Some((_, patch)) = calls.get(2) {
+            assert_eq!(patch["metadata"]["managedFields"], json!([entry("helm", "Apply")]));
+            assert!(patch["metadata"]["resourceVersion"].is_string(), "{patch}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_route_that_changed_in_between_is_read_again() {
     let puts = Arc::new(Mutex::new(0));
     let count = puts.clone();
