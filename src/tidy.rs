@@ -261,7 +261,8 @@ fn the_reference_of_kinds_reasons_and_presets_is_in_step() {
     text.push_str(
         "\n## Routes\n\nA step's `match` and `mirror` need a route that is the operator's to write. Where a route's status does not \
          tell when the data plane has taken a change, the time in the last column is all that is waited for; elsewhere it is \
-         given besides. `settle` of a route changes it.\n\n\
+         given besides. `settle` of a route changes it. Where Istio answers for a route of the Gateway API it is 10s, and 60s where \
+         a load balancer of Google's or Amazon's clouds does.\n\n\
          Of a route of the Gateway API a mirror, and a match by method or query, also need a gateway whose class lists the \
          feature under `status.supportedFeatures`; of one whose class lists nothing, as those of Istio, Contour and Envoy Gateway, the \
          route's `template.features` says it.\n\n\

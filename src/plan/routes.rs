@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 
 /// A route that is not there, cannot be read or is not accepted for so long is told to people.
-const OVERDUE: SignedDuration = SignedDuration::from_mins(2);
+const OVERDUE: SignedDuration = SignedDuration::from_mins(5);
 
 /// So many times that our weights were undone are remembered.
 const REVERTS: usize = 12;

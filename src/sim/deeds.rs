@@ -422,7 +422,7 @@ pub const DENIABLE: &[(&str, &str)] = &[
     ("list", "endpointslices"),
     ("list", "rolloutactions"),
     ("patch", "rolloutactions/status"),
-    ("update", "rollouts/status"),
+    ("patch", "rollouts/status"),
     ("get", "rollouts"),
     ("get", "clustermetricproviders"),
     ("get", "analysistemplates"),

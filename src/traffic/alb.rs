@@ -33,7 +33,8 @@ use serde_json::{Map, Value, json};
 /// Pods are registered when the Services point at them, which is after they were made, so they have no readiness gate of the
 /// controller's; and one that is registered gets requests when it has passed its health checks, two of them 15 s apart unless
 /// the Ingress says otherwise. So 60 s are given, and whoever checks more slowly raises `routes[].settle`. Both Services should
-/// be in the action before the first release, so that their target groups are there by then.
+/// be in the action before the first release, so that their target groups are there by then. With `target-type: instance`, its
+/// default, the controller takes Services with node ports alone: ours have some where the Service that came before has.
 pub(super) static ROUTER: Gathered = Gathered {
     name: "alb",
     resources: &[INGRESS],

@@ -17,8 +17,9 @@ use serde_json::Value;
 ///   - {kind: MeshService, name: checkout-canary, port: 8080, weight: 0}
 /// ```
 ///
-/// One that is selected by labels, or is a `MeshServiceSubset`, is none of ours and keeps its weight: what labels mean may move
-/// while it carries requests. No status tells when the proxies have taken a change; Kuma brings them up to date every second, and
+/// It may be named by labels as well, which is the only way from Kuma 3 on: `kuma.io/display-name` with its name and nothing
+/// else, or with `k8s.kuma.io/namespace` of the route. One by other labels, or a `MeshServiceSubset`, is none of ours and keeps
+/// its weight: what they mean may move while it carries requests. No status tells when the proxies have taken a change; Kuma brings them up to date every second, and
 /// they are given 5 s.
 pub(super) static HTTP: Weighted = Weighted {
     name: NAME,
@@ -43,6 +44,8 @@ pub(super) static TCP: Weighted = Weighted {
 
 const NAME: &str = "kuma";
 const GROUP: &str = "kuma.io";
+const DISPLAY_NAME: &str = "kuma.io/display-name";
+const NAMESPACE: &str = "k8s.kuma.io/namespace";
 const SETTLE: Duration = Duration::seconds(5);
 
 const SHAPE: Shape = Shape {
@@ -59,9 +62,16 @@ const SHAPE: Shape = Shape {
 };
 
 fn named_service(route: &Value, reference: &Value) -> Option<String> {
-    let namespace = &reference["namespace"];
-    let is_home = namespace.is_null() || *namespace == route["metadata"]["namespace"];
-    reference["name"].as_str().filter(|_| is_home && reference["kind"] == "MeshService").map(str::to_owned)
+    let labels = &reference["labels"];
+    let of_labels = || {
+        let others = labels.as_object()?.keys().any(|name| ![DISPLAY_NAME, NAMESPACE].contains(&name.as_str()));
+        labels[DISPLAY_NAME].as_str().filter(|_| !others)
+    };
+    let name = reference["name"].as_str().or_else(of_labels)?;
+    let home = &route["metadata"]["namespace"];
+    let is_home = |namespace: &Value| namespace.is_null() || namespace == home;
+    let is_ours = reference["kind"] == "MeshService" && is_home(&reference["namespace"]) && is_home(&labels[NAMESPACE]);
+    is_ours.then(|| name.to_owned())
 }
 
 /// Filters that copy requests.
@@ -80,8 +90,12 @@ fn lines(pair: &Pair) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Router as _, *};
+    use super::{
+        super::{Router as _, Weights},
+        *,
+    };
     use crate::vocab::Weight;
+    use serde_json::json;
 
     #[test]
     fn backends_by_labels_and_of_other_namespaces_keep_their_weights() {
@@ -95,7 +109,30 @@ mod tests {
         };
         assert_eq!(weights(&route), [Some(75), Some(25), Some(10), None]);
         assert_eq!(weights(&after), [Some(80), Some(20), Some(10), None]);
-        assert_eq!(HTTP.services(&route), ["checkout-stable", "checkout-canary", "docs"]);
+        assert_eq!(HTTP.services(&route), ["checkout-stable", "checkout-canary", "checkout-legacy", "docs"]);
+    }
+
+    #[test]
+    fn a_backend_may_be_named_by_its_labels() {
+        let mut route: Value = serde_saphyr::from_str(include_str!("kuma/recorded/http.yaml")).unwrap();
+        let pair =
+            Pair { stable: "checkout-stable".into(), canary: "checkout-canary".into(), port: 8080, also: Vec::new() };
+        let backends = route["spec"]["to"][0]["rules"][0]["default"]["backendRefs"].as_array_mut().unwrap();
+        backends.truncate(2);
+        for (backend, more) in backends.iter_mut().zip([json!({}), json!({NAMESPACE: "shop"})]) {
+            backend["labels"] = more;
+            backend["labels"][DISPLAY_NAME] = backend["name"].take();
+            backend.as_object_mut().unwrap().remove("name");
+        }
+        let after = HTTP.steer(&route, &pair, Weight::new(20).unwrap()).unwrap().unwrap();
+        assert_eq!(HTTP.read(&after, &pair).unwrap().weight, Weights::At(Weight::new(20).unwrap()));
+        for foreign in [json!({NAMESPACE: "bank"}), json!({"kuma.io/zone": "west"})] {
+            let mut route = route.clone();
+            let canary = &mut route["spec"]["to"][0]["rules"][0]["default"]["backendRefs"][1];
+            canary["labels"] = foreign;
+            canary["labels"][DISPLAY_NAME] = json!("checkout-canary");
+            assert_eq!(HTTP.read(&route, &pair).unwrap_err().category(), "RouteNotPrepared");
+        }
     }
 
     #[test]

@@ -34,7 +34,9 @@ use serde_json::{Map, Value, json};
 /// Its template may name the Ingress that takes all requests (`template.like`) instead of a spec. Then it has the class and the
 /// TLS of that one, and those of its paths that name stable, with the canary in its place: paths of other Services are none of
 /// the rollout's. What is changed there is followed at the next look. A spec of one's own, and a canary Ingress of one's own,
-/// are compared with nothing: ingress-nginx splits no request of a host and path that only one of the two has.
+/// are compared with nothing. ingress-nginx splits by the Service and port that stable has behind a host and path which both
+/// Ingresses name, and then for each host and path that leads to that Service and port, also in other Ingresses: to spare one,
+/// give it a Service of its own. While stable has no endpoint at all, it asks the canary for nothing either.
 ///
 /// A client stays with the Service that answered it first where the user's Ingress says `affinity: cookie`, unless its
 /// `affinity-canary-behavior` is `legacy`.

@@ -122,7 +122,7 @@ def with_named_namespaces_almost_nothing_is_cluster_wide(sets):
     objects = sets["some namespaces"]
     for rule in named(objects, "ClusterRole", "bellwether")["rules"]:
         # A namespace that ends loses its RoleBindings first, and its Rollouts have to be let go all the same.
-        lets_go = (rule["resources"], rule["verbs"]) in [(["rollouts"], ["get", "patch"]), (["rollouts/status"], ["update"])]
+        lets_go = (rule["resources"], rule["verbs"]) in [(["rollouts"], ["get", "patch"]), (["rollouts/status"], ["patch"])]
         shared = rule["verbs"] == ["get"] and rule["resources"] in (["clustermetricproviders", "clusteranalysistemplates"], ["gateways", "gatewayclasses"])
         assert rule.get("resourceNames") or lets_go or shared, rule
     roles = [role for role in named(objects, "Role") if role["metadata"]["name"] == "bellwether-steers"]
@@ -268,7 +268,7 @@ def kinds_that_users_describe_are_written_where_a_value_says_so(sets):
 def every_namespaced_object_says_its_namespace(sets):
     for objects in sets.values():
         for thing in objects:
-            wide = thing["kind"].startswith(("Cluster", "Custom", "Validating", "Mutating"))
+            wide = thing["kind"].startswith(("Cluster", "Custom", "Flow", "Validating", "Mutating"))
             assert wide != ("namespace" in thing["metadata"]), thing["metadata"]
 
 
@@ -322,7 +322,7 @@ def what_a_cluster_has_once_is_brought_once(sets):
     first, second = ({(t["kind"], t["metadata"]["name"]) for t in sets[name] if "namespace" not in t["metadata"] and not is_hook(t)}
                      for name in ("all policies", "another shard"))
     people = {("ClusterRole", "bellwether-view"), ("ClusterRole", "bellwether-edit"), ("ClusterRole", "bellwether-operator-on-call")}
-    assert people <= first and second == {("ClusterRole", "bellwether"), ("ClusterRoleBinding", "bellwether")}, second
+    assert people <= first and ("FlowSchema", "bellwether-leases") in first and second == {("ClusterRole", "bellwether"), ("ClusterRoleBinding", "bellwether")}, second
     said = fails("helm", "template", str(CHART), "-f", values_file({"clusterObjects": False}))
     assert "serviceAccount.create=false" in said, said
     beside = {"clusterObjects": False, "serviceAccount": {"create": False, "name": "bellwether"}}

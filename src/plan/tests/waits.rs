@@ -225,3 +225,30 @@ fn a_job_is_waited_for_until_its_own_deadline_and_until_all_runs_that_are_wanted
     passes(&mut world, 600);
     assert_eq!(world.status().latch.unwrap().reason, Reason::EvidenceMissing);
 }
+
+#[test]
+fn a_route_that_no_gateway_takes_is_told_of_once_it_has_had_its_time() {
+    let mut world = at_20(|_| {});
+    let refused = |world: &mut World| {
+        for route in &mut world.seen.routes {
+            let Found::Object { seen: Ok(seen), .. } = &mut route.found else { panic!("no route") };
+            seen.accepted = Acceptance::No("Gateway shop/web: ResolvedRefs is False".to_owned());
+        }
+    };
+    let passes = |world: &mut World, seconds: i64| {
+        for _ in 0..seconds / 10 {
+            world.seen.now += SignedDuration::from_secs(10);
+            world.measured(Verdict::Continue);
+            refused(world);
+            world.look();
+        }
+        (world.status().phase, world.status().alerts.len())
+    };
+    assert_eq!(passes(&mut world, 200), (Phase::Progressing, 0));
+    assert_eq!(passes(&mut world, 200), (Phase::Blocked, 1));
+    assert_eq!(passes(&mut world, 3_600), (Phase::Blocked, 1), "told once");
+    assert_eq!(world.status().waiting_for[0].reason, Reason::RouteNotAccepted);
+    // What another rule names is there again.
+    world.settle();
+    world.until(60, |world| world.status().phase == Phase::Progressing);
+}
