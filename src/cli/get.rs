@@ -56,7 +56,7 @@ async fn named(session: &Session<'_>, names: &[String]) -> (Vec<DynamicObject>, 
 
 fn print(session: &mut Session<'_>, which: &Which, objects: &[DynamicObject]) -> anyhow::Result<Exit> {
     let one = matches!(which, Which::Named(names) if names.len() == 1);
-    if one && objects.is_empty() {
+    if matches!(which, Which::Named(_)) && objects.is_empty() {
         return Ok(Exit::Done);
     }
     if let Some(format) = session.objects() {

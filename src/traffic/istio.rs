@@ -22,6 +22,9 @@ use serde_json::Value;
 ///
 /// A `delegate` is a `VirtualService` of its own: name the one that holds the destinations as the rollout's route.
 ///
+/// In ambient mode a waypoint shares requests out, by an `HTTPRoute` whose parent is the Service: name that one, for Istio calls
+/// `VirtualService`s beside waypoints alpha.
+///
 /// A destination of ours with a `subset` is refused. A subset is labels in a `DestinationRule`; they would have to move
 /// to other pods while the subset carries traffic, and until every proxy knows, requests meet pods that are none of its.
 /// The two Services move only while they carry none: name them as hosts, and leave `subset` out.
