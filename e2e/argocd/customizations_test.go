@@ -75,6 +75,8 @@ func toLua(state *lua.LState, value any) lua.LValue {
 	switch value := value.(type) {
 	case string:
 		return lua.LString(value)
+	case bool:
+		return lua.LBool(value)
 	case int:
 		return lua.LNumber(value)
 	case []any:
@@ -172,6 +174,13 @@ func TestActionsAreOfferedWhereTheyMeanSomething(t *testing.T) {
 		"at rest":  {object{"phase": "Stable"}, nil},
 		"on trial": {object{"phase": "Progressing", "flight": flight}, []string{"abort", "pause", "promote", "promote-full"}},
 		"paused":   {object{"phase": "Paused", "flight": flight}, []string{"abort", "promote", "promote-full", "resume"}},
+		"paused, and short of pods": {
+			object{"phase": "Waiting", "flight": object{"revision": "abc", "paused": true}}, []string{"abort", "promote", "promote-full", "resume"},
+		},
+		"given up, and stable is sick": {
+			object{"phase": "Waiting", "flight": flight, "latch": latch, "waitingFor": []any{object{"reason": "StableShrunk"}}},
+			[]string{"promote-full", "retry"},
+		},
 		"given up": {object{"phase": "Aborted", "latch": latch}, []string{"retry"}},
 	} {
 		known := run(t, found.Discovery, rollout(story.status)).(object)

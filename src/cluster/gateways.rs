@@ -17,7 +17,11 @@ use std::sync::Arc;
 
 impl Cluster {
     /// Why the steps cannot be carried out by a gateway of the spec's routes, if there is a reason.
-    pub(super) async fn unable(&self, rollout: &Rollout, namespace: &str) -> Option<String> {
+    ///
+    /// # Errors
+    /// When the API server does not tell what a gateway can do: nobody is told what may be different in a moment, and no release
+    /// begins meanwhile.
+    pub(super) async fn unable(&self, rollout: &Rollout, namespace: &str) -> Result<Option<String>, kube::Error> {
         let ours = rollout.spec.routes().iter().filter(|route| route.ownership == Ownership::Operator);
         for (route, template) in ours.filter_map(|route| Some((route, route.template.as_ref()?))) {
             let steps = rollout.spec.steps.iter();
@@ -38,30 +42,28 @@ impl Cluster {
                 };
                 // Of a gateway whom nothing is asked for nothing is read.
                 let asks = is_gateway && !asked.is_empty();
-                let listed = if asks { self.listed(place, name).await } else { Ok(Value::Null) };
-                // Nobody is told of a gateway what may be different in a moment.
-                let Ok(listed) = listed else { continue };
+                let listed = if asks { self.listed(place, name).await? } else { Value::Null };
                 for (Need { field, feature, harm }, step) in &asked {
                     let feature = feature.name();
                     if !is_gateway {
-                        return Some(format!(
+                        return Ok(Some(format!(
                             "spec.steps: step {step} says {field}, and nothing tells whether what serves {kind} {place}/{name} \
                              has {feature}: it could {harm}; take {field} out of the steps, name the Gateway itself, or, where \
                              you know that it has it, list it in template.features of the route"
-                        ));
+                        )));
                     }
                     if !lists(&listed, feature) {
-                        return Some(format!(
+                        return Ok(Some(format!(
                             "spec.steps: step {step} says {field}, and the class of Gateway {place}/{name} does not list \
                              {feature} in status.supportedFeatures: it could {harm}; take {field} out of \
                              the steps, use a gateway that lists it, or, where you know that this one has it, list it in \
                              template.features of the route"
-                        ));
+                        )));
                     }
                 }
             }
         }
-        None
+        Ok(None)
     }
 
     /// The features that a gateway's class lists. What is not there, or may not be read, lists nothing.
@@ -174,7 +176,7 @@ mod tests {
     }
 
     async fn said(kind: &str, parent: &Value, steps: &Value, features: &[&str]) -> Option<String> {
-        cluster(features).0.unable(&rollout(kind, parent, steps), "n").await
+        cluster(features).0.unable(&rollout(kind, parent, steps), "n").await.unwrap()
     }
 
     const MIRROR: &str = "HTTPRouteRequestMirror";
@@ -246,7 +248,7 @@ mod tests {
             for parent in [json!({"name": "web"}), json!({"kind": "ListenerSet", "name": "web"})] {
                 let mut rollout = serde_json::to_value(rollout("HTTPRoute", &parent, &steps)).unwrap();
                 rollout["spec"]["traffic"]["routes"][0]["template"]["features"] = features.clone();
-                let said = cluster(&[]).0.unable(&serde_json::from_value(rollout).unwrap(), "n").await;
+                let said = cluster(&[]).0.unable(&serde_json::from_value(rollout).unwrap(), "n").await.unwrap();
                 assert_eq!(said.is_some(), missing.is_some(), "{said:?}");
                 assert!(missing.is_none_or(|missing| said.as_ref().unwrap().contains(missing)), "{said:?}");
                 assert!(said.is_none_or(|said| said.ends_with("list it in template.features of the route")));

@@ -35,7 +35,11 @@ pub use requests::{Listed, Straight};
 pub use scrape::on_trial;
 pub use shard::{NoSelector, Shard};
 
-use crate::{api::Rollout, outbound::Transport, telemetry::Telemetry};
+use crate::{
+    api::{Reason, Rollout},
+    outbound::Transport,
+    telemetry::{ReasonLabels, Telemetry},
+};
 use ask::Asks;
 use deliver::Outbox;
 use elders::Elders;
@@ -201,6 +205,10 @@ impl Cluster {
         wake: impl Fn(Key) + Send + Sync + 'static,
     ) -> Self {
         let wake: measure::Wake = Arc::new(wake);
+        for reason in Reason::ALL {
+            // What is counted for the first time has to grow from 0, or no rule about its growth sees it.
+            drop(telemetry.decisions.get_or_create(&ReasonLabels { reason: reason.as_str() }));
+        }
         Self {
             door: Door::Http(client.clone()),
             client,

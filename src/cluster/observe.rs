@@ -138,8 +138,10 @@ impl Cluster {
     ) -> Result<(Option<String>, Option<String>), Error> {
         let provider =
             async { if rollout.spec.is_judged() { self.provider_problem(rollout, namespace).await } else { None } };
-        let gateway = async { if may_begin { self.unable(rollout, namespace).await } else { None } };
-        Ok(futures::join!(provider, gateway))
+        let gateway = async { if may_begin { self.unable(rollout, namespace).await } else { Ok(None) } };
+        let (provider, gateway) = futures::join!(provider, gateway);
+        let what = || "the Gateway of a route".to_owned();
+        Ok((provider, gateway.map_err(|source| Error::Read { what: what(), source: Box::new(source) })?))
     }
 
     /// The Rollout with the metrics of its templates among its own, and what is wrong with them.
@@ -348,16 +350,8 @@ impl Cluster {
             }
             other => other,
         };
-        let under_way = rollout.status.as_ref().is_some_and(|status| status.flight.is_some() || status.latch.is_some());
-        let list = match list {
-            // Judging, aborting and the way home need no command.
-            Err(kube::Error::Api(status)) if under_way && matches!(status.code, 403 | 404) => {
-                tracing::warn!(rollout = name, error = status.message, "commands cannot be read, and are not obeyed");
-                return Ok((Vec::new(), None));
-            }
-            list => list
-                .map_err(|source| Error::Read { what: format!("actions of {namespace}"), source: Box::new(source) })?,
-        };
+        let list =
+            list.map_err(|source| Error::Read { what: format!("actions of {namespace}"), source: Box::new(source) })?;
         // One that cannot be understood holds up no other.
         let readable = list.iter().filter_map(|action| RolloutAction::deserialize(&**action).ok());
         let made = |action: &RolloutAction| action.metadata.creation_timestamp.clone().map(|at| at.0);

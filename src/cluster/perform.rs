@@ -18,6 +18,7 @@ use kube::{
     api::{ApiResource, DeleteParams},
 };
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// So often a route's weights are written anew when somebody else wrote the route in between.
 const TRIES: u32 = 4;
@@ -306,7 +307,7 @@ impl Cluster {
                 // Written again as it is, it would come out like this again.
                 Ok(stored) if !matches!(edit(&stored), Ok(None)) => return Err(stored_otherwise()),
                 Ok(stored) => {
-                    self.own_nothing(&kind, namespace, &stored).await;
+                    self.own_nothing(&kind, namespace, stored).await;
                     return Ok(());
                 }
                 Err(error) => return Err(error),
@@ -317,21 +318,29 @@ impl Cluster {
     /// Lists of rules have one owner as a whole. Whoever applies the route on the server and changes something in them would be
     /// told of a conflict, with us, who only change two numbers: so we own nothing of what is somebody's to apply. Where that
     /// cannot be written the weight stands all the same.
-    async fn own_nothing(&self, kind: &ApiResource, namespace: &str, stored: &Value) {
-        let entries = items(&stored["metadata"]["managedFields"]);
-        if !entries.iter().any(is_apply) {
-            return;
-        }
+    async fn own_nothing(&self, kind: &ApiResource, namespace: &str, mut stored: Arc<Value>) {
         let is_ours = |entry: &&Value| entry["manager"] == MANAGER && entry["operation"] == "Update";
-        let others: Vec<_> = entries.iter().filter(|entry| !is_ours(entry)).collect();
-        if others.len() == entries.len() {
-            return;
-        }
-        let version = &stored["metadata"]["resourceVersion"];
-        let change = json!({"metadata": {"resourceVersion": version, "managedFields": others}});
-        let name = stored["metadata"]["name"].as_str().unwrap_or_default();
-        if let Err(error) = self.ask(kind, namespace, name, Ask::Merge(change)).await {
-            tracing::debug!(route = name, error = error.to_string(), "its fields stay owned");
+        let name = stored["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        for _ in 0..TRIES {
+            let entries = items(&stored["metadata"]["managedFields"]);
+            let others: Vec<_> = entries.iter().filter(|entry| !is_ours(entry)).collect();
+            if others.len() == entries.len() || !entries.iter().any(is_apply) {
+                return;
+            }
+            let version = &stored["metadata"]["resourceVersion"];
+            let change = json!({"metadata": {"resourceVersion": version, "managedFields": others}});
+            let failed = match self.ask(kind, namespace, &name, Ask::Merge(change)).await {
+                Ok(_) => return,
+                // Its controller has written what it thinks of the weight.
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    self.ask(kind, namespace, &name, Ask::Get).await.map(|read| stored = read).err()
+                }
+                Err(error) => Some(error),
+            };
+            if let Some(error) = failed {
+                tracing::debug!(route = name, error = error.to_string(), "its fields stay owned");
+                return;
+            }
         }
     }
 }

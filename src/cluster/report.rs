@@ -40,32 +40,19 @@ fn stalled(reason: Reason, message: &str, now: Timestamp) -> Value {
     }})
 }
 
-/// The merge patch that makes one value of another, where both are objects (RFC 7386).
-fn difference(from: &Value, to: &Value) -> Value {
-    let (Value::Object(from), Value::Object(to)) = (from, to) else { return to.clone() };
-    let gone = from.keys().filter(|name| !to.contains_key(*name)).map(|name| (name.clone(), Value::Null));
-    let changed = to.iter().filter_map(|(name, value)| match from.get(name) {
-        Some(before) if before == value => None,
-        Some(before) => Some((name.clone(), difference(before, value))),
-        None => Some((name.clone(), value.clone())),
-    });
-    gone.chain(changed).collect()
-}
-
 fn phase_labels(namespace: &str, rollout: &str, phase: Phase) -> PhaseLabels {
     PhaseLabels { namespace: namespace.to_owned(), rollout: rollout.to_owned(), phase: format!("{phase:?}") }
 }
 
 impl Cluster {
-    /// Writes what is another in the status, at the version of the Rollout that was read, so that a leader of yesterday
-    /// cannot. What this version cannot read of a status, and a newer one wrote, stays. What comes back is as it is stored then,
-    /// but for the spec, which is as it was seen: with the metrics of its templates among its own.
+    /// Writes the status at the version of the Rollout that was read, so that a leader of yesterday cannot. What comes back is
+    /// as it is stored then, but for the spec, which is as it was seen: with the metrics of its templates among its own.
     ///
     /// # Errors
     /// When the API server refuses it or does not answer; a conflict says that the look it came from is out of date.
     pub async fn write_status(&self, rollout: Rollout, status: &RolloutStatus) -> Result<Rollout, Error> {
         let name = rollout.name_any();
-        let done = self.change_status(rollout, status).await;
+        let done = self.put_status(Rollout { status: Some(status.clone()), ..rollout }).await;
         let outcome = match &done {
             Ok(_) => "ok",
             Err(kube::Error::Api(status)) if status.code == 409 => "conflict",
@@ -79,14 +66,10 @@ impl Cluster {
         })
     }
 
-    async fn change_status(&self, rollout: Rollout, status: &RolloutStatus) -> Result<Rollout, kube::Error> {
-        let json = |status: Option<&RolloutStatus>| serde_json::to_value(status).map_err(kube::Error::SerdeError);
-        let change = json!({
-            "metadata": {"uid": rollout.metadata.uid, "resourceVersion": rollout.metadata.resource_version},
-            "status": difference(&json(rollout.status.as_ref())?, &json(Some(status))?),
-        });
+    async fn put_status(&self, rollout: Rollout) -> Result<Rollout, kube::Error> {
+        let object = serde_json::to_value(&rollout).map_err(kube::Error::SerdeError)?;
         let (namespace, name) = (rollout.namespace().unwrap_or_default(), rollout.name_any());
-        let stored = self.ask(&kinds::rollouts(), &namespace, &name, Ask::MergeStatus(change)).await?;
+        let stored = self.ask(&kinds::rollouts(), &namespace, &name, Ask::ReplaceStatus(object)).await?;
         let metadata = ObjectMeta::deserialize(&stored["metadata"]).map_err(kube::Error::SerdeError)?;
         let status = Option::deserialize(&stored["status"]).map_err(kube::Error::SerdeError)?;
         Ok(Rollout { metadata, status, ..rollout })

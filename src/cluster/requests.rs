@@ -12,9 +12,9 @@ use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
 /// So often a request is repeated that the API server had no time for.
-const RETRIES: u32 = 2;
+const RETRIES: u32 = 1;
 /// So many seconds it is waited for at the most, each time: a look has a time limit, and others wait for its place.
-const LONGEST_PAUSE: u64 = 3;
+const LONGEST_PAUSE: u64 = 2;
 
 /// What is done to one object, by its name.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub enum Ask {
     Create(Value, Care),
     /// Another is put in its place.
     Replace(Value, Care),
+    /// Its status is put in the place of the one it had.
+    ReplaceStatus(Value),
     /// It is changed by a merge patch.
     Merge(Value),
     /// Its status is changed by a merge patch.
@@ -106,6 +108,7 @@ fn written(request: &Request, name: &str, ask: &Ask) -> Result<http::Request<Vec
         Ask::Get => request.get(name, &GetParams::default()),
         Ask::Create(object, care) => request.create(&post(*care), bytes(object)?),
         Ask::Replace(object, care) => request.replace(name, &post(*care), bytes(object)?),
+        Ask::ReplaceStatus(object) => request.replace_subresource("status", name, &post(Care::Plain), bytes(object)?),
         Ask::Merge(change) => request.patch(name, &patch, &Patch::Merge(change)),
         Ask::MergeStatus(change) => request.patch_subresource("status", name, &patch, &Patch::Merge(change)),
         Ask::Delete(params) => request.delete(name, params),

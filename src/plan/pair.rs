@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     api::{HASH_LABEL, Phase, Reason, Traffic},
+    traffic::RouteRef,
     vocab::Pair,
 };
 use jiff::SignedDuration;
@@ -13,8 +14,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// What a Service of ours has as the one has that it is made after.
-const COPIED: [&str; 7] = [
-    "externalTrafficPolicy",
+const COPIED: [&str; 6] = [
     "sessionAffinity",
     "sessionAffinityConfig",
     "internalTrafficPolicy",
@@ -152,11 +152,10 @@ impl<'a> Turn<'a> {
                 )
             })?,
         };
-        // Load balancers outside of the cluster reach the nodes' ports, where they reach those of the Service that was there before.
-        let kind = match source.and_then(|service| service.spec.get("type")).and_then(Value::as_str) {
-            Some("NodePort" | "LoadBalancer") => "NodePort",
-            _ => "ClusterIP",
-        };
+        // A load balancer outside of the cluster may reach the nodes' ports, where the Service that was there before has some.
+        let has_node_ports = source.is_some_and(|source| source.ports.iter().any(|port| port["nodePort"].is_u64()));
+        let from_outside = self.traffic().into_iter().flat_map(|traffic| &traffic.routes).any(is_from_outside);
+        let kind = if has_node_ports && from_outside { "NodePort" } else { "ClusterIP" };
         let mut spec = json!({"type": kind, "selector": selector, "ports": ports});
         for field in COPIED {
             if let Some(value) = source.and_then(|service| service.spec.get(field)) {
@@ -270,7 +269,7 @@ impl<'a> Turn<'a> {
         };
         let message = format!(
             "Service {} selects the Deployment's pods without passing a route, so it would send requests to a candidate at weight 0; \
-             delete it, or accept that by name in spec.traffic.unrouted",
+             accept that by name in spec.traffic.unrouted, or delete it where nothing calls it",
             service.name
         );
         Err(self.wait(Phase::Blocked, Reason::UnroutedService, &format!("Service/{}", service.name), message, LATER))
@@ -290,6 +289,11 @@ impl<'a> Turn<'a> {
         let is_lost = |service: &&Service| service.ours && service.hash().is_some() && service.endpoints.is_empty();
         services.find(is_lost).map_or(Ok(()), |service| self.selects(service, None))
     }
+}
+
+/// Whether what shares requests out stands outside of the cluster.
+fn is_from_outside(route: &RouteRef) -> bool {
+    route.router().is_ok_and(|router| router.name() == "alb")
 }
 
 /// The ports that a Service of ours copies; `wanted` must be one of them.

@@ -283,10 +283,13 @@ impl Turn<'_> {
             if undone {
                 self.count_reverts(split, &before);
             }
-            if let Some(flight) = &mut self.status.flight {
-                flight.settling = None;
+            // What else is mended in a route of ours moves no share.
+            if undone || *split != before {
+                if let Some(flight) = &mut self.status.flight {
+                    flight.settling = None;
+                }
+                self.share_anew();
             }
-            self.share_anew();
             return Err(Stop::Do(Effect::SetWeights { split: split.clone(), pair, routes: wrong }));
         }
         if let Some(route) = absent {

@@ -422,7 +422,7 @@ pub const DENIABLE: &[(&str, &str)] = &[
     ("list", "endpointslices"),
     ("list", "rolloutactions"),
     ("patch", "rolloutactions/status"),
-    ("patch", "rollouts/status"),
+    ("update", "rollouts/status"),
     ("get", "rollouts"),
     ("get", "clustermetricproviders"),
     ("get", "analysistemplates"),

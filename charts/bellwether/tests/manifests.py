@@ -122,7 +122,7 @@ def with_named_namespaces_almost_nothing_is_cluster_wide(sets):
     objects = sets["some namespaces"]
     for rule in named(objects, "ClusterRole", "bellwether")["rules"]:
         # A namespace that ends loses its RoleBindings first, and its Rollouts have to be let go all the same.
-        lets_go = (rule["resources"], rule["verbs"]) in [(["rollouts"], ["get", "patch"]), (["rollouts/status"], ["patch"])]
+        lets_go = (rule["resources"], rule["verbs"]) in [(["rollouts"], ["get", "patch"]), (["rollouts/status"], ["update"])]
         shared = rule["verbs"] == ["get"] and rule["resources"] in (["clustermetricproviders", "clusteranalysistemplates"], ["gateways", "gatewayclasses"])
         assert rule.get("resourceNames") or lets_go or shared, rule
     roles = [role for role in named(objects, "Role") if role["metadata"]["name"] == "bellwether-steers"]

@@ -270,12 +270,20 @@ fn a_stable_service_that_is_deleted_while_its_rollout_leaves_is_made_again() {
 }
 
 #[test]
-fn a_service_that_nodes_have_a_port_for_is_made_again_with_one() {
+fn where_a_load_balancer_reaches_nodes_a_service_is_made_with_node_ports_if_there_were_some() {
     let mut world = flying(20, |_| {});
-    world.seen.canary_service.as_mut().unwrap().spec["type"] = json!("LoadBalancer");
+    world.seen.canary_service.as_mut().unwrap().ports[0]["nodePort"] = json!(30_080);
     world.seen.stable_service = None;
-    let Some(Effect::CreateService { spec, .. }) = decide(&world.seen).effect else { panic!("it is not made") };
-    assert_eq!(spec["type"], "NodePort");
+    let kind = |world: &World| {
+        let Some(Effect::CreateService { spec, .. }) = decide(&world.seen).effect else { panic!("it is not made") };
+        assert!(spec["ports"][0].get("nodePort").is_none(), "a port of its own");
+        spec["type"].clone()
+    };
+    assert_eq!(kind(&world), "ClusterIP", "what shares requests out reaches pods");
+    let traffic = world.seen.rollout.status.as_mut().unwrap().traffic.as_mut().unwrap();
+    let alb = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "shop", "router": "alb"});
+    traffic.routes = vec![serde_json::from_value(alb).unwrap()];
+    assert_eq!(kind(&world), "NodePort");
 }
 
 #[test]

@@ -31,6 +31,7 @@ fn call_of(kind: &ApiResource, namespace: &str, name: &str, ask: Ask) -> Call {
             (Method::Create, "", object)
         }
         Ask::Replace(object, _) => (Method::Update, "", object),
+        Ask::ReplaceStatus(object) => (Method::Update, "status", object),
         Ask::Merge(change) => (Method::Patch(PatchType::Merge), "", change),
         Ask::MergeStatus(change) => (Method::Patch(PatchType::Merge), "status", change),
         Ask::Delete(params) => {
