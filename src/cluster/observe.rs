@@ -140,8 +140,9 @@ impl Cluster {
             async { if rollout.spec.is_judged() { self.provider_problem(rollout, namespace).await } else { None } };
         let gateway = async { if may_begin { self.unable(rollout, namespace).await } else { Ok(None) } };
         let (provider, gateway) = futures::join!(provider, gateway);
-        let what = || "the Gateway of a route".to_owned();
-        Ok((provider, gateway.map_err(|source| Error::Read { what: what(), source: Box::new(source) })?))
+        let gateway = gateway
+            .map_err(|source| Error::Read { what: "the Gateway of a route".to_owned(), source: Box::new(source) })?;
+        Ok((provider, gateway))
     }
 
     /// The Rollout with the metrics of its templates among its own, and what is wrong with them.

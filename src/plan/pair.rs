@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     api::{HASH_LABEL, Phase, Reason, Traffic},
-    traffic::RouteRef,
+    traffic::{Capability, RouteRef},
     vocab::Pair,
 };
 use jiff::SignedDuration;
@@ -154,7 +154,8 @@ impl<'a> Turn<'a> {
         };
         // A load balancer outside of the cluster may reach the nodes' ports, where the Service that was there before has some.
         let has_node_ports = source.is_some_and(|source| source.ports.iter().any(|port| port["nodePort"].is_u64()));
-        let from_outside = self.traffic().into_iter().flat_map(|traffic| &traffic.routes).any(is_from_outside);
+        let by_nodes = |route: &RouteRef| route.router().is_ok_and(|router| router.can(Capability::Nodes));
+        let from_outside = self.traffic().into_iter().flat_map(|traffic| &traffic.routes).any(by_nodes);
         let kind = if has_node_ports && from_outside { "NodePort" } else { "ClusterIP" };
         let mut spec = json!({"type": kind, "selector": selector, "ports": ports});
         for field in COPIED {
@@ -289,11 +290,6 @@ impl<'a> Turn<'a> {
         let is_lost = |service: &&Service| service.ours && service.hash().is_some() && service.endpoints.is_empty();
         services.find(is_lost).map_or(Ok(()), |service| self.selects(service, None))
     }
-}
-
-/// Whether what shares requests out stands outside of the cluster.
-fn is_from_outside(route: &RouteRef) -> bool {
-    route.router().is_ok_and(|router| router.name() == "alb")
 }
 
 /// The ports that a Service of ours copies; `wanted` must be one of them.

@@ -2,7 +2,7 @@
 use super::{
     Deployment, Pod, ReplicaSet,
     capacity::{carried_by, pods_for, starting_at_once},
-    turn::{Holds, SOON, Stop, Turn},
+    turn::{Holds, SOON, Stop, Turn, Wait},
 };
 use crate::{
     api::{OnStuck, Phase, Progress, Reason},
@@ -78,7 +78,8 @@ impl Turn<'_> {
             // What was taken from it meanwhile stays away until its pods are there: else two looks would write by turns.
             let unwilling = self.lowered(carried.min(self.desired()), Phase::Progressing)?;
             // A share that cannot be had beside other backends is no reason to go on sending requests to nobody.
-            if unwilling.is_some_and(|it| matches!(it, Stop::Wait(_, why) if matches!(why.reason, Reason::RouteUnsteerable | Reason::WriteRefused))) {
+            let is_unfit = |why: &Wait| matches!(why.reason, Reason::RouteUnsteerable | Reason::WriteRefused);
+            if unwilling.is_some_and(|it| matches!(it, Stop::Wait(_, why) if is_unfit(&why))) {
                 self.lowered(Weight::ZERO, Phase::Progressing)?;
             }
         }

@@ -85,16 +85,10 @@ fn not_after(status: &mut RolloutStatus, now: Timestamp) {
 /// its whole time by the clock of the one who acts on it.
 fn not_before(status: &mut RolloutStatus, led_since: Option<Timestamp>) {
     let (Some(led_since), Some(flight)) = (led_since, &mut status.flight) else { return };
-    if let Some(settling) = &mut flight.settling {
-        settling.since.0 = settling.since.0.max(led_since);
-    }
-    if let Some(since) = &mut flight.dark_since {
-        since.0 = since.0.max(led_since);
-    }
+    let exact = |time: &mut MicroTime| time.0 = time.0.max(led_since);
+    flight.dark_since.iter_mut().chain(flight.settling.iter_mut().map(|it| &mut it.since)).for_each(exact);
     let progress = status.step.as_mut().and_then(|step| step.progress.as_mut());
-    if let Some(since) = progress.and_then(|mark| mark.short_since.as_mut()) {
-        since.0 = since.0.max(led_since);
-    }
+    progress.and_then(|mark| mark.short_since.as_mut()).into_iter().for_each(|time| time.0 = time.0.max(led_since));
 }
 
 impl<'a> Turn<'a> {

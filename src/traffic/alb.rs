@@ -38,7 +38,13 @@ use serde_json::{Map, Value, json};
 pub(super) static ROUTER: Gathered = Gathered {
     name: "alb",
     resources: &[INGRESS],
-    capabilities: &[Capability::Weight, Capability::Requests, Capability::Sessions, Capability::Ports],
+    capabilities: &[
+        Capability::Weight,
+        Capability::Requests,
+        Capability::Sessions,
+        Capability::Ports,
+        Capability::Nodes,
+    ],
     settle: Duration::seconds(60),
     shape: shape("targetGroups", 999, lines),
     lists,

@@ -19,8 +19,8 @@ use serde_json::Value;
 ///
 /// It may be named by labels as well, which is the only way from Kuma 3 on: `kuma.io/display-name` with its name and nothing
 /// else, or with `k8s.kuma.io/namespace` of the route. One by other labels, or a `MeshServiceSubset`, is none of ours and keeps
-/// its weight: what they mean may move while it carries requests. No status tells when the proxies have taken a change; Kuma brings them up to date every second, and
-/// they are given 5 s.
+/// its weight: what they mean may move while it carries requests. No status tells when the proxies have taken a change; Kuma
+/// brings them up to date every second, and they are given 5 s.
 pub(super) static HTTP: Weighted = Weighted {
     name: NAME,
     resources: &[Resource { group: GROUP, version: "v1alpha1", kind: "MeshHTTPRoute", plural: "meshhttproutes" }],

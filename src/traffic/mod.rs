@@ -190,6 +190,8 @@ pub enum Capability {
     Ports,
     /// A route of ours beside the user's own of the same kind, which it follows.
     Follow,
+    /// Requests from outside of the cluster, which may come by the nodes' ports.
+    Nodes,
 }
 
 /// What one look at a route found.

@@ -4,6 +4,7 @@ mod commands;
 mod given_back;
 mod judged;
 mod pods;
+mod routes;
 mod shortage;
 mod templates;
 mod trade;
