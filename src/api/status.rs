@@ -419,7 +419,8 @@ pub struct Promotion {
     pub since: Time,
     /// The ReplicaSet that serves until then.
     pub from: String,
-    /// Whether the stable Service has been, or is about to be, moved to the candidate.
+    /// Whether the stable Service has been, or is about to be, moved to the candidate; without routes, whether the
+    /// ReplicaSets are about to change hands.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub moved: bool,
     /// Whether stable's pods are, or are about to be, traded for the candidate's, out of the Deployment's control.

@@ -96,13 +96,14 @@ impl Beats {
     }
 
     /// The times between two scrapes of a target in which some have failed, and that since its last one until `end`, by when
-    /// it should have been scraped. One that is away for longer is not waited for.
-    fn gaps(&self, end: i64) -> impl Iterator<Item = (i64, i64)> {
+    /// it should have been scraped. One that is away for longer is not waited for; when it comes by `settled`, that is known.
+    fn gaps(&self, end: i64, settled: i64) -> impl Iterator<Item = (i64, i64)> {
         self.times.values().flatten().flat_map(move |Scraped { times, usual }| {
             let is_long = move |(from, to): &(i64, i64)| to - from > usual + usual / 2;
+            let is_awaited = move |from: &i64, to: i64| to - from <= AWAY * usual;
             let between = times.windows(2).map(|two| (two[0], two[1])).filter(is_long);
-            let since = times.last().map(|last| (*last, end)).filter(|(from, to)| to > from);
-            between.chain(since).filter(move |(from, to)| to - from <= AWAY * usual)
+            let since = times.last().filter(|last| **last < end && is_awaited(last, settled)).map(|last| (*last, end));
+            between.filter(move |(from, to)| is_awaited(from, *to)).chain(since)
         })
     }
 
@@ -306,6 +307,7 @@ pub(super) struct Grid {
     start: i64,
     step: i64,
     closed: usize,
+    settled: i64,
 }
 
 impl Grid {
@@ -313,7 +315,7 @@ impl Grid {
     pub fn new(start: i64, step: i64, settled: i64) -> Self {
         let step = step.max(1);
         let closed = usize::try_from(settled.saturating_sub(start) / step).unwrap_or(0);
-        Self { start, step, closed }
+        Self { start, step, closed, settled: settled.max(start) }
     }
 
     /// How many closed intervals there are.
@@ -351,7 +353,7 @@ impl Grid {
                 }
             }
             let end = self.start.saturating_add(self.step.saturating_mul(i64::try_from(self.closed).unwrap_or(0)));
-            for (from, to) in beats.gaps(end).filter(|(_, to)| *to > self.start) {
+            for (from, to) in beats.gaps(end, self.settled).filter(|(_, to)| *to > self.start) {
                 let index = |at| if at <= self.start { 0 } else { self.index(at).unwrap_or(self.closed) };
                 let to = if to == end { self.closed } else { index(to) };
                 marks[index(from)..to].fill(false);
@@ -583,6 +585,8 @@ mod tests {
         let pairs = grid.pairs(&canary(14..18), &stable).are;
         assert_eq!(pairs, [true, true, true, true, true, true, false, false], "it may come back soon");
         assert_eq!(grid.pairs(&canary(5..18), &stable).are, [true; 8], "one that does not come back is not waited for");
+        let later = Grid::new(0, 1_000, 8_900);
+        assert_eq!(later.pairs(&canary(14..18), &stable).are, [true; 8], "nor once it would have to be back by now");
         // However seldom it is really scraped.
         let seldom = beats((0..6).map(|at| 2_000 * at + 100));
         assert_eq!(grid.pairs(&seldom, &seldom).are.iter().filter(|pair| **pair).count(), 4);

@@ -437,9 +437,11 @@ impl<'a> Turn<'a> {
             self.progressed(self.ready(candidate), Enough::Yes)?;
         }
         self.led_home(candidate)?;
-        if let Some(promotion) = self.flight()?.promotion.as_mut().filter(|promotion| promotion.trading) {
+        if let Some(promotion) = &mut self.flight()?.promotion
+            && (promotion.trading || !promotion.moved)
+        {
             // What was traded stays out of the Deployment.
-            promotion.trading = false;
+            (promotion.trading, promotion.moved) = (false, true);
             return Err(Stop::Again);
         }
         self.swap(&stable.name, candidate)
@@ -484,10 +486,11 @@ impl<'a> Turn<'a> {
         self.settled("all requests home to the stable Service", settle, phase)
     }
 
-    /// Whether the ReplicaSet that served until the promotion has left the Deployment: from here on there is only forward.
+    /// Whether the ReplicaSet that served until the promotion has left the Deployment: from here on there is only forward. One
+    /// that somebody deleted before the candidate carried everything is made again, and the way back stays open.
     pub fn past_the_point(&self) -> bool {
-        self.promotion().is_some_and(|promotion| !self.seen.controlled().any(|set| set.name == promotion.from))
-            && self.traded().is_none()
+        let left = |from: &str| !self.seen.controlled().any(|set| set.name == from);
+        self.promotion().is_some_and(|promotion| promotion.moved && left(&promotion.from)) && self.traded().is_none()
     }
 
     /// The candidate is handed in, and is the stable revision. The Deployment is released at rest, if the template is still this one.
@@ -507,7 +510,7 @@ impl<'a> Turn<'a> {
         let home = flight.promotion.as_ref().is_some_and(|promotion| promotion.home) && self.carried() == Weight::ZERO;
         if !home && self.rollout().metadata.deletion_timestamp.is_none() {
             let led = self.led_home(candidate);
-            // It is all there is, and it may not have been given all its pods, or a single one, yet.
+            // It is all there is, and more of it may be wanted by now than when it began to take over.
             let wanted = self.deployment()?.replicas;
             let ours = self.seen.ours().any(|set| set.uid == candidate.uid);
             if matches!(led, Err(Stop::Wait(..))) && candidate.replicas < wanted && ours {

@@ -5,7 +5,10 @@ use crate::{
     metrics::Metric,
 };
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// A template by its kind and name.
 pub type TemplateKey = (TemplateKind, String);
@@ -39,7 +42,8 @@ pub enum Resolved {
 pub fn resolve(rollout: &Rollout, known: &Templates) -> Result<Resolved, Complaint> {
     let analysis: &Analysis = &rollout.spec.analysis;
     let mut walk = Walk {
-        rollout: serde_json::to_value(rollout).unwrap_or_default(),
+        rollout,
+        read: OnceCell::new(),
         known,
         wanted: BTreeSet::new(),
         metrics: analysis.metrics.clone(),
@@ -69,7 +73,9 @@ fn too_many() -> Complaint {
 }
 
 struct Walk<'a> {
-    rollout: Value,
+    rollout: &'a Rollout,
+    /// The Rollout as its fields are named, once one of them is asked for.
+    read: OnceCell<Value>,
     known: &'a Templates,
     wanted: BTreeSet<TemplateKey>,
     metrics: Vec<Metric>,
@@ -162,6 +168,10 @@ impl Walk<'_> {
         Ok(())
     }
 
+    fn fields(&self) -> &Value {
+        self.read.get_or_init(|| serde_json::to_value(self.rollout).unwrap_or_default())
+    }
+
     /// The values of a template's arguments.
     fn args(
         &self,
@@ -181,7 +191,7 @@ impl Walk<'_> {
             }
             let value = match (&given.value, &given.value_from) {
                 (Some(value), None) => fill(value, outer).map_err(complain)?,
-                (None, Some(from)) => text_at(&self.rollout, &from.field).map_err(complain)?,
+                (None, Some(from)) => text_at(self.fields(), &from.field).map_err(complain)?,
                 _ => return Err(complain(format!("{} has exactly one of value and valueFrom", given.name))),
             };
             values.insert(given.name.clone(), value);

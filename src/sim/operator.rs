@@ -51,11 +51,19 @@ pub struct Duty {
     pub selector: &'static str,
     /// So many Rollouts it looks at side by side.
     pub side_by_side: u16,
+    /// Where its looks come one after the other: the least time between two that changes call for.
+    pub crowd: Duration,
 }
 
 impl Default for Duty {
     fn default() -> Self {
-        Self { way: Way::Http, lease: "bellwether", selector: "", side_by_side: Care::default().side_by_side }
+        Self {
+            way: Way::Http,
+            lease: "bellwether",
+            selector: "",
+            side_by_side: Care::default().side_by_side,
+            crowd: Duration::ZERO,
+        }
     }
 }
 
@@ -214,7 +222,8 @@ impl Replica {
             Way::Straight => {
                 let cluster = cluster.straight(Arc::new(Bare::new(wire, Pace::Hasty)));
                 cluster.lead(i32::try_from(starts).unwrap_or(i32::MAX));
-                return looks(cluster, wakes, self.server.clone(), line, self.told.notified()).boxed();
+                let (server, told) = (self.server.clone(), self.told.notified());
+                return looks(cluster, wakes, server, line, self.duty.crowd, told).boxed();
             }
         };
         let care = Care { side_by_side: self.duty.side_by_side, ..Care::default() };
@@ -234,8 +243,6 @@ const LOOKED_AT: &[&str] =
     &["rollouts", "deployments", "replicasets", "services", "endpointslices", "rolloutactions", "httproutes"];
 /// The least time between two looks.
 const PACE: Duration = Duration::from_millis(5);
-/// The least time between two looks that changes call for.
-const CROWD: Duration = Duration::from_millis(120);
 
 /// One look after the other, whenever something changed or is due.
 async fn looks(
@@ -243,6 +250,7 @@ async fn looks(
     mut wakes: mpsc::UnboundedReceiver<Key>,
     server: Server,
     line: Arc<Line>,
+    crowd: Duration,
     told: impl Future<Output = ()>,
 ) -> controller::Ended {
     let mut told = std::pin::pin!(told);
@@ -262,7 +270,7 @@ async fn looks(
             again = again.into_iter().chain(other).min();
         }
         // What follows from a write follows at once; what comes from outside comes in crowds.
-        let least = begun + if again == Some(Duration::ZERO) { PACE } else { CROWD };
+        let least = begun + if again == Some(Duration::ZERO) { PACE } else { crowd };
         let mut due = Instant::now() + again.unwrap_or(Duration::from_hours(1));
         if line.is_behind() {
             // What a replica that lags has not said yet it says a moment later.

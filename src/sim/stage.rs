@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 /// The names of the stories' objects.
@@ -61,6 +62,8 @@ pub struct Setting {
     pub sharded: bool,
     /// So many Rollouts are looked at side by side.
     pub side_by_side: u16,
+    /// Where looks come one after the other: the least time between two that changes call for, in milliseconds.
+    pub crowd: u64,
     /// The mistake with which the operator sends its requests.
     pub bent: Option<fn(&mut Call)>,
 }
@@ -104,6 +107,7 @@ impl Default for Setting {
             former: &[],
             sharded: false,
             side_by_side: 16,
+            crowd: 120,
             bent: None,
         }
     }
@@ -118,7 +122,7 @@ impl Setting {
             route_weights: self.policies == Policy::All,
             action_author: self.policies == Policy::All,
             operator: OPERATOR.to_owned(),
-            lag: std::time::Duration::from_millis(Dice::of(seed, "policies").range(0, checks::HEARSAY)),
+            lag: Duration::from_millis(Dice::of(seed, "policies").range(0, checks::HEARSAY)),
             ..Policies::default()
         }
     }
@@ -188,7 +192,8 @@ impl Stage {
                 (true, 0) => Duty { lease: "bellwether-pay", selector: "team!=web", ..Duty::default() },
                 (true, _) => Duty { lease: "bellwether-web", selector: "team=web", ..Duty::default() },
             };
-            let duty = Duty { way: setting.way, side_by_side: setting.side_by_side, ..shard };
+            let crowd = Duration::from_millis(setting.crowd);
+            let duty = Duty { way: setting.way, side_by_side: setting.side_by_side, crowd, ..shard };
             Replica::new(&name, duty, server, outside, clock.clone(), dice, tamper.cloned())
         };
         let replicas: Vec<Arc<Replica>> = (0..setting.replicas_of_operator).map(replica).collect();

@@ -133,6 +133,8 @@ pub fn short(seed: u64) -> Story {
     for (at, _) in &mut story.crashes {
         *at = *at / 2 + 1;
     }
+    // How much has changed from one look to the next is as different as API servers are.
+    story.setting.crowd = *Dice::of(seed, "crowd").pick(&[40, 120, 250, 500, 900]);
     story
 }
 

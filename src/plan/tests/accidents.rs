@@ -1,6 +1,6 @@
 //! What others do in the middle of it: each accident was an outage once, or would have been.
 use super::{routes::look_at_silence, *};
-use crate::api::{ROLLOUT_UID_LABEL, Traffic};
+use crate::api::{Promotion, ROLLOUT_UID_LABEL, Traffic};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// A release that has this weight.
@@ -38,8 +38,13 @@ fn foreground_deletion_takes_the_owner_away_and_the_candidate_still_ends() {
 
 #[test]
 fn stables_replica_set_deleted_by_hand_is_made_again_by_its_name_and_hash() {
-    for in_flight in [false, true] {
+    for (in_flight, promoting) in [(false, false), (true, false), (true, true)] {
         let mut world = if in_flight { flying(20, |_| {}) } else { adopted(rollout(|_| {})) };
+        if promoting {
+            // Everything is to go to a candidate that has not all its pods, and nothing has gone there yet.
+            let flight = world.seen.rollout.status.as_mut().and_then(|status| status.flight.as_mut()).unwrap();
+            flight.promotion = Some(Promotion::begun(Time(world.seen.now), "shop-1"));
+        }
         world.seen.replica_sets.retain(|set| set.name != "shop-1");
         world.seen.stable_service.as_mut().unwrap().endpoints.clear();
         let restored = |world: &World| world.seen.controlled().any(|set| set.name == "shop-1" && set.replicas == 4);

@@ -85,23 +85,36 @@ fn former_pods_end_in_time_also_while_the_next_release_cannot_begin() {
 }
 
 #[test]
-fn a_candidate_without_a_pod_is_brought_up_where_stable_is_deleted_under_its_promotion() {
-    let mut world = adopted(rollout(|_| {}));
-    world.push("v2");
-    world.ready = false;
-    world.until(60, |world| world.status().flight.is_some_and(|it| world.seen.replica_set(&it.candidate).is_some()));
-    let revision = world.status().flight.map(|flight| flight.revision);
-    world.command(Action::PromoteFull, Some(Expect { revision, step: None }));
-    world.until(60, |world| world.status().flight.is_some_and(|flight| flight.promotion.is_some()));
+fn stable_that_is_deleted_under_a_promotion_comes_back_unless_the_candidate_carries_everything() {
+    let promoting = |moved: bool| {
+        let mut world = adopted(rollout(|_| {}));
+        world.push("v2");
+        world.ready = moved;
+        world
+            .until(60, |world| world.status().flight.is_some_and(|it| world.seen.replica_set(&it.candidate).is_some()));
+        let revision = world.status().flight.map(|flight| flight.revision);
+        world.command(Action::PromoteFull, Some(Expect { revision, step: None }));
+        let begun = |world: &World| world.status().flight.and_then(|flight| flight.promotion);
+        world.until(60, |world| begun(world).is_some_and(|promotion| promotion.moved == moved));
+        world.seen.replica_sets.retain(|set| set.name != "shop-1");
+        world
+    };
+    // What never got ready would be all there is.
+    let effect = decide(&promoting(false).seen).effect;
+    assert!(
+        matches!(&effect, Some(Effect::CreateCandidate { name, replicas: 4, .. }) if name == "shop-1"),
+        "{effect:?}"
+    );
+    let mut world = promoting(true);
+    world.until(60, |world| world.has(Reason::Promoted));
+    assert!(!world.has(Reason::StableRestored));
+    // More of it is wanted by now, and nobody else would bring it up.
+    let mut world = promoting(true);
     let candidate = candidate(&world);
     world.seen.replica_sets.iter_mut().find(|set| set.name == candidate).unwrap().replicas = 0;
-    world.seen.replica_sets.retain(|set| set.name != "shop-1");
     world.seen.pods.clear();
     let effect = decide(&world.seen).effect;
-    assert!(
-        matches!(&effect, Some(Effect::Scale { set, replicas: 4 }) if set.name == candidate),
-        "nobody serves, so all of it is wanted at once: {effect:?}"
-    );
+    assert!(matches!(&effect, Some(Effect::Scale { set, replicas: 4 }) if set.name == candidate), "{effect:?}");
 }
 
 #[test]

@@ -42,6 +42,8 @@ struct Series {
     name: String,
     labels: Labels,
     samples: Vec<(i64, f64)>,
+    /// Those that are lost. Who was told of them before may speak of them yet.
+    lost: Vec<(i64, f64)>,
 }
 
 /// A moment for which somebody asked.
@@ -74,7 +76,7 @@ impl Prometheus {
     /// A series of this name and these labels, to add samples to.
     pub fn begin(&mut self, name: &str, labels: &[(&str, &str)]) -> usize {
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        self.series.push(Series { name: name.to_owned(), labels, samples: Vec::new() });
+        self.series.push(Series { name: name.to_owned(), labels, samples: Vec::new(), lost: Vec::new() });
         self.series.len() - 1
     }
 
@@ -87,7 +89,9 @@ impl Prometheus {
 
     /// All history is lost.
     pub fn forget(&mut self) {
-        self.series.iter_mut().for_each(|series| series.samples.clear());
+        for series in &mut self.series {
+            series.lost.append(&mut series.samples);
+        }
         self.asked.clear();
         self.unwell = true;
     }
@@ -106,15 +110,16 @@ impl Prometheus {
         }
     }
 
-    /// How much the series of a ReplicaSet's pods have counted after a moment, a process that begins anew from 0 on.
+    /// How much the series of a ReplicaSet's pods have counted after a moment, a process that begins anew from 0 on; with
+    /// what is lost since.
     pub fn counted(&self, set: &str, from: i64) -> f64 {
         let of_set = |series: &&Series| {
             series.name == "http_requests_total" && series.labels.get("pod").and_then(|pod| set_of(pod)) == Some(set)
         };
         let mut sum = 0.0;
-        for Series { samples, .. } in self.series.iter().filter(of_set) {
+        for Series { samples, lost, .. } in self.series.iter().filter(of_set) {
             let mut last = 0.0;
-            for (at, value) in samples {
+            for (at, value) in lost.iter().chain(samples) {
                 if *at > from {
                     sum += if *value >= last { value - last } else { *value };
                 }
@@ -160,7 +165,7 @@ impl Prometheus {
         let to = if let Mood::Late(by) = mood { at - i64::try_from(by).unwrap_or(0) } else { at };
         let mut found = Vec::new();
         let is_named = |series: &&Series| selector.name.as_ref().is_none_or(|name| series.name == *name);
-        for Series { name, labels, samples } in self.series.iter().filter(is_named) {
+        for Series { name, labels, samples, .. } in self.series.iter().filter(is_named) {
             let value = |label: &str| {
                 let value = if label == "__name__" { Some(name) } else { labels.get(label) };
                 value.map_or("", String::as_str)
