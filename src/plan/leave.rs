@@ -79,8 +79,9 @@ impl<'a> Turn<'a> {
         if self.status.flight.is_some() {
             self.home(stable, Phase::Waiting, continues)?;
         }
-        // What was not tried stays behind a pause when the policies hold it no longer.
-        if !wanted && !same_template(&deployment.template, &stable.template) {
+        // What was not tried stays behind a pause when the policies hold it no longer, unless the Deployment rolls it already.
+        let rolls = self.seen.controlled().any(|set| same_template(&set.template, &deployment.template));
+        if !wanted && !rolls {
             self.held(deployment)?;
         }
         let candidate = self.status.flight.as_ref().map(|flight| flight.candidate.clone());

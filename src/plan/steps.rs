@@ -1,6 +1,6 @@
 //! When a step may be left: its time is full, its verdicts are in, and whoever must agree has agreed.
 use super::{
-    ReplicaSet,
+    Measured, ReplicaSet,
     turn::{Holds, SOON, Stop, Turn},
     verdict::Dark,
 };
@@ -213,7 +213,9 @@ impl Turn<'_> {
             return Ok(());
         }
         let open = self.open(step).join(", ");
-        let is_over = self.ago(full_at) >= inconclusive.after.signed();
+        // What was measured before may have been proven since: an outage of the API server ends no wait for evidence.
+        let at = if let Measured::Read { at, .. } = &self.seen.measured { *at } else { full_at };
+        let is_over = at.duration_since(full_at) >= inconclusive.after.signed();
         if is_over && inconclusive.then == Then::Advance {
             self.note(Reason::Unproven, format!("step {} is left with nothing proven of {open}", step.name), None);
             return Ok(());

@@ -232,7 +232,7 @@ impl Checks {
                 self.ownership(commit, at);
             }
             "leases" => self.leased(commit, at),
-            "httproutes" if commit.after.as_ref().is_none_or(|route| canary_of(route) == 0) => {
+            "httproutes" if !self.of_kind("httproutes").any(|route| canary_of(route) > 0) => {
                 let since = self.latched.take().map_or(0, |since| at - since);
                 self.longest_abort = self.longest_abort.max(since);
             }

@@ -180,11 +180,13 @@ impl Stage {
             }
             Deed::ApplyRoute { .. } | Deed::CreateRoute if !self.setting.routed || self.setting.owned => {}
             Deed::ApplyRoute { server_side } => {
-                let route = Self::route(&[("checkout-stable", 100), ("checkout-canary", 0)]);
-                if *server_side {
-                    let _ = server.apply("git", ("git", true), "httproutes", NAMESPACE, route);
-                } else if let Some(stored) = get("httproutes", NAME) {
-                    let _ = self.git.merge("httproutes", &stored, json!({"spec": route["spec"]}));
+                for name in self.setting.routes {
+                    let route = Self::route_home(name);
+                    if *server_side {
+                        let _ = server.apply("git", ("git", true), "httproutes", NAMESPACE, route);
+                    } else if let Some(stored) = get("httproutes", name) {
+                        let _ = self.git.merge("httproutes", &stored, json!({"spec": route["spec"]}));
+                    }
                 }
             }
             Deed::ReplaceDeployment(image) => {
@@ -200,8 +202,7 @@ impl Stage {
                 }
             }
             Deed::CreateRoute => {
-                let route = Self::route(&[("checkout-stable", 100), ("checkout-canary", 0)]);
-                let _ = self.git.create("httproutes", NAMESPACE, route);
+                let _ = self.git.create("httproutes", NAMESPACE, Self::route_home(NAME));
             }
             Deed::Evict { stable, count } => {
                 let rollout = get("rollouts", NAME).unwrap_or_default();

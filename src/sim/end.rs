@@ -25,8 +25,8 @@ impl Stage {
         let live = sets.iter().filter(|set| set.number("/status/replicas") > 0);
         let live: Vec<_> =
             live.map(|set| format!("{} x {}", set.number("/status/replicas"), pods::image_of(set))).collect();
-        let route = server.get("httproutes", NAMESPACE, NAME);
-        let weights = route.map(|route| super::json::weights_of(&route)).unwrap_or_default();
+        let routes = server.list("httproutes", NAMESPACE);
+        let weights: Vec<_> = routes.iter().flat_map(|route| super::json::weights_of(route)).collect();
         let services = ["checkout-stable", "checkout-canary"].map(|name| {
             let service = server.get("services", NAMESPACE, name);
             service.is_some_and(|service| !service.text("/spec/selector/pod-template-hash").is_empty())
@@ -74,7 +74,7 @@ impl Stage {
         let sets = server.list("replicasets", NAMESPACE);
         let controlled: Vec<_> = sets.iter().filter(|set| set.controller() == Some(deployment.uid())).collect();
         let pods_of = |set: &Value| set.number("/status/replicas");
-        let route = server.get("httproutes", NAMESPACE, NAME);
+        let routes = server.list("httproutes", NAMESPACE);
         let Some(rollout) = server.get("rollouts", NAMESPACE, NAME) else {
             // Among others, a third may be older than the second.
             let waits = did(|deed| *deed == Deed::Rival) && !did(|deed| *deed == Deed::Poison);
@@ -174,7 +174,7 @@ impl Stage {
             wrong("S16 a healthy copy serves", format!("{available} of {wanted} pods of stable at rest"));
         }
         if self.setting.routed && ["Stable", "Aborted"].contains(&ending.phase.as_str()) {
-            let canary: u64 = route
+            let canary: u64 = routes
                 .iter()
                 .flat_map(|route| super::json::weights_of(route))
                 .flatten()

@@ -36,10 +36,14 @@ pub struct Setting {
     /// Whether what is judged is in a template.
     pub templated: bool,
     pub routed: bool,
-    /// Whether the route is the operator's to write.
+    /// Whether the routes are the operator's to write.
     pub owned: bool,
+    /// The routes that share out the requests, by their names.
+    pub routes: &'static [&'static str],
     /// Whether there is no room for twice the pods.
     pub narrow: bool,
+    /// How many pods may be starting at once; 0 where nobody says so.
+    pub starting: i64,
     pub on_delete: &'static str,
     pub scale_down_delay: &'static str,
     pub weather: Weather,
@@ -93,7 +97,9 @@ impl Default for Setting {
             templated: false,
             routed: true,
             owned: false,
+            routes: &[NAME],
             narrow: false,
+            starting: 0,
             on_delete: "Hold",
             scale_down_delay: "5s",
             weather: Weather::default(),
@@ -135,6 +141,7 @@ impl Setting {
             judged: self.judged,
             routed: self.routed,
             owned: self.owned,
+            routes: self.routes,
             history: self.history,
             former: self.former,
             weather: if self.routed { Weather::default() } else { self.weather.clone() },
@@ -270,7 +277,9 @@ impl Stage {
         self.git.create("deployments", NAMESPACE, self.deployment(first)).unwrap();
         self.git.create("services", NAMESPACE, Self::service()).unwrap();
         if self.setting.routed && !self.setting.owned {
-            self.git.create("httproutes", NAMESPACE, Self::route(&[(NAME, 100)])).unwrap();
+            for name in self.setting.routes {
+                self.git.create("httproutes", NAMESPACE, Self::route(name, &[(NAME, 100)])).unwrap();
+            }
         }
         self.world.plane.rate = 0.0;
         self.until(60_000, serves).await;
@@ -292,10 +301,12 @@ impl Stage {
         self.git.create("rollouts", NAMESPACE, self.rollout()).unwrap();
         if self.setting.routed && !self.setting.owned {
             self.until(120_000, |world| phase(world).1.contains("backendRefs")).await;
-            let route = Self::route(&[("checkout-stable", 100), ("checkout-canary", 0)]);
-            let stored = self.world.server.get("httproutes", NAMESPACE, NAME).unwrap();
             self.pass(3_000).await;
-            self.git.merge("httproutes", &stored, json!({"spec": route["spec"]})).unwrap();
+            for name in self.setting.routes {
+                let route = Self::route_home(name);
+                let stored = self.world.server.get("httproutes", NAMESPACE, name).unwrap();
+                self.git.merge("httproutes", &stored, json!({"spec": route["spec"]})).unwrap();
+            }
         }
         self.until(120_000, |world| phase(world).0 == "Stable").await;
         self.pass(2_000).await;
@@ -316,15 +327,20 @@ impl Stage {
         })
     }
 
-    /// The route as it is in Git, with these backends.
-    pub fn route(backends: &[(&str, u64)]) -> Value {
+    /// A route as it is in Git, with all requests at stable.
+    pub fn route_home(name: &str) -> Value {
+        Self::route(name, &[("checkout-stable", 100), ("checkout-canary", 0)])
+    }
+
+    /// A route of this name with these backends.
+    fn route(name: &str, backends: &[(&str, u64)]) -> Value {
         let backends: Vec<_> =
             backends.iter().map(|(name, weight)| json!({"name": name, "port": 80, "weight": weight})).collect();
         json!({
-            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": NAME, "namespace": NAMESPACE},
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": name, "namespace": NAMESPACE},
             "spec": {
                 "parentRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "gateway"}],
-                "hostnames": ["shop.example"],
+                "hostnames": [format!("{name}.example")],
                 "rules": [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}], "backendRefs": backends}],
             },
         })
@@ -349,20 +365,28 @@ impl Stage {
             json!({"mode": "None"})
         };
         let traffic = if self.setting.routed {
-            let mut route = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": NAME});
-            if self.setting.owned {
-                route["ownership"] = json!("Operator");
-                route["template"] =
-                    json!({"spec": Self::route(&[("checkout-stable", 1), ("checkout-canary", 1)])["spec"]});
-            }
+            let route = |name: &&str| {
+                let mut route =
+                    json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": name});
+                if self.setting.owned {
+                    route["ownership"] = json!("Operator");
+                    let equal = Self::route(name, &[("checkout-stable", 1), ("checkout-canary", 1)]);
+                    route["template"] = json!({"spec": equal["spec"]});
+                }
+                route
+            };
+            let routes: Vec<_> = self.setting.routes.iter().map(route).collect();
             json!({
                 "services": {"stable": "checkout-stable", "canary": "checkout-canary"}, "port": 80,
-                "routes": [route], "unrouted": [NAME],
+                "routes": routes, "unrouted": [NAME],
             })
         } else {
             json!({"unrouted": [NAME]})
         };
-        let capacity = if self.setting.narrow { json!({"maxPods": "150%"}) } else { json!({}) };
+        let mut capacity = if self.setting.narrow { json!({"maxPods": "150%"}) } else { json!({}) };
+        if self.setting.starting > 0 {
+            capacity["maxStarting"] = json!(self.setting.starting);
+        }
         json!({
             "apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": NAME, "namespace": NAMESPACE},
             "spec": {

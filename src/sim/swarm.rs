@@ -4,7 +4,7 @@ use super::{
     dice::Dice,
     faults::Crash,
     operator::Way,
-    stage::{Policy, Setting},
+    stage::{NAME, Policy, Setting},
     story::Story,
     world::{Weather, prometheus::Mood},
 };
@@ -59,6 +59,9 @@ const RELEASES: &[&str] = &["app:v11", "app:v12", "app:v13", "app:v14", "app:v15
 
 /// What a Deployment served before a Rollout named it: something plain, and a mistake that somebody rolled back.
 const FORMER: &[&str] = &["app:v0", "app:v0-errors300"];
+
+/// Where one route is not all.
+const ROUTES: &[&str] = &[NAME, "checkout-api"];
 
 /// What people say.
 const COMMANDS: &[&str] =
@@ -165,6 +168,12 @@ pub fn plotted(plot: &str, seed: u64) -> Story {
     // What HTTP adds to a request is the same at each of them.
     let over_http = Dice::of(seed, "way").range(1, OVER_HTTP) == 1;
     story.setting.way = if over_http { Way::Http } else { Way::Watched };
+    if Dice::of(seed, "starting").permille(150) {
+        story.setting.starting = 1;
+    }
+    if Dice::of(seed, "routes").permille(200) {
+        story.setting.routes = ROUTES;
+    }
     if plot == "history" || Dice::of(seed, "former").permille(150) {
         story.setting.former = FORMER;
     }

@@ -27,6 +27,23 @@ fn what_was_not_tried_stays_behind_a_pause_when_the_rollout_goes() {
 }
 
 #[test]
+fn what_a_deployment_rolls_by_itself_is_left_to_it_when_the_rollout_goes() {
+    let mut world = World::new(rollout(|_| {}));
+    world.seen.belt = Belt::Absent;
+    world.rests(Phase::Stable);
+    world.push("v2");
+    // Somebody has resumed it, and its controller did what it does.
+    let stable = world.seen.replica_sets.iter_mut().find(|set| set.name == "shop-1").unwrap();
+    let (name, hash, uid) = ("shop-rolled".to_owned(), "rolled".to_owned(), "rolled".to_owned());
+    let rolled = ReplicaSet { name, hash, uid, template: template("v2"), ..stable.clone() };
+    (stable.replicas, stable.status_replicas, stable.ready, stable.available) = (0, 0, 0, 0);
+    world.seen.replica_sets.push(rolled);
+    deployment(&mut world).paused = false;
+    deleted(&mut world);
+    assert!(!deployment(&mut world).paused, "{:?}", world.effects);
+}
+
+#[test]
 fn at_no_replicas_nothing_comes_back_that_would_rise_before_stable() {
     let mut world = adopted(rollout(judged));
     world.push("v2");

@@ -144,6 +144,23 @@ fn a_metric_that_never_comes_to_a_verdict_is_overdue_too() {
 }
 
 #[test]
+fn what_was_measured_before_the_time_was_over_lets_nobody_go_on_unproven() {
+    let mut world =
+        at_20(|value| value["spec"]["analysis"]["onInconclusive"] = json!({"after": "15m", "then": "Advance"}));
+    let full_at = |world: &World| world.status().step.and_then(|step| step.full_at).map(|at| at.0);
+    world.until(400, |world| full_at(world).is_some());
+    let over = full_at(&world).unwrap() + SignedDuration::from_mins(15);
+    // The API server was away until now.
+    world.seen.now = over - SignedDuration::from_secs(5);
+    world.measured(Verdict::Continue);
+    world.seen.now = over + SignedDuration::from_secs(5);
+    let plan = decide(&world.seen);
+    assert!(!plan.news.iter().any(|it| it.reason == Reason::Unproven), "{}", plan.status.message);
+    world.measured(Verdict::Continue);
+    world.until(20, |world| world.has(Reason::Unproven));
+}
+
+#[test]
 fn a_metric_that_is_taken_out_of_the_spec_decides_nothing_and_one_that_is_new_has_not_passed() {
     let shown = json!({"name": "cost", "preset": "app/latency", "dryRun": true});
     let mut world = at_20(|value| {
