@@ -429,8 +429,8 @@ impl Checks {
         let was_promoting = !old["flight"]["promotion"].is_null() && old.text("/flight/revision") == revision;
         let trial = self.trials.entry(key).or_default().clone();
         let mut trial = trial;
-        let forward = "/flight/promotion/forward";
-        if status.is(forward) && !old.is(forward) {
+        let goes_on = |status: &Value| status.is("/flight/promotion/forward") && !given_up(status);
+        if goes_on(status) && !goes_on(old) {
             (trial.aborted, self.latched) = (false, None);
             if !self.commands.contains("PromoteFull") {
                 self.wrong(

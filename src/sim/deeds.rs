@@ -266,7 +266,7 @@ impl Stage {
             Deed::Gateway { writes } => {
                 self.world.gateway_writes = *writes;
                 if *writes {
-                    self.world.look_at_route(NAME);
+                    self.setting.routes.iter().for_each(|name| self.world.look_at_route(name));
                 }
             }
             Deed::Kill(at) => replica(*at).line().kill_now(),

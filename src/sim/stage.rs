@@ -44,6 +44,8 @@ pub struct Setting {
     pub narrow: bool,
     /// How many pods may be starting at once; 0 where nobody says so.
     pub starting: i64,
+    /// For so many seconds a pod has to be ready before it counts.
+    pub ready_seconds: i64,
     pub on_delete: &'static str,
     pub scale_down_delay: &'static str,
     pub weather: Weather,
@@ -100,6 +102,7 @@ impl Default for Setting {
             routes: &[NAME],
             narrow: false,
             starting: 0,
+            ready_seconds: 0,
             on_delete: "Hold",
             scale_down_delay: "5s",
             weather: Weather::default(),
@@ -142,6 +145,7 @@ impl Setting {
             routed: self.routed,
             owned: self.owned,
             routes: self.routes,
+            ready_seconds: self.ready_seconds,
             history: self.history,
             former: self.former,
             weather: if self.routed { Weather::default() } else { self.weather.clone() },
@@ -316,7 +320,7 @@ impl Stage {
     pub fn deployment(&self, image: &str) -> Value {
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": NAME, "namespace": NAMESPACE},
-            "spec": {"replicas": self.setting.replicas, "revisionHistoryLimit": self.setting.history, "selector": {"matchLabels": {"app": NAME}}, "template": template(image)},
+            "spec": {"replicas": self.setting.replicas, "minReadySeconds": self.setting.ready_seconds, "revisionHistoryLimit": self.setting.history, "selector": {"matchLabels": {"app": NAME}}, "template": template(image)},
         })
     }
 

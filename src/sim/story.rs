@@ -128,7 +128,9 @@ impl Story {
         // What ends again and again is never at rest.
         let restless = |image: &str| image.contains("flaps") || image.contains("crash-after");
         let flaps = script.iter().any(|(_, deed)| matches!(deed, Deed::Image(image) if restless(image)));
-        if !settled && !flaps {
+        // Nor is what is judged while it is paused, where a backup took back that somebody said Resume.
+        let paused = ending.phase == "Paused" && script.iter().any(|(_, deed)| matches!(deed, Deed::Act("Pause", _)));
+        if !settled && !flaps && !paused {
             let words =
                 ending.told.iter().rev().take(3).map(|(_, words)| words.clone()).collect::<Vec<_>>().join(" <- ");
             ending.violations.push(Violation {
@@ -178,7 +180,7 @@ impl Stage {
         self.world.plane.rate = self.setting.weather.rate;
         if !self.world.gateway_writes {
             self.world.gateway_writes = true;
-            self.world.look_at_route(NAME);
+            self.setting.routes.iter().for_each(|name| self.world.look_at_route(name));
         }
     }
 

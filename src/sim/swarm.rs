@@ -171,6 +171,9 @@ pub fn plotted(plot: &str, seed: u64) -> Story {
     if Dice::of(seed, "starting").permille(150) {
         story.setting.starting = 1;
     }
+    if Dice::of(seed, "ready").permille(150) {
+        story.setting.ready_seconds = 2;
+    }
     if Dice::of(seed, "routes").permille(200) {
         story.setting.routes = ROUTES;
     }

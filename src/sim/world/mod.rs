@@ -426,13 +426,19 @@ impl World {
             }
             Event::Set(name) => {
                 let mut count = self.names;
-                let done = pods::sync_set(&self.hands.sets, NAMESPACE, &name, || {
+                let now = self.clock();
+                let done = pods::sync_set(&self.hands.sets, NAMESPACE, &name, now, || {
                     count += 1;
                     suffix(count)
                 });
                 self.names = count;
-                if done.is_err() {
-                    self.soon(retry, Event::Set(name));
+                match done {
+                    Ok(None) => {}
+                    Ok(Some(due)) => {
+                        let wait = u64::try_from(due.duration_since(now).as_millis()).unwrap_or(0);
+                        self.after(wait + 1, Event::Set(name));
+                    }
+                    Err(_) => self.soon(retry, Event::Set(name)),
                 }
             }
             Event::Endpoints(name) => {

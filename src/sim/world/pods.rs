@@ -72,15 +72,23 @@ fn of_set(hand: &Hand, set: &Value) -> Vec<Arc<Value>> {
     pods.into_iter().filter(|pod| pod.controller() == Some(set.uid()) && !pod.is_ending()).collect()
 }
 
-/// Brings the pods of one ReplicaSet to their number, and its status up to date.
-/// `available` says whether a ready pod has been ready for long enough. `name` makes the end of a pod's name.
+/// Since when a pod is ready, if it is.
+fn ready_since(pod: &Value) -> Option<jiff::Timestamp> {
+    let mut conditions = pod.list("/status/conditions").iter();
+    let ready = conditions.find(|it| it.text("/type") == "Ready" && it.text("/status") == "True")?;
+    ready.text("/lastTransitionTime").parse().ok()
+}
+
+/// Brings the pods of one ReplicaSet to their number, and its status up to date. `suffix` makes the end of a pod's name.
+/// Says when the next of its pods will have been ready for long enough.
 pub fn sync_set(
     hand: &Hand,
     namespace: &str,
     name: &str,
+    now: jiff::Timestamp,
     mut suffix: impl FnMut() -> String,
-) -> Result<(), super::deployments::Again> {
-    let Some(set) = hand.get("replicasets", namespace, name) else { return Ok(()) };
+) -> Result<Option<jiff::Timestamp>, super::deployments::Again> {
+    let Some(set) = hand.get("replicasets", namespace, name) else { return Ok(None) };
     let mut pods = of_set(hand, &set);
     let wanted = usize::try_from(set.maybe("/spec/replicas").unwrap_or(1)).unwrap_or(0);
     let mut failed = false;
@@ -116,15 +124,18 @@ pub fn sync_set(
         }
     }
     let ready = pods.iter().filter(|pod| is_ready(pod)).count();
+    let least = jiff::SignedDuration::from_secs(set.number("/spec/minReadySeconds"));
+    let waits = |since: &jiff::Timestamp| now.duration_since(*since) < least;
+    let young: Vec<_> = pods.iter().filter_map(|pod| ready_since(pod)).filter(waits).collect();
     let status = json!({
-        "replicas": pods.len(), "readyReplicas": ready, "availableReplicas": ready,
+        "replicas": pods.len(), "readyReplicas": ready, "availableReplicas": ready - young.len(),
         "fullyLabeledReplicas": pods.len(), "observedGeneration": set.number("/metadata/generation"),
     });
     let known = &set["status"];
     if !status.as_object().into_iter().flatten().all(|(key, value)| known.get(key) == Some(value)) {
         hand.merge_status("replicasets", &set, json!({"status": status})).map_err(|_| super::deployments::Again)?;
     }
-    if failed { Err(super::deployments::Again) } else { Ok(()) }
+    if failed { Err(super::deployments::Again) } else { Ok(young.into_iter().min().map(|since| since + least)) }
 }
 
 /// What a kubelet says of a pod.
@@ -146,7 +157,8 @@ pub fn say(
         "" => now.to_string(),
         known => known.to_owned(),
     };
-    let condition = |kind: &str, holds: bool| json!({"type": kind, "status": if holds { "True" } else { "False" }});
+    let since = if ready { ready_since(pod).unwrap_or(now) } else { now };
+    let condition = |kind: &str, holds: bool| json!({"type": kind, "status": if holds { "True" } else { "False" }, "lastTransitionTime": since});
     let status = json!({"status": {
         "phase": if running { "Running" } else { "Pending" }, "startTime": started,
         "conditions": [condition("PodScheduled", true), condition("Ready", ready), condition("ContainersReady", ready)],
