@@ -181,7 +181,7 @@ impl<'a> Turn<'a> {
     }
 
     /// A revision's name that no ReplicaSet has, and the ReplicaSet's.
-    fn new_name(&self, deployment: &Deployment) -> (String, String) {
+    pub fn new_name(&self, deployment: &Deployment) -> (String, String) {
         let name = |revision: &str| format!("{}-{revision}", deployment.name);
         let revision = revision_of(&deployment.template, |revision| self.seen.replica_set(&name(revision)).is_some());
         let name = name(&revision);

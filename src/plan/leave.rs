@@ -119,9 +119,10 @@ impl<'a> Turn<'a> {
     /// Stable's ReplicaSet was deleted by somebody: it is made again where its template was kept. Else whatever pods there
     /// are serve through widened Services until the Deployment, no longer held, has made its own.
     fn leave_without_stable(&mut self, deployment: &'a Deployment) -> Holds {
-        let known = self.status.workload.as_ref().and_then(|workload| workload.stable_replica_set.clone());
-        let can_be_made = self.seen.kept.iter().any(|kept| Some(&kept.replica_set) == known.as_ref())
-            || self.seen.ours().any(|set| Some(&set.name) == known.as_ref());
+        let known = self.status.workload.as_ref().and_then(|workload| workload.stable_replica_set.as_ref());
+        let can_be_made = known.is_some_and(|known| {
+            self.template_of(known, deployment).is_some() || self.seen.ours().any(|set| set.name == *known)
+        });
         if can_be_made {
             return Err(self.restored(deployment));
         }

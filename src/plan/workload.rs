@@ -374,7 +374,7 @@ impl<'a> Turn<'a> {
             );
             return self.wait(Phase::Blocked, Reason::WorkloadUnsupported, &object, message, LATER);
         }
-        let Some(kept) = self.seen.kept.iter().find(|kept| kept.replica_set == known) else {
+        let Some((revision, template)) = self.template_of(&known, deployment) else {
             let message = "the ReplicaSet that served is gone, and its template was not kept; delete the Rollout to give the \
                            Deployment back, which then rolls its template";
             return self.wait(Phase::Blocked, Reason::StableMissing, &object, message, SOON);
@@ -384,11 +384,22 @@ impl<'a> Turn<'a> {
             name: known,
             // Pods that somebody left without their ReplicaSet are its own as soon as it is there, and what it does not want ends.
             replicas: deployment.replicas,
-            revision: kept.hash.clone(),
-            template: kept.template.clone(),
+            revision,
+            template,
             selector: deployment.selector.clone(),
             min_ready_seconds: deployment.min_ready_seconds,
             deployment: target(deployment),
+        })
+    }
+
+    /// The revision and the template of a ReplicaSet that is gone: as they were kept, or those of the Deployment, where the
+    /// name says that it was made of them.
+    pub fn template_of(&self, name: &str, deployment: &Deployment) -> Option<(String, Value)> {
+        let kept = self.seen.kept.iter().find(|kept| kept.replica_set == name);
+        let kept = kept.map(|kept| (kept.hash.clone(), kept.template.clone()));
+        kept.or_else(|| {
+            let (revision, made) = self.new_name(deployment);
+            (made == name).then(|| (revision, deployment.template.clone()))
         })
     }
 

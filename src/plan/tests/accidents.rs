@@ -75,6 +75,24 @@ fn stables_replica_set_deleted_by_hand_is_made_again_by_its_name_and_hash() {
     }
 }
 
+#[test]
+fn what_was_promoted_a_moment_ago_is_made_again_before_its_template_is_kept() {
+    let mut world = flying(20, |_| {});
+    world.until(200, |world| world.has(Reason::Promoted));
+    let serving = world.status().workload.unwrap().stable_replica_set.unwrap();
+    world.seen.replica_sets.retain(|set| set.name != serving);
+    world.seen.kept.retain(|kept| kept.replica_set != serving);
+    let made = |world: &World| match decide(&world.seen).effect {
+        Some(Effect::CreateCandidate { name, template: made, .. }) => Some((name, made == template("v2"))),
+        _ => None,
+    };
+    assert_eq!(made(&world), Some((serving, true)));
+    // Of another template nobody knows what served.
+    world.push("v3");
+    assert_eq!(made(&world), None);
+    assert_eq!(decide(&world.seen).status.phase, Phase::Blocked);
+}
+
 /// Changes every moment below this value; what a release began at is a record that nothing waits for.
 fn each_moment(value: &mut Value, change: &mut impl FnMut(jiff::Timestamp) -> jiff::Timestamp) {
     match value {
