@@ -218,7 +218,7 @@ impl Page<'_> {
         if let Some(promotion) = status.flight.as_ref().and_then(|flight| flight.promotion.as_ref()) {
             let state = match (promotion.home, promotion.moved) {
                 (true, _) => "requests are back at the stable Service, which reaches the candidate",
-                (false, true) if rollout.spec.traffic.is_none() => "the ReplicaSets change hands",
+                (false, true) if rollout.spec.routes().is_empty() => "the ReplicaSets change hands",
                 (false, true) => "the stable Service moves to the candidate",
                 (false, false) if promotion.trading => "stable's pods are traded for the candidate's",
                 (false, false) => "the candidate gets ready to carry everything",

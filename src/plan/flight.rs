@@ -225,7 +225,7 @@ impl<'a> Turn<'a> {
                 (step.progress, step.full_at) = (None, None);
             }
             // Scaled to nothing, nothing of it may go on; where a promotion has moved the Service, its pods are what there is.
-            if self.promotion().is_none_or(|promotion| !promotion.moved) {
+            if self.pair().is_none() || self.promotion().is_none_or(|promotion| !promotion.moved) {
                 self.home(stable, Phase::Waiting, false)?;
             }
             return Err(self.no_replicas(deployment));
@@ -419,6 +419,10 @@ impl<'a> Turn<'a> {
     /// requests return home, and the ReplicaSets change hands.
     fn promote(&mut self, deployment: &'a Deployment, stable: &'a ReplicaSet, candidate: &'a ReplicaSet) -> Holds {
         let phase = Phase::Promoting;
+        // Without routes nothing has moved before the ReplicaSets change hands, and until then everything is asked anew.
+        let routed = self.pair().is_some();
+        let promotion = self.flight()?.promotion.as_mut().filter(|_| !routed);
+        let was_whole = promotion.is_some_and(|promotion| std::mem::take(&mut promotion.moved));
         if self.promotion().is_none_or(|promotion| !promotion.home) {
             if self.must_trade(deployment) {
                 self.trade(deployment, stable, candidate)?;
@@ -437,12 +441,13 @@ impl<'a> Turn<'a> {
             self.progressed(self.ready(candidate), Enough::Yes)?;
         }
         self.led_home(candidate)?;
-        if let Some(promotion) = &mut self.flight()?.promotion
-            && (promotion.trading || !promotion.moved)
-        {
+        if let Some(promotion) = &mut self.flight()?.promotion {
             // What was traded stays out of the Deployment.
+            let is_news = promotion.trading || !(promotion.moved || was_whole);
             (promotion.trading, promotion.moved) = (false, true);
-            return Err(Stop::Again);
+            if is_news {
+                return Err(Stop::Again);
+            }
         }
         self.swap(&stable.name, candidate)
     }
@@ -487,10 +492,18 @@ impl<'a> Turn<'a> {
     }
 
     /// Whether the ReplicaSet that served until the promotion has left the Deployment: from here on there is only forward. One
-    /// that somebody deleted before the candidate carried everything is made again, and the way back stays open.
+    /// that somebody deleted before the candidate carried everything is made again where that can be, and the way back stays
+    /// open.
     pub fn past_the_point(&self) -> bool {
-        let left = |from: &str| !self.seen.controlled().any(|set| set.name == from);
-        self.promotion().is_some_and(|promotion| promotion.moved && left(&promotion.from)) && self.traded().is_none()
+        let (Some(promotion), Some(flight)) = (self.promotion(), &self.status.flight) else { return false };
+        let from = promotion.from.as_str();
+        let controls = |name: &str| self.seen.controlled().any(|set| set.name == name);
+        let is_lost = || {
+            let can_be_made = |deployment| self.template_of(from, deployment).is_some();
+            self.seen.replica_set(from).is_none() && !self.seen.deployment.as_ref().is_some_and(can_be_made)
+        };
+        let is_left = promotion.moved || controls(&flight.candidate) || is_lost();
+        !controls(from) && is_left && self.traded().is_none()
     }
 
     /// The candidate is handed in, and is the stable revision. The Deployment is released at rest, if the template is still this one.

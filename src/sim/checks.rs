@@ -74,8 +74,9 @@ const HASH: &str = "pod-template-hash";
 /// So many writes within a minute are too many, with whatever befalls what is in flight. A candidate of six pods that flap
 /// every four seconds, whose weight follows each of them, needs 241.
 const MOST_WRITES: usize = 300;
-/// But where releases follow each other within seconds, each may have so many from its first pod to the end, and so many
-/// more are for what is around them: a Deployment that is taken over, claimed again or given back.
+/// But where releases follow each other within seconds, each may have so many from its first pod to the end, one more for
+/// each of its pods, and so many more are for what is around them: a Deployment that is taken over, claimed again or given
+/// back.
 const WRITES_OF_RELEASE: usize = 32;
 /// A status larger than this grows with something.
 const LARGEST_STATUS: usize = 48 * 1024;
@@ -264,7 +265,8 @@ impl Checks {
             self.writes.pop_front();
         }
         let releases = self.writes.iter().filter(|(_, begins)| *begins).count();
-        if self.writes.len() > MOST_WRITES.max((releases + 1) * WRITES_OF_RELEASE) {
+        let pods = self.wanted.iter().filter_map(|(_, wanted)| usize::try_from(*wanted).ok()).max().unwrap_or(0);
+        if self.writes.len() > MOST_WRITES.max((releases + 1) * (WRITES_OF_RELEASE + pods)) {
             self.wrong("L05 bounded chatter", at, format!("{} writes within a minute", self.writes.len()));
             self.writes.clear();
         }

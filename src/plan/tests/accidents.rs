@@ -76,6 +76,36 @@ fn stables_replica_set_deleted_by_hand_is_made_again_by_its_name_and_hash() {
 }
 
 #[test]
+fn without_routes_a_promotion_that_has_to_wait_again_has_moved_nothing() {
+    let flying = || {
+        let mut world = adopted(rollout(|value| value["spec"]["traffic"] = Value::Null));
+        world.push("v2");
+        let moved =
+            |world: &World| world.status().flight.and_then(|flight| flight.promotion).is_some_and(|it| it.moved);
+        world.until(200, moved);
+        world
+    };
+    let promotion = |world: &World| world.status().flight.and_then(|flight| flight.promotion);
+    // An autoscaler wants more, so the candidate has not all its pods any more.
+    let mut grows = flying();
+    grows.ready = false;
+    grows.seen.deployment.as_mut().unwrap().replicas = 9;
+    grows.looks(4);
+    assert!(promotion(&grows).is_some_and(|it| !it.moved), "{}", grows.status().message);
+    // Or none at all.
+    let mut shrinks = flying();
+    let candidate = candidate(&shrinks);
+    shrinks.seen.deployment.as_mut().unwrap().replicas = 0;
+    shrinks.looks(4);
+    assert_eq!(replicas(&shrinks, &candidate), 0);
+    // Who took over in an operator of before, which noted nothing, has taken over.
+    let mut swapped = flying();
+    swapped.until(20, |world| world.seen.controlled().any(|set| set.name == candidate));
+    swapped.seen.rollout.status.as_mut().unwrap().flight.as_mut().unwrap().promotion.as_mut().unwrap().moved = false;
+    swapped.until(20, |world| world.has(Reason::Promoted));
+}
+
+#[test]
 fn what_was_promoted_a_moment_ago_is_made_again_before_its_template_is_kept() {
     let mut world = flying(20, |_| {});
     world.until(200, |world| world.has(Reason::Promoted));

@@ -181,6 +181,33 @@ fn an_abort_in_the_middle_of_the_swap_brings_the_former_revision_back() {
 }
 
 #[test]
+fn what_returns_takes_over_where_what_was_promoted_is_deleted_and_nobody_has_its_template() {
+    let mut world = swapping();
+    let promoted = world.status().flight.unwrap().candidate;
+    world.command(Action::Abort, None);
+    world.until(60, |world| world.status().flight.is_some_and(|flight| flight.returns));
+    world.push("v1");
+    world.seen.replica_sets.retain(|set| set.name != promoted);
+    world.seen.stable_service.as_mut().unwrap().endpoints.clear();
+    assert!(world.seen.kept.iter().all(|kept| kept.replica_set != promoted));
+    for _ in 0..60 {
+        // The world's checks need pods of who is deleted.
+        let plan = decide(&world.seen);
+        world.seen.rollout.status = Some(plan.status);
+        world.seen.now += SignedDuration::from_secs(1);
+        match plan.effect {
+            None => {}
+            Some(Effect::Select { service, selector, .. }) => {
+                assert_eq!((service.name.as_str(), selector["pod-template-hash"].as_str()), ("shop-canary", "1"));
+                return;
+            }
+            Some(other) => panic!("{other:?}"),
+        }
+    }
+    panic!("{}", world.status().message);
+}
+
+#[test]
 fn of_two_sets_of_one_template_the_one_that_served_returns() {
     let mut world = adopted(rollout(|_| {}));
     world.push("v2");
