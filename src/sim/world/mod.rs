@@ -416,6 +416,24 @@ impl World {
         }
     }
 
+    /// The ReplicaSet controller looks at one ReplicaSet, and again when another of its pods will count.
+    fn sync_set(&mut self, name: String, retry: (u64, u64)) {
+        let (mut count, now) = (self.names, self.clock());
+        let done = pods::sync_set(&self.hands.sets, NAMESPACE, &name, now, || {
+            count += 1;
+            suffix(count)
+        });
+        self.names = count;
+        match done {
+            Ok(None) => {}
+            Ok(Some(due)) => {
+                let wait = u64::try_from(due.duration_since(now).as_millis()).unwrap_or(0);
+                self.after(wait + 1, Event::Set(name));
+            }
+            Err(_) => self.soon(retry, Event::Set(name)),
+        }
+    }
+
     fn happen(&mut self, event: Event) {
         let retry = (100, 1_500);
         match event {
@@ -424,23 +442,7 @@ impl World {
                     self.soon(retry, Event::Deployment(name));
                 }
             }
-            Event::Set(name) => {
-                let mut count = self.names;
-                let now = self.clock();
-                let done = pods::sync_set(&self.hands.sets, NAMESPACE, &name, now, || {
-                    count += 1;
-                    suffix(count)
-                });
-                self.names = count;
-                match done {
-                    Ok(None) => {}
-                    Ok(Some(due)) => {
-                        let wait = u64::try_from(due.duration_since(now).as_millis()).unwrap_or(0);
-                        self.after(wait + 1, Event::Set(name));
-                    }
-                    Err(_) => self.soon(retry, Event::Set(name)),
-                }
-            }
+            Event::Set(name) => self.sync_set(name, retry),
             Event::Endpoints(name) => {
                 if pods::sync_endpoints(&self.hands.endpoints, NAMESPACE, &name).is_err() {
                     self.soon(retry, Event::Endpoints(name));
