@@ -295,20 +295,25 @@ impl Turn<'_> {
         if let Some(route) = absent {
             return Err(self.written_anew(route, pair, split.clone()));
         }
+        let was_pending = pending_since.is_some();
+        let pending = pending_since.or(Some(MicroTime(self.seen.now)));
         if problem.is_some() {
+            if let Some(weights) = self.status.weights.as_mut().filter(|_| *split != before) {
+                weights.pending_since = pending;
+            }
             return Ok(problem);
         }
         if let Some((object, why)) = unaccepted {
             if let Some(weights) = &mut self.status.weights {
-                weights.pending_since = pending_since.or(Some(MicroTime(self.seen.now)));
+                weights.pending_since = pending;
             }
             let message = format!("{object} says {split} for the canary and is not accepted: {why}");
             let phase = self.waits_as(Reason::RouteNotAccepted, &object, phase);
             return Err(self.wait(phase, Reason::RouteNotAccepted, &object, message, SOON));
         }
-        // A gateway that was given up and is back takes it only now.
-        let was_ignored = pending_since.is_some_and(|since| self.is_ignored(since.0));
-        if let Some(flight) = self.status.flight.as_mut().filter(|_| was_ignored) {
+        // Whatever was done meanwhile about a gateway that was given up, or a route that could not be read or written: it is
+        // taken only now.
+        if let Some(flight) = self.status.flight.as_mut().filter(|_| was_pending) {
             flight.settling = None;
         }
         if let Some(weights) = &mut self.status.weights {
