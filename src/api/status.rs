@@ -273,7 +273,7 @@ pub struct Weights {
     /// How that is known: every route's `Status` says so, or a `Delay` alone where routes do not tell, or the ratio of `Pods`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// Since when the routes say it and not every gateway has accepted it.
+    /// Since when it is asked for and not known to be in every route and accepted by every gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_since: Option<MicroTime>,
     /// The canary's share of the requests of both revisions, as the metrics of this step tell, like `19 % of 1,000 requests`.

@@ -85,6 +85,7 @@ impl<'a> Turn<'a> {
         // What serves is watched, and relieved of what it cannot carry, before anything is waited for.
         self.remember_stable(stable)?;
         self.crashes()?;
+        self.bereft(deployment, stable)?;
         self.judge()?;
         self.relieved_in_step(deployment, stable)?;
         services?;
@@ -295,7 +296,9 @@ impl<'a> Turn<'a> {
             [(&self.seen.stable_service, &pair.stable, home), (&self.seen.canary_service, &pair.canary, trial)];
         for (found, name, set) in services {
             let service = self.service(found.as_ref(), name)?;
-            if service.hash().is_none() {
+            // Nothing moves the stable Service before everything goes to the candidate, so whatever it says else is somebody's.
+            let is_others = service.name == pair.stable && !moved;
+            if service.hash().is_none() || is_others {
                 self.selects(service, Some(&set.hash))?;
             }
         }
@@ -509,7 +512,16 @@ impl<'a> Turn<'a> {
     /// The candidate is handed in, and is the stable revision. The Deployment is released at rest, if the template is still this one.
     pub fn finish(&mut self) -> Holds {
         let flight = self.flight()?.clone();
+        let from = flight.promotion.as_ref().map(|promotion| promotion.from.clone()).unwrap_or_default();
         let Some(candidate) = self.seen.replica_set(&flight.candidate) else {
+            let deployment = self.deployment()?;
+            if self.seen.replica_set(&from).is_some() || self.template_of(&from, deployment).is_some() {
+                let message =
+                    format!("ReplicaSet {}, which was taking over, is gone, so {from} does again", flight.candidate);
+                self.note(Reason::StableRestored, message, None);
+                self.status.flight = None;
+                return Err(Stop::Again);
+            }
             let object = format!("ReplicaSet/{}", flight.candidate);
             return Err(self.wait(
                 Phase::Blocked,
@@ -531,7 +543,6 @@ impl<'a> Turn<'a> {
             }
             led?;
         }
-        let from = flight.promotion.as_ref().map(|promotion| promotion.from.clone()).unwrap_or_default();
         self.swap(&from, candidate)?;
         let message = format!("{} serves; its pods are the ones that were tried", candidate.name);
         self.note(Reason::Promoted, message.clone(), None);

@@ -1,6 +1,6 @@
 //! The Deployment is given back: traffic home, history in, and plain Kubernetes stays, serving.
 use super::{
-    Belt, Claim, Deployment, Effect, Found,
+    Belt, Claim, Deployment, Effect, Found, ReplicaSet,
     routes::keeps_claim,
     turn::{Holds, SOON, Stop, Turn, target},
     workload::same_template,
@@ -71,6 +71,14 @@ impl<'a> Turn<'a> {
         };
         if self.rolls_forward() {
             return self.goes_forward(deployment, stable);
+        }
+        let candidate = self.status.flight.as_ref().map(|flight| flight.candidate.clone());
+        let is_known = |set: &&ReplicaSet| set.name == stable.name || Some(&set.name) == candidate.as_ref();
+        let rolled = self.seen.controlled().filter(|set| !is_known(set) && !set.is_empty());
+        let rolled: Vec<_> = rolled.map(|set| set.name.clone()).collect();
+        if !rolled.is_empty() && candidate.is_some() {
+            // Stable's pods go by what the Deployment does, and would be waited for without end.
+            return Err(self.outrun(deployment, &rolled));
         }
         let wanted = self.spec().on_delete == OnDelete::Continue && self.status.latch.is_none();
         let held_by_policy = self.status.workload.as_ref().is_some_and(|held| held.held_by == Some(HeldBy::Policy));

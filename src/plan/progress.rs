@@ -182,6 +182,20 @@ impl Turn<'_> {
         }
     }
 
+    /// Gives up a candidate to which all requests go and of which no pod is ready, while stable's can take them back.
+    pub fn bereft(&mut self, deployment: &Deployment, stable: &ReplicaSet) -> Holds {
+        let moved = self.promotion().is_some_and(|promotion| promotion.moved);
+        let (Some(_), Some(flight), true) = (self.pair(), &self.status.flight, moved && deployment.replicas > 0) else {
+            return Ok(());
+        };
+        let candidate = self.seen.replica_set(&flight.candidate);
+        if candidate.is_some_and(|candidate| self.ready(candidate) > 0) || self.is_short(stable) {
+            return Ok(());
+        }
+        let message = "all requests go to the candidate and none of its pods is ready; stable's take them back";
+        Err(self.give_up(Reason::CandidateCrashing, message, None))
+    }
+
     /// Gives up a candidate whose containers end again and again.
     pub fn crashes(&mut self) -> Holds {
         let Some(hash) = self.status.canary.as_ref().map(|canary| canary.pod_template_hash.clone()) else {

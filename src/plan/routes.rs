@@ -279,6 +279,12 @@ impl Turn<'_> {
                 },
             }
         }
+        let was_pending = pending_since.is_some();
+        let is_pending = |turn: &mut Self, since: Option<MicroTime>| {
+            if let Some(weights) = &mut turn.status.weights {
+                weights.pending_since = since.or(Some(MicroTime(turn.seen.now)));
+            }
+        };
         if !wrong.is_empty() {
             if undone {
                 self.count_reverts(split, &before);
@@ -289,24 +295,22 @@ impl Turn<'_> {
                     flight.settling = None;
                 }
                 self.share_anew();
+                is_pending(self, None);
             }
             return Err(Stop::Do(Effect::SetWeights { split: split.clone(), pair, routes: wrong }));
         }
         if let Some(route) = absent {
+            is_pending(self, None);
             return Err(self.written_anew(route, pair, split.clone()));
         }
-        let was_pending = pending_since.is_some();
-        let pending = pending_since.or(Some(MicroTime(self.seen.now)));
         if problem.is_some() {
-            if let Some(weights) = self.status.weights.as_mut().filter(|_| *split != before) {
-                weights.pending_since = pending;
+            if was_pending || *split != before {
+                is_pending(self, pending_since);
             }
             return Ok(problem);
         }
         if let Some((object, why)) = unaccepted {
-            if let Some(weights) = &mut self.status.weights {
-                weights.pending_since = pending;
-            }
+            is_pending(self, pending_since);
             let message = format!("{object} says {split} for the canary and is not accepted: {why}");
             let phase = self.waits_as(Reason::RouteNotAccepted, &object, phase);
             return Err(self.wait(phase, Reason::RouteNotAccepted, &object, message, SOON));

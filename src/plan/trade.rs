@@ -115,6 +115,9 @@ impl<'a> Turn<'a> {
             self.lowered(weight, phase)?;
             return Ok(());
         }
+        if ready == 0 {
+            return Ok(()); // Its first pod is waited for, as long as it may take.
+        }
         self.canary_on(candidate)?;
         if weight > accepted {
             let trial = self.service(self.seen.canary_service.as_ref(), &pair.canary)?;

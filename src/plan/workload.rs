@@ -124,9 +124,6 @@ impl<'a> Turn<'a> {
             });
             return Err(Stop::Again);
         };
-        if workload.held_by == Some(HeldBy::Paused) {
-            self.held(deployment)?;
-        }
         if workload.held_by.is_none() {
             match (self.seen.belt, &workload.armed_at) {
                 (Belt::Absent, _) => {
@@ -173,6 +170,9 @@ impl<'a> Turn<'a> {
             self.status.workload = None;
             return Err(Stop::Again);
         };
+        if workload.held_by == Some(HeldBy::Paused) {
+            self.held(deployment)?;
+        }
         if let Some(history) = sets.iter().find(|set| set.name != stable.name) {
             return Err(self.take_out(history, deployment));
         }
@@ -311,7 +311,7 @@ impl<'a> Turn<'a> {
 
     /// Without a policy that forbids it, somebody's write has let the Deployment roll by itself. Nobody can stop that any
     /// more, so its update finishes, through Services that reach all its pods, and then it is taken over again.
-    fn outrun(&mut self, deployment: &Deployment, names: &[String]) -> Stop {
+    pub fn outrun(&mut self, deployment: &Deployment, names: &[String]) -> Stop {
         // What served is being rolled away: a Service that is made from here on reaches all pods.
         self.status.stable = None;
         let mut step_aside = || {
@@ -340,10 +340,14 @@ impl<'a> Turn<'a> {
         if let Err(stop) = step_aside() {
             return stop;
         }
-        let message = format!(
-            "somebody's write let the Deployment roll by itself, and it controls {}; it is taken over again when that is done",
-            names.join(", ")
-        );
+        if deployment.paused {
+            // Our own pause may have come after it.
+            return Stop::Do(Effect::Pause { deployment: target(deployment), paused: false });
+        }
+        let goes = self.rollout().metadata.deletion_timestamp.is_some();
+        let then = if goes { "it is left to that" } else { "it is taken over again when that is done" };
+        let names = names.join(", ");
+        let message = format!("somebody's write let the Deployment roll by itself, and it controls {names}; {then}");
         self.note(Reason::WorkloadContested, message.clone(), None);
         self.alert(AlertEvent::Blocked, Reason::WorkloadContested, &message, None);
         self.status.workload = None;

@@ -75,6 +75,82 @@ fn stables_replica_set_deleted_by_hand_is_made_again_by_its_name_and_hash() {
     }
 }
 
+/// A release to which all requests go, through the stable Service as well.
+fn moved() -> World {
+    let mut world = flying(20, |_| {});
+    world.until(200, |world| {
+        world.status().flight.and_then(|flight| flight.promotion).is_some_and(|promotion| promotion.moved)
+    });
+    world
+}
+
+#[test]
+fn a_candidate_that_has_all_requests_and_no_ready_pod_is_given_up_at_once_where_stable_can_take_them() {
+    let mut world = moved();
+    let hash = world.seen.replica_set(&candidate(&world)).unwrap().hash.clone();
+    world.seen.pods.iter_mut().filter(|pod| pod.hash == hash).for_each(|pod| pod.ready = false);
+    assert_eq!(decide(&world.seen).status.latch.map(|latch| latch.reason), Some(Reason::CandidateCrashing));
+    // Where stable's are not ready either nothing is won by that.
+    world.seen.pods.iter_mut().for_each(|pod| pod.ready = false);
+    assert!(decide(&world.seen).status.latch.is_none());
+}
+
+#[test]
+fn who_was_taking_over_and_is_gone_gives_way_to_who_served() {
+    let mut world = moved();
+    let candidate = candidate(&world);
+    world.until(60, |world| world.seen.controlled().next().is_none());
+    world.seen.replica_sets.retain(|set| set.name != candidate);
+    let first = decide(&world.seen);
+    assert!(first.status.flight.is_none() && first.effect.is_none(), "{:?}", first.effect);
+    world.seen.rollout.status = Some(first.status);
+    let then = decide(&world.seen).effect;
+    assert!(matches!(&then, Some(Effect::HandIn { set, .. }) if set.name == "shop-1"), "{then:?}");
+}
+
+#[test]
+fn a_stable_service_that_somebody_points_elsewhere_in_a_step_is_put_back() {
+    for to in ["bogus", "candidate"] {
+        let mut world = flying(20, |_| {});
+        let hash = world.seen.replica_set(&candidate(&world)).unwrap().hash.clone();
+        let to = if to == "candidate" { hash } else { to.to_owned() };
+        let stable = world.seen.stable_service.as_mut().unwrap();
+        stable.selector.insert(crate::api::HASH_LABEL.to_owned(), to);
+        let effect = decide(&world.seen).effect;
+        let Some(Effect::Select { service, selector, .. }) = &effect else { panic!("{effect:?}") };
+        assert_eq!((service.name.as_str(), selector[crate::api::HASH_LABEL].as_str()), ("shop-stable", "1"));
+    }
+}
+
+#[test]
+fn a_deployment_that_rolls_by_itself_is_not_waited_for_by_a_rollout_that_goes() {
+    let mut world = flying(20, |_| {});
+    delete(&mut world);
+    let stable = world.seen.replica_set("shop-1").unwrap().clone();
+    let (name, hash, uid) = ("shop-rolled".to_owned(), "rolled".to_owned(), "rolled".to_owned());
+    world.seen.replica_sets.push(ReplicaSet { name, hash, uid, template: template("v2"), ..stable });
+    world.seen.pods.iter_mut().filter(|pod| pod.hash == "1").for_each(|pod| pod.ready = false);
+    let effect = decide(&world.seen).effect;
+    let Some(Effect::Select { selector, .. }) = &effect else { panic!("{effect:?}") };
+    assert!(!selector.contains_key(crate::api::HASH_LABEL), "{selector:?}");
+}
+
+#[test]
+fn what_settled_while_a_route_could_not_be_read_settles_anew() {
+    let mut world = flying(20, |_| {});
+    world.command(Action::Abort, None);
+    world.until(20, |world| world.split.weight == Weight::ZERO);
+    let readable = world.seen.routes[0].found.clone();
+    world.seen.routes[0].found = Found::Unreadable("it takes its time".to_owned());
+    let since = |world: &World| world.status().flight.and_then(|flight| flight.settling).map(|it| it.since.0);
+    world.seen.rollout.status = Some(decide(&world.seen).status);
+    assert_eq!(since(&world), Some(world.seen.now), "it holds up nothing");
+    world.seen.now += SignedDuration::from_secs(2);
+    world.seen.routes[0].found = readable;
+    world.seen.rollout.status = Some(decide(&world.seen).status);
+    assert_eq!(since(&world), Some(world.seen.now), "and is taken only now");
+}
+
 #[test]
 fn without_routes_a_promotion_that_has_to_wait_again_has_moved_nothing() {
     let flying = || {
