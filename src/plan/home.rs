@@ -77,7 +77,7 @@ impl<'a> Turn<'a> {
     }
 
     /// The stable Service reaches stable again, where a promotion had moved it, whoever holds it now.
-    fn service_back(&mut self, stable: &'a ReplicaSet, pair: &Pair, phase: Phase) -> Holds {
+    pub fn service_back(&mut self, stable: &'a ReplicaSet, pair: &Pair, phase: Phase) -> Holds {
         if self.promotion().is_none_or(|promotion| !promotion.moved) {
             return Ok(());
         }

@@ -23,7 +23,7 @@ pub enum Enough {
     No,
 }
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
     /// The candidate has the pods it needs, ready; the weight never asks more than they carry.
     pub fn enough_pods(
         &mut self,
@@ -182,18 +182,23 @@ impl Turn<'_> {
         }
     }
 
-    /// Gives up a candidate to which all requests go and of which no pod is ready, while stable's can take them back.
-    pub fn bereft(&mut self, deployment: &Deployment, stable: &ReplicaSet) -> Holds {
+    /// Where all requests go to a candidate of which no pod is ready, and stable's can take them, they do. The candidate goes on
+    /// from its step as soon as it can.
+    pub fn bereft(&mut self, deployment: &Deployment, stable: &'a ReplicaSet) -> Holds {
         let moved = self.promotion().is_some_and(|promotion| promotion.moved);
-        let (Some(_), Some(flight), true) = (self.pair(), &self.status.flight, moved && deployment.replicas > 0) else {
+        let (Some(pair), Some(flight), true) = (self.pair(), &self.status.flight, moved && deployment.replicas > 0)
+        else {
             return Ok(());
         };
         let candidate = self.seen.replica_set(&flight.candidate);
         if candidate.is_some_and(|candidate| self.ready(candidate) > 0) || self.is_short(stable) {
             return Ok(());
         }
-        let message = "all requests go to the candidate and none of its pods is ready; stable's take them back";
-        Err(self.give_up(Reason::CandidateCrashing, message, None))
+        let message = "none of the candidate's pods is ready, so all requests go back to stable";
+        if !self.status.decisions.iter().rev().take(1).any(|last| last.message == message) {
+            self.note(Reason::StableRestored, message, None);
+        }
+        self.service_back(stable, &pair, Phase::Promoting)
     }
 
     /// Gives up a candidate whose containers end again and again.

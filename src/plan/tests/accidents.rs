@@ -85,14 +85,24 @@ fn moved() -> World {
 }
 
 #[test]
-fn a_candidate_that_has_all_requests_and_no_ready_pod_is_given_up_at_once_where_stable_can_take_them() {
+fn a_candidate_that_has_all_requests_and_no_ready_pod_leaves_them_to_stable_where_that_can_take_them() {
     let mut world = moved();
     let hash = world.seen.replica_set(&candidate(&world)).unwrap().hash.clone();
     world.seen.pods.iter_mut().filter(|pod| pod.hash == hash).for_each(|pod| pod.ready = false);
-    assert_eq!(decide(&world.seen).status.latch.map(|latch| latch.reason), Some(Reason::CandidateCrashing));
+    let selects_hash = |world: &World| match decide(&world.seen).effect {
+        Some(Effect::Select { service, selector, .. }) if service.name == "shop-stable" => {
+            selector.get(crate::api::HASH_LABEL).cloned()
+        }
+        _ => None,
+    };
+    world.seen.stable_service.as_mut().unwrap().selector.insert(crate::api::HASH_LABEL.to_owned(), hash.clone());
+    world.seen.stable_service.as_mut().unwrap().endpoints.clear();
+    assert_eq!(selects_hash(&world).as_deref(), Some("1"));
     // Where stable's are not ready either nothing is won by that.
-    world.seen.pods.iter_mut().for_each(|pod| pod.ready = false);
-    assert!(decide(&world.seen).status.latch.is_none());
+    let mut nobody = moved();
+    nobody.seen.pods.iter_mut().for_each(|pod| pod.ready = false);
+    nobody.seen.stable_service.as_mut().unwrap().selector.insert(crate::api::HASH_LABEL.to_owned(), hash);
+    assert_eq!(selects_hash(&nobody), None);
 }
 
 #[test]
