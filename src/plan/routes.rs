@@ -280,11 +280,6 @@ impl Turn<'_> {
             }
         }
         let was_pending = pending_since.is_some();
-        let is_pending = |turn: &mut Self, since: Option<MicroTime>| {
-            if let Some(weights) = &mut turn.status.weights {
-                weights.pending_since = since.or(Some(MicroTime(turn.seen.now)));
-            }
-        };
         if !wrong.is_empty() {
             if undone {
                 self.count_reverts(split, &before);
@@ -295,28 +290,40 @@ impl Turn<'_> {
                     flight.settling = None;
                 }
                 self.share_anew();
-                is_pending(self, None);
+                self.pends(None);
             }
             return Err(Stop::Do(Effect::SetWeights { split: split.clone(), pair, routes: wrong }));
         }
         if let Some(route) = absent {
-            is_pending(self, None);
+            self.pends(None);
             return Err(self.written_anew(route, pair, split.clone()));
         }
         if problem.is_some() {
             if was_pending || *split != before {
-                is_pending(self, pending_since);
+                self.pends(pending_since);
             }
             return Ok(problem);
         }
         if let Some((object, why)) = unaccepted {
-            is_pending(self, pending_since);
+            self.pends(pending_since);
             let message = format!("{object} says {split} for the canary and is not accepted: {why}");
             let phase = self.waits_as(Reason::RouteNotAccepted, &object, phase);
             return Err(self.wait(phase, Reason::RouteNotAccepted, &object, message, SOON));
         }
-        // Whatever was done meanwhile about a gateway that was given up, or a route that could not be read or written: it is
-        // taken only now.
+        self.taken(split, was_pending);
+        Ok(None)
+    }
+
+    /// What is asked for is not known to be everywhere yet.
+    fn pends(&mut self, since: Option<MicroTime>) {
+        if let Some(weights) = &mut self.status.weights {
+            weights.pending_since = since.or(Some(MicroTime(self.seen.now)));
+        }
+    }
+
+    /// All routes say it and every gateway has accepted it. Whatever was done while it was pending, about a gateway that was
+    /// given up or a route that could not be read or written: it is taken only now.
+    fn taken(&mut self, split: &Split, was_pending: bool) {
         if let Some(flight) = self.status.flight.as_mut().filter(|_| was_pending) {
             flight.settling = None;
         }
@@ -324,7 +331,6 @@ impl Turn<'_> {
             weights.accepted = split.weight;
             weights.apart = split.apart.clone();
         }
-        Ok(None)
     }
 
     /// The phase in which a route is waited for: what has not come by itself for so long wants a person, unless everybody is on
