@@ -340,8 +340,9 @@ impl<'a> Turn<'a> {
         if let Err(stop) = step_aside() {
             return stop;
         }
-        if deployment.paused {
-            // Our own pause may have come after it.
+        let rolls = self.seen.controlled().any(|set| same_template(&set.template, &deployment.template));
+        if deployment.paused && rolls {
+            // Our own pause may have come after it. What has no ReplicaSet yet is not let go by us.
             return Stop::Do(Effect::Pause { deployment: target(deployment), paused: false });
         }
         let goes = self.rollout().metadata.deletion_timestamp.is_some();
