@@ -228,6 +228,7 @@ impl Turn<'_> {
         let before = self.accepted_split();
         let known = self.status.weights.take().unwrap_or_default();
         let pending_since = known.pending_since;
+        let asked_since = pending_since.clone().filter(|_| known.desired == split.weight);
         self.status.weights = Some(api::Weights {
             desired: split.weight,
             accepted: before.weight,
@@ -290,12 +291,12 @@ impl Turn<'_> {
                     flight.settling = None;
                 }
                 self.share_anew();
-                self.pends(None);
+                self.pends(asked_since);
             }
             return Err(Stop::Do(Effect::SetWeights { split: split.clone(), pair, routes: wrong }));
         }
         if let Some(route) = absent {
-            self.pends(None);
+            self.pends(pending_since);
             return Err(self.written_anew(route, pair, split.clone()));
         }
         if problem.is_some() {
