@@ -100,10 +100,10 @@ impl Beats {
     fn gaps(&self, end: i64, settled: i64) -> impl Iterator<Item = (i64, i64)> {
         self.times.values().flatten().flat_map(move |Scraped { times, usual }| {
             let is_long = move |(from, to): &(i64, i64)| to - from > usual + usual / 2;
-            let is_awaited = move |from: &i64, to: i64| to - from <= AWAY * usual;
+            let is_awaited = move |from: i64, to: i64| to - from <= AWAY * usual;
             let between = times.windows(2).map(|two| (two[0], two[1])).filter(is_long);
-            let since = times.last().filter(|last| **last < end && is_awaited(last, settled)).map(|last| (*last, end));
-            between.filter(move |(from, to)| is_awaited(from, *to)).chain(since)
+            let last = times.last().copied().filter(|last| *last < end && is_awaited(*last, settled));
+            between.filter(move |(from, to)| is_awaited(*from, *to)).chain(last.map(|last| (last, end)))
         })
     }
 
@@ -315,7 +315,7 @@ impl Grid {
     pub fn new(start: i64, step: i64, settled: i64) -> Self {
         let step = step.max(1);
         let closed = usize::try_from(settled.saturating_sub(start) / step).unwrap_or(0);
-        Self { start, step, closed, settled: settled.max(start) }
+        Self { start, step, closed, settled }
     }
 
     /// How many closed intervals there are.

@@ -499,14 +499,9 @@ impl<'a> Turn<'a> {
     /// open.
     pub fn past_the_point(&self) -> bool {
         let (Some(promotion), Some(flight)) = (self.promotion(), &self.status.flight) else { return false };
-        let from = promotion.from.as_str();
         let controls = |name: &str| self.seen.controlled().any(|set| set.name == name);
-        let is_lost = || {
-            let can_be_made = |deployment| self.template_of(from, deployment).is_some();
-            self.seen.replica_set(from).is_none() && !self.seen.deployment.as_ref().is_some_and(can_be_made)
-        };
-        let is_left = promotion.moved || controls(&flight.candidate) || is_lost();
-        !controls(from) && is_left && self.traded().is_none()
+        let is_left = promotion.moved || controls(&flight.candidate) || !self.can_return(&promotion.from);
+        !controls(&promotion.from) && is_left && self.traded().is_none()
     }
 
     /// The candidate is handed in, and is the stable revision. The Deployment is released at rest, if the template is still this one.
@@ -514,8 +509,7 @@ impl<'a> Turn<'a> {
         let flight = self.flight()?.clone();
         let from = flight.promotion.as_ref().map(|promotion| promotion.from.clone()).unwrap_or_default();
         let Some(candidate) = self.seen.replica_set(&flight.candidate) else {
-            let deployment = self.deployment()?;
-            if self.seen.replica_set(&from).is_some() || self.template_of(&from, deployment).is_some() {
+            if self.can_return(&from) {
                 let message =
                     format!("ReplicaSet {}, which was taking over, is gone, so {from} does again", flight.candidate);
                 self.note(Reason::StableRestored, message, None);

@@ -25,10 +25,8 @@ impl<'a> Turn<'a> {
         }
         self.kept_only(None)?;
         if held.is_some() {
-            let mut controlled = self.seen.controlled().peekable();
-            let nothing_serves = controlled.peek().is_none();
-            let settled = nothing_serves || controlled.any(|set| same_template(&set.template, &deployment.template));
-            if deployment.paused && settled {
+            let nothing_serves = self.seen.controlled().next().is_none();
+            if deployment.paused && (nothing_serves || self.is_made(deployment)) {
                 return Err(Stop::Do(Effect::Pause { deployment: target(deployment), paused: false }));
             }
             let left = if deployment.paused {
@@ -88,11 +86,9 @@ impl<'a> Turn<'a> {
             self.home(stable, Phase::Waiting, continues)?;
         }
         // What was not tried stays behind a pause when the policies hold it no longer, unless the Deployment rolls it already.
-        let rolls = self.seen.controlled().any(|set| same_template(&set.template, &deployment.template));
-        if !wanted && !rolls {
+        if !wanted && !self.is_made(deployment) {
             self.held(deployment)?;
         }
-        let candidate = self.status.flight.as_ref().map(|flight| flight.candidate.clone());
         let candidate = candidate.and_then(|name| self.seen.replica_set(&name)).filter(|_| continues);
         // What else has pods ends while no Service selects them.
         for set in self.seen.ours().filter(|set| Some(&set.name) != candidate.map(|candidate| &candidate.name)) {

@@ -195,7 +195,7 @@ impl<'a> Turn<'a> {
             return Ok(());
         }
         let message = "none of the candidate's pods is ready, so all requests go back to stable";
-        if !self.status.decisions.iter().rev().take(1).any(|last| last.message == message) {
+        if self.status.decisions.last().is_none_or(|last| last.message != message) {
             self.note(Reason::StableRestored, message, None);
         }
         self.service_back(stable, &pair, Phase::Promoting)

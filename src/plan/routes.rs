@@ -280,7 +280,6 @@ impl Turn<'_> {
                 },
             }
         }
-        let was_pending = pending_since.is_some();
         if !wrong.is_empty() {
             if undone {
                 self.count_reverts(split, &before);
@@ -300,7 +299,7 @@ impl Turn<'_> {
             return Err(self.written_anew(route, pair, split.clone()));
         }
         if problem.is_some() {
-            if was_pending || *split != before {
+            if pending_since.is_some() || *split != before {
                 self.pends(pending_since);
             }
             return Ok(problem);
@@ -311,7 +310,7 @@ impl Turn<'_> {
             let phase = self.waits_as(Reason::RouteNotAccepted, &object, phase);
             return Err(self.wait(phase, Reason::RouteNotAccepted, &object, message, SOON));
         }
-        self.taken(split, was_pending);
+        self.taken(split, pending_since.is_some());
         Ok(None)
     }
 

@@ -340,8 +340,7 @@ impl<'a> Turn<'a> {
         if let Err(stop) = step_aside() {
             return stop;
         }
-        let rolls = self.seen.controlled().any(|set| same_template(&set.template, &deployment.template));
-        if deployment.paused && rolls {
+        if deployment.paused && self.is_made(deployment) {
             // Our own pause may have come after it. What has no ReplicaSet yet is not let go by us.
             return Stop::Do(Effect::Pause { deployment: target(deployment), paused: false });
         }
@@ -406,6 +405,17 @@ impl<'a> Turn<'a> {
             let (revision, made) = self.new_name(deployment);
             (made == name).then(|| (revision, deployment.template.clone()))
         })
+    }
+
+    /// Whether a ReplicaSet of this name can take over again: it is there, or can be made.
+    pub fn can_return(&self, name: &str) -> bool {
+        let can_be_made = |deployment| self.template_of(name, deployment).is_some();
+        self.seen.replica_set(name).is_some() || self.seen.deployment.as_ref().is_some_and(can_be_made)
+    }
+
+    /// Whether the Deployment controls a ReplicaSet of its present template, so that nothing new begins when it is let go.
+    pub fn is_made(&self, deployment: &Deployment) -> bool {
+        self.seen.controlled().any(|set| same_template(&set.template, &deployment.template))
     }
 
     fn not_armed(&self, message: &str) -> String {

@@ -266,7 +266,7 @@ impl Stage {
             Deed::Gateway { writes } => {
                 self.world.gateway_writes = *writes;
                 if *writes {
-                    self.setting.routes.iter().for_each(|name| self.world.look_at_route(name));
+                    self.look_at_routes();
                 }
             }
             Deed::Kill(at) => replica(*at).line().kill_now(),

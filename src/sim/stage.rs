@@ -402,6 +402,13 @@ impl Stage {
         })
     }
 
+    /// The gateway looks at every route again, as after it was silent.
+    pub fn look_at_routes(&mut self) {
+        for name in self.setting.routes {
+            self.world.look_at_route(name);
+        }
+    }
+
     /// Lets so many milliseconds pass.
     pub async fn pass(&mut self, time: u64) {
         let end = self.world.now() + time;

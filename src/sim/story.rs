@@ -180,7 +180,7 @@ impl Stage {
         self.world.plane.rate = self.setting.weather.rate;
         if !self.world.gateway_writes {
             self.world.gateway_writes = true;
-            self.setting.routes.iter().for_each(|name| self.world.look_at_route(name));
+            self.look_at_routes();
         }
     }
 

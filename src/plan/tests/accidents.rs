@@ -136,9 +136,8 @@ fn a_stable_service_that_somebody_points_elsewhere_in_a_step_is_put_back() {
 fn a_deployment_that_rolls_by_itself_is_not_waited_for_by_a_rollout_that_goes() {
     let mut world = flying(20, |_| {});
     delete(&mut world);
-    let stable = world.seen.replica_set("shop-1").unwrap().clone();
-    let (name, hash, uid) = ("shop-rolled".to_owned(), "rolled".to_owned(), "rolled".to_owned());
-    world.seen.replica_sets.push(ReplicaSet { name, hash, uid, template: template("v2"), ..stable });
+    let rolled = rolled_beside(world.seen.replica_set("shop-1").unwrap());
+    world.seen.replica_sets.push(rolled);
     world.seen.pods.iter_mut().filter(|pod| pod.hash == "1").for_each(|pod| pod.ready = false);
     let effect = decide(&world.seen).effect;
     let Some(Effect::Select { selector, .. }) = &effect else { panic!("{effect:?}") };
@@ -615,9 +614,8 @@ fn a_stable_service_that_is_missing_when_a_deployment_rolled_by_itself_is_made_f
     world.rests(Phase::Stable);
     world.push("v2");
     world.until(60, |world| world.status().flight.is_some_and(|flight| flight.evidence_since.is_some()));
-    let stable = world.seen.replica_set("shop-1").unwrap().clone();
-    let (name, hash, uid) = ("shop-rolled".to_owned(), "rolled".to_owned(), "rolled".to_owned());
-    world.seen.replica_sets.push(ReplicaSet { name, hash, uid, template: template("v2"), ..stable });
+    let rolled = rolled_beside(world.seen.replica_set("shop-1").unwrap());
+    world.seen.replica_sets.push(rolled);
     world.seen.stable_service = None;
     let plan = decide(&world.seen);
     let Some(Effect::CreateService { spec, .. }) = plan.effect else { panic!("it is not made: {:?}", plan.effect) };

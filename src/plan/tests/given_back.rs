@@ -34,8 +34,7 @@ fn what_a_deployment_rolls_by_itself_is_left_to_it_when_the_rollout_goes() {
     world.push("v2");
     // Somebody has resumed it, and its controller did what it does.
     let stable = world.seen.replica_sets.iter_mut().find(|set| set.name == "shop-1").unwrap();
-    let (name, hash, uid) = ("shop-rolled".to_owned(), "rolled".to_owned(), "rolled".to_owned());
-    let rolled = ReplicaSet { name, hash, uid, template: template("v2"), ..stable.clone() };
+    let rolled = rolled_beside(stable);
     (stable.replicas, stable.status_replicas, stable.ready, stable.available) = (0, 0, 0, 0);
     world.seen.replica_sets.push(rolled);
     deployment(&mut world).paused = false;

@@ -20,7 +20,7 @@ use crate::{
 };
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use world::{UID, World, adopted, judged, rollout, seen_nothing, template};
+use world::{UID, World, adopted, judged, rolled_beside, rollout, seen_nothing, template};
 
 #[test]
 fn adoption_touches_no_pod_and_leaves_one_controlled_replica_set() {

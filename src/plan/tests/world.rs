@@ -28,6 +28,12 @@ pub fn template(version: &str) -> Value {
     json!({"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [{"name": "app", "image": version, "unknown": {"field": 1}}]}})
 }
 
+/// What a Deployment of v2 makes by itself beside this one.
+pub fn rolled_beside(stable: &ReplicaSet) -> ReplicaSet {
+    let (name, hash, uid) = ("shop-rolled".to_owned(), "rolled".to_owned(), "rolled".to_owned());
+    ReplicaSet { name, hash, uid, template: template("v2"), ..stable.clone() }
+}
+
 pub fn rollout(change: impl FnOnce(&mut Value)) -> Rollout {
     let mut value = json!({
         "apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout",

@@ -39,7 +39,7 @@ impl World {
         }
     }
 
-    /// The gateway looks at a route again, as after it was silent.
+    /// The gateway looks at a route again.
     pub fn look_at_route(&mut self, name: &str) {
         let range = self.weather.accept;
         self.soon(range, Event::Accept(name.to_owned()));

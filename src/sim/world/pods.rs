@@ -62,9 +62,14 @@ pub fn image_of(object: &Value) -> &str {
     if at_pod.is_empty() { object.text("/spec/template/spec/containers/0/image") } else { at_pod }
 }
 
+/// The condition of a pod that says that it is ready.
+fn readiness(pod: &Value) -> Option<&Value> {
+    pod.list("/status/conditions").iter().find(|it| it.text("/type") == "Ready" && it.text("/status") == "True")
+}
+
 /// Whether a pod's condition says that it is ready.
 pub fn is_ready(pod: &Value) -> bool {
-    pod.list("/status/conditions").iter().any(|it| it.text("/type") == "Ready" && it.text("/status") == "True")
+    readiness(pod).is_some()
 }
 
 fn of_set(hand: &Hand, set: &Value) -> Vec<Arc<Value>> {
@@ -74,9 +79,7 @@ fn of_set(hand: &Hand, set: &Value) -> Vec<Arc<Value>> {
 
 /// Since when a pod is ready, if it is.
 fn ready_since(pod: &Value) -> Option<jiff::Timestamp> {
-    let mut conditions = pod.list("/status/conditions").iter();
-    let ready = conditions.find(|it| it.text("/type") == "Ready" && it.text("/status") == "True")?;
-    ready.text("/lastTransitionTime").parse().ok()
+    readiness(pod)?.text("/lastTransitionTime").parse().ok()
 }
 
 /// Brings the pods of one ReplicaSet to their number, and its status up to date. `suffix` makes the end of a pod's name.
