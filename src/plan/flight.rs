@@ -67,6 +67,7 @@ impl<'a> Turn<'a> {
             return Err(Stop::Again);
         }
         let Some(flight) = flight else {
+            self.past_ends()?;
             self.or_anew(services)?;
             checked?;
             return self.begin(deployment, stable);
@@ -115,7 +116,6 @@ impl<'a> Turn<'a> {
         if deployment.replicas == 0 {
             return Err(self.no_replicas(deployment));
         }
-        self.past_ends()?;
         supported(self, deployment)?;
         self.traffic_in_force()?;
         self.prepared()?;

@@ -220,6 +220,22 @@ impl<'a> Turn<'a> {
         (there && left > SignedDuration::ZERO).then_some(left)
     }
 
+    /// What serves stays whole and a new template is held, whatever the spec says; nothing else is begun.
+    pub fn kept_whole(&mut self) -> Holds {
+        let held = self.status.workload.as_ref().filter(|workload| workload.stable_replica_set.is_some());
+        let uid = held.map(|workload| workload.uid.clone());
+        let deployment = self.seen.deployment.as_ref().filter(|deployment| Some(&deployment.uid) == uid.as_ref());
+        let Some(deployment) = deployment.filter(|_| self.seen.malformed.is_none()) else { return Ok(()) };
+        let stable = self.stable()?;
+        if let Err(doing @ Stop::Do(_)) = self.services(deployment) {
+            return Err(doing);
+        }
+        if !same_template(&deployment.template, &stable.template) {
+            self.held(deployment)?;
+        }
+        self.past_ends()
+    }
+
     /// Former pods whose time is over end, also where the next release cannot begin yet.
     pub fn past_ends(&mut self) -> Holds {
         let Some(past) = self.status.past.as_ref().filter(|_| self.past_left().is_none()) else { return Ok(()) };

@@ -129,6 +129,7 @@ impl<'a> Turn<'a> {
         // Commands and an abort that is under way do not wait for a spec that was broken meanwhile.
         if checked.is_err() && self.status.latch.is_none() && self.status.flight.is_none() {
             self.refuse_commands("the Rollout's spec is invalid")?;
+            self.kept_whole()?;
             return checked;
         }
         if let Err(stop) = self.adopt() {

@@ -63,6 +63,11 @@ pub enum Deed {
     /// The Rollout's traffic, or its steps, are edited.
     EditTraffic,
     EditSteps,
+    /// What is measured has another name from now on, and may be explored further.
+    EditAnalysis,
+    /// The template of what is measured is deleted, or made again.
+    DeleteTemplate,
+    CreateTemplate,
     /// Prometheus is in this mood from now on, or loses its history.
     Prometheus(Mood),
     ForgetHistory,
@@ -254,9 +259,24 @@ impl Stage {
                     );
                 }
             }
+            Deed::EditAnalysis => {
+                if let Some(rollout) = get("rollouts", NAME).filter(|_| self.setting.judged && !self.setting.templated)
+                {
+                    let analysis =
+                        json!({"exploreUpTo": 60, "metrics": [{"name": "failures", "preset": "app/error-rate"}]});
+                    let _ = self.git.merge("rollouts", &rollout, json!({"spec": {"analysis": analysis}}));
+                }
+            }
+            Deed::DeleteTemplate => {
+                if let Some(template) = get("analysistemplates", "shop") {
+                    let _ = self.jane.delete("analysistemplates", &template);
+                }
+            }
+            Deed::CreateTemplate => drop(self.git.create("analysistemplates", NAMESPACE, Self::template_of_analysis())),
             Deed::EditSteps => {
                 if let Some(rollout) = get("rollouts", NAME) {
                     let steps = json!([{"name": "warm", "weight": 0, "observe": "2s"}, {"name": "new", "weight": 10, "observe": "4s"}]);
+                    let steps = self.setting.terms.of_steps(&steps, self.setting.routed && !self.setting.narrow);
                     let _ = self.git.merge("rollouts", &rollout, json!({"spec": {"steps": steps}}));
                 }
             }

@@ -118,6 +118,7 @@ impl Stage {
             wrong("L03 a deletion comes to its end", format!("{} {}", ending.phase, ending.message));
             return;
         }
+        let (terms, waits_for) = (&self.setting.terms, rollout.text("/status/waitingFor/0/reason"));
         let same =
             stable.is_some_and(|set| deployments::alike(&set["spec"]["template"], &deployment["spec"]["template"]));
         match ending.phase.as_str() {
@@ -148,7 +149,9 @@ impl Stage {
                 return;
             }
             "Paused" if did(|deed| matches!(deed, Deed::Act("Pause", _))) => return,
-            "AwaitingApproval" => return,
+            "AwaitingApproval" if terms.approval.is_some() => return,
+            "Paused" if terms.pauses && waits_for == "ProgressDeadlineExceeded" => return,
+            "Waiting" if terms.waits && waits_for == "Inconclusive" => return,
             // Let roll by somebody's write, to an image that never gets ready.
             "Initializing"
                 if self.world.unguarded && did(|deed| matches!(deed, Deed::Image(image) if is_broken(image))) =>
@@ -212,6 +215,7 @@ impl Stage {
         let forced = spared
             || anew
             || self.world.unguarded
+            || terms.unjudged
             || did(|deed| matches!(deed, Deed::Act("PromoteFull" | "Promote", _)));
         if ending.phase == "Stable" && bad && !forced && image != "app:v1" && self.setting.judged {
             wrong("S08 what failed is not promoted", format!("{image} serves"));
@@ -222,6 +226,7 @@ impl Stage {
             && !image.contains("only")
             && !stopped
             && !matches!(latched, "AnalysisFailed" | "ProgressDeadlineExceeded")
+            && !(terms.gives_up && latched == "EvidenceMissing")
         {
             wrong("L01 it comes to rest", format!("{image} was given up for {latched}"));
         }

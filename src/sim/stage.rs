@@ -46,6 +46,8 @@ pub struct Setting {
     pub starting: i64,
     /// For so many seconds a pod has to be ready before it counts.
     pub ready_seconds: i64,
+    /// What the Rollout says of what most say nothing of.
+    pub terms: Terms,
     pub on_delete: &'static str,
     pub scale_down_delay: &'static str,
     pub weather: Weather,
@@ -72,6 +74,42 @@ pub struct Setting {
     pub crowd: u64,
     /// The mistake with which the operator sends its requests.
     pub bent: Option<fn(&mut Call)>,
+}
+
+/// What a Rollout may say of people's part, and of what is stuck, unproven and unseen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Terms {
+    /// The step that a person has to agree to, by its place from the first on.
+    pub approval: Option<usize>,
+    /// Whether there is a last step in which the candidate gets everything.
+    pub full: bool,
+    /// Whether a candidate that is stuck waits for a person.
+    pub pauses: bool,
+    /// Whether a candidate of which nothing is seen is given up.
+    pub gives_up: bool,
+    /// Whether what is not proven waits for a person.
+    pub waits: bool,
+    /// Whether a step without requests is left.
+    pub unjudged: bool,
+    /// Whether no former revision returns without steps.
+    pub forgets: bool,
+    /// Whether the Deployment may be made smaller while a release is on trial.
+    pub sinks: bool,
+}
+
+impl Terms {
+    /// The steps with what is to be said of them.
+    pub fn of_steps(&self, steps: &Value, may_be_full: bool) -> Value {
+        let mut steps: Vec<Value> = steps.as_array().cloned().unwrap_or_default();
+        if self.full && may_be_full {
+            steps.push(json!({"name": "full", "weight": 100, "observe": "3s"}));
+        }
+        let count = steps.len().max(1);
+        if let Some(step) = self.approval.and_then(|at| steps.get_mut(at % count)) {
+            step["approval"] = json!("Required");
+        }
+        json!(steps)
+    }
 }
 
 /// Which admission policies are there.
@@ -103,6 +141,7 @@ impl Default for Setting {
             narrow: false,
             starting: 0,
             ready_seconds: 0,
+            terms: Terms::default(),
             on_delete: "Hold",
             scale_down_delay: "5s",
             weather: Weather::default(),
@@ -263,11 +302,7 @@ impl Stage {
             "spec": {"prometheus": {"url": "http://prometheus.monitoring.svc:9090", "scrapeInterval": "2s"}},
         });
         admin.create("clustermetricproviders", "", provider).unwrap();
-        let template = json!({
-            "apiVersion": "bellwether.dev/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": "shop"},
-            "spec": {"args": [{"name": "interval"}], "metrics": [{"name": "errors", "preset": "app/error-rate"}]},
-        });
-        admin.create("analysistemplates", NAMESPACE, template).unwrap();
+        admin.create("analysistemplates", NAMESPACE, Self::template_of_analysis()).unwrap();
         let secret =
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "on-call"}, "data": {"key": SECRET.1}});
         admin.create("secrets", NAMESPACE, secret).unwrap();
@@ -350,8 +385,17 @@ impl Stage {
         })
     }
 
+    /// What is measured, as a template.
+    pub fn template_of_analysis() -> Value {
+        json!({
+            "apiVersion": "bellwether.dev/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": "shop"},
+            "spec": {"args": [{"name": "interval"}], "metrics": [{"name": "errors", "preset": "app/error-rate"}]},
+        })
+    }
+
     /// The Rollout as it is in Git.
     pub fn rollout(&self) -> Value {
+        let terms = &self.setting.terms;
         let analysis = if self.setting.judged {
             let (metrics, templates) = if self.setting.templated {
                 (json!([]), json!([{"name": "shop", "args": [{"name": "interval", "value": "10s"}]}]))
@@ -363,7 +407,9 @@ impl Stage {
                 "metrics": metrics, "templates": templates,
                 // The shop has no past from which to learn that its errors come one by one.
                 "margins": {"bursts": 1},
-                "onInconclusive": {"after": self.setting.inconclusive, "then": "Advance"},
+                "onInconclusive": {"after": self.setting.inconclusive, "then": if terms.waits { "Wait" } else { "Advance" }},
+                "onUnknown": if terms.gives_up { json!({"after": "9s", "then": "Abort"}) } else { json!({}) },
+                "whenNoTraffic": if terms.unjudged { json!({"after": "9s", "then": "AdvanceAfter"}) } else { json!({}) },
             })
         } else {
             json!({"mode": "None"})
@@ -391,11 +437,16 @@ impl Stage {
         if self.setting.starting > 0 {
             capacity["maxStarting"] = json!(self.setting.starting);
         }
+        if terms.sinks {
+            capacity["floor"] = json!("None");
+        }
+        let steps = terms.of_steps(&self.setting.steps, self.setting.routed && !self.setting.narrow);
         json!({
             "apiVersion": "bellwether.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": NAME, "namespace": NAMESPACE},
             "spec": {
                 "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME},
-                "traffic": traffic, "steps": self.setting.steps, "progress": {"deadline": self.setting.deadline},
+                "traffic": traffic, "steps": steps, "progress": {"deadline": self.setting.deadline, "onStuck": if terms.pauses { "Pause" } else { "Abort" }},
+                "rollbackWindow": if terms.forgets { json!({"revisions": 0}) } else { json!({}) },
                 "scaleDownDelay": self.setting.scale_down_delay, "onDelete": self.setting.on_delete, "analysis": analysis, "capacity": capacity,
                 "alerts": [{"receiver": {"name": "on-call"}, "on": ["Aborted", "Blocked", "Promoted"]}],
             },

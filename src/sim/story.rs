@@ -128,9 +128,7 @@ impl Story {
         // What ends again and again is never at rest.
         let restless = |image: &str| image.contains("flaps") || image.contains("crash-after");
         let flaps = script.iter().any(|(_, deed)| matches!(deed, Deed::Image(image) if restless(image)));
-        // Nor is what is judged while it is paused, where a backup took back that somebody said Resume.
-        let paused = ending.phase == "Paused" && script.iter().any(|(_, deed)| matches!(deed, Deed::Act("Pause", _)));
-        if !settled && !flaps && !paused {
+        if !settled && !flaps {
             let words =
                 ending.told.iter().rev().take(3).map(|(_, words)| words.clone()).collect::<Vec<_>>().join(" <- ");
             ending.violations.push(Violation {
@@ -184,10 +182,12 @@ impl Stage {
         }
     }
 
-    /// Waits until nothing is written any more but the Lease. Whether it came to that.
+    /// Waits until nothing is written any more but the Lease, or what is seen while a person is waited for. Whether it came to
+    /// that.
     async fn settle(&mut self, longest: u64) -> bool {
         let end = self.world.now() + longest;
         let mut last = (self.busy(), self.world.now());
+        let mut asks = (String::new(), self.world.now());
         let enough = |stage: &Self| longest < LONGEST && !stage.world.checks.violations.is_empty();
         while self.world.now() < end && !enough(self) {
             self.pass(2_000).await;
@@ -197,8 +197,23 @@ impl Stage {
             } else if self.world.now() - last.1 >= self.longest_silence() {
                 return true;
             }
+            let asked = self.asked_of_people();
+            if asked != asks.0 {
+                asks = (asked, self.world.now());
+            } else if !asks.0.is_empty() && self.world.now() - asks.1 >= self.longest_silence() {
+                return true;
+            }
         }
         false
+    }
+
+    /// Which step a person has to say something of, and why; what is judged is never at rest meanwhile.
+    fn asked_of_people(&self) -> String {
+        let rollout = self.world.server.get("rollouts", NAMESPACE, NAME).unwrap_or_default();
+        let (phase, why) = (rollout.text("/status/phase"), rollout.text("/status/waitingFor/0/reason"));
+        let asks = matches!((phase, why), ("Paused" | "AwaitingApproval", _) | ("Waiting", "Inconclusive"));
+        let asks = asks && rollout["status"]["intent"].is_null();
+        if asks { format!("{phase} {why} {}", rollout.text("/status/step/name")) } else { String::new() }
     }
 
     /// How long a world that is not at rest may be silent, or one of which only a backup says that it is, or a status from

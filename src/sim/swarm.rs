@@ -4,7 +4,7 @@ use super::{
     dice::Dice,
     faults::Crash,
     operator::Way,
-    stage::{NAME, Policy, Setting},
+    stage::{NAME, Policy, Setting, Terms},
     story::Story,
     world::{Weather, prometheus::Mood},
 };
@@ -189,6 +189,13 @@ pub fn plotted(plot: &str, seed: u64) -> Story {
             {"name": "half", "weight": 50, "observe": "5s"},
         ]);
     }
+    story.setting.terms = terms(seed);
+    if story.setting.terms.approval.is_some() && !Dice::of(seed, "agrees").permille(200) {
+        let mut dice = Dice::of(seed, "agreed");
+        for round in 1..7 {
+            story.script.push((round * 22_000 + dice.range(0, 9_000), Deed::Act("Promote", dice.permille(700))));
+        }
+    }
     if plot == "narrow" {
         let setting = &mut story.setting;
         (setting.narrow, setting.routed, setting.steps) = (true, true, Setting::default().steps);
@@ -197,6 +204,22 @@ pub fn plotted(plot: &str, seed: u64) -> Story {
         setting.weather.end = (8_000, 9_000);
     }
     story
+}
+
+/// What the Rollout of this seed says beside what all say.
+fn terms(seed: u64) -> Terms {
+    let mut dice = Dice::of(seed, "terms");
+    let mut may = |permille: u64| dice.permille(permille);
+    Terms {
+        full: may(200),
+        pauses: may(150),
+        gives_up: may(100),
+        waits: may(100),
+        unjudged: may(100),
+        forgets: may(100),
+        sinks: may(150),
+        approval: may(120).then(|| usize::try_from(dice.range(0, 2)).unwrap_or(0)),
+    }
 }
 
 fn setting(dice: &mut Dice) -> Setting {
@@ -542,14 +565,20 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
             story.setting.sharded = true;
         }
         "F33" => {
-            let deed = match dice.range(0, 4) {
+            let deed = match dice.range(0, 6) {
+                5 => Deed::EditAnalysis,
+                6 => Deed::DeleteTemplate,
                 0 => Deed::DeleteStableSet,
                 1 => Deed::DeleteService { stable: dice.permille(500) },
                 2 => Deed::WidenService { stable: dice.permille(500) },
                 3 => Deed::ResumeDeployment,
                 _ => Deed::EditTraffic,
             };
+            let again = deed == Deed::DeleteTemplate;
             push(at, deed);
+            if again {
+                push(at + long, Deed::CreateTemplate);
+            }
         }
         _ => {}
     }
@@ -635,6 +664,9 @@ mod tests {
         let some = |is: fn(&Setting) -> bool| settings.iter().any(is) && settings.iter().any(|setting| !is(setting));
         assert!(some(|it| it.sharded) && some(|it| it.templated) && some(|it| it.owned) && some(|it| it.routed));
         assert!(some(|it| it.narrow));
+        assert!(some(|it| it.terms.approval.is_some()) && some(|it| it.terms.full) && some(|it| it.terms.pauses));
+        assert!(some(|it| it.terms.gives_up) && some(|it| it.terms.waits) && some(|it| it.terms.unjudged));
+        assert!(some(|it| it.terms.forgets) && some(|it| it.terms.sinks));
         assert!(some(|it| it.held) && some(|it| it.judged) && some(|it| it.history < 10));
         assert!(some(|it| it.former.is_empty()));
         assert!(some(|it| it.way == Way::Http) && some(|it| it.way == Way::Watched));

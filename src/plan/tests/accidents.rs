@@ -75,6 +75,57 @@ fn stables_replica_set_deleted_by_hand_is_made_again_by_its_name_and_hash() {
     }
 }
 
+#[test]
+fn what_serves_is_kept_whole_whatever_becomes_of_a_spec_at_rest() {
+    let broken = |world: &mut World| world.seen.rollout.spec.steps[0].observe = None;
+    let mut world = adopted(rollout(|_| {}));
+    broken(&mut world);
+    world.seen.replica_sets.retain(|set| set.name != "shop-1");
+    for _ in 0..3 {
+        let plan = decide(&world.seen);
+        world.seen.rollout.status = Some(plan.status);
+        if let Some(effect @ Effect::CreateCandidate { .. }) = &plan.effect {
+            // The world's checks need a stable pod; there is none until it is made again.
+            let service = world.seen.stable_service.take();
+            world.split.weight = Weight::FULL;
+            world.apply(effect);
+            (world.seen.stable_service, world.split.weight) = (service, Weight::ZERO);
+            break;
+        }
+    }
+    world.settle();
+    world.until(30, |world| world.seen.controlled().any(|set| set.name == "shop-1" && set.replicas == 4));
+    world.seen.canary_service = None;
+    world.until(10, |world| world.seen.canary_service.is_some());
+    world.push("v2");
+    world.until(20, |world| world.status().phase == Phase::Invalid);
+    assert!(world.status().flight.is_none(), "and nothing is begun");
+    assert_eq!(world.serving(), "v1");
+    // A Deployment that cannot be told from another is left alone.
+    world.seen.deployment.as_mut().unwrap().uid = "another".to_owned();
+    let plan = decide(&world.seen);
+    assert_eq!((plan.effect, plan.status.phase), (None, Phase::Invalid));
+}
+
+#[test]
+fn old_pods_end_in_their_time_although_no_release_can_begin() {
+    let hampered: [fn(&mut World); 3] = [
+        |world| world.seen.deployment.as_mut().unwrap().replicas = 0,
+        |world| world.seen.canary_service.as_mut().unwrap().ours = false,
+        |world| world.seen.rollout.spec.steps[0].observe = None,
+    ];
+    for hamper in hampered {
+        let mut world = adopted(rollout(|_| {}));
+        world.push("v2");
+        world.until(300, |world| world.has(Reason::Promoted));
+        assert_eq!(world.seen.replica_set("shop-1").unwrap().replicas, 4, "the way back is kept");
+        world.push("v3");
+        hamper(&mut world);
+        world.until(60, |world| world.seen.replica_set("shop-1").unwrap().replicas == 0);
+        assert!(world.status().flight.is_none());
+    }
+}
+
 /// A release to which all requests go, through the stable Service as well.
 fn moved() -> World {
     let mut world = flying(20, |_| {});
