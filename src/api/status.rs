@@ -252,6 +252,27 @@ pub struct Progress {
     pub whole_since: Option<Time>,
 }
 
+impl Flight {
+    /// There is something to judge, or nobody asks for it now. Whether it was dark until then.
+    pub fn lit(&mut self) -> bool {
+        (self.quiet_since, self.blind_since) = (None, None);
+        self.dark_since.take().is_some()
+    }
+
+    /// There is nothing usable to judge at this moment, for want of requests alone or of more. Since when there has been
+    /// nothing, and since when for the same want.
+    pub fn darkened(&mut self, quiet: bool, now: &MicroTime) -> (MicroTime, MicroTime) {
+        let (of_this, of_that) = if quiet {
+            (&mut self.quiet_since, &mut self.blind_since)
+        } else {
+            (&mut self.blind_since, &mut self.quiet_since)
+        };
+        *of_that = None;
+        let for_this = of_this.get_or_insert_with(|| now.clone()).clone();
+        (self.dark_since.get_or_insert_with(|| now.clone()).clone(), for_this)
+    }
+}
+
 impl Progress {
     /// So many are ready, and it has just begun.
     pub fn of(ready: i32) -> Self {
@@ -397,6 +418,12 @@ pub struct Flight {
     /// Since when there has been nothing usable to judge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dark_since: Option<MicroTime>,
+    /// Since when it has been so for want of requests alone, without a look at which more was missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_since: Option<MicroTime>,
+    /// Since when more than requests has been missing, without a look at which only they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blind_since: Option<MicroTime>,
     /// Whether a person said `Pause`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,

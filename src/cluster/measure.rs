@@ -1,5 +1,5 @@
 //! Asks providers beside the looks, so that one that hangs holds up neither an abort nor anybody else.
-use super::{Cluster, Key, key_of, providers::Asked, scrape};
+use super::{Cluster, Key, about::About, key_of, providers::Asked, scrape};
 use crate::{
     api::{ArmStatus, Flight, Rollout},
     metrics::{self, ArmNames, Batch, Bursts, Looks, Metric, OnTrial, Past, Seen, Subject, Unanswered},
@@ -58,6 +58,9 @@ pub struct Measurements {
 /// One candidate's measurement. Its subject says of what: a new revision, or new evidence, is another.
 struct Slot {
     subject: (String, Timestamp),
+    /// What was asked at last, and what was asked for what has been read.
+    asked: About,
+    read_of: About,
     read: Measured,
     /// By metric, what the next look is told.
     known: HashMap<String, Known>,
@@ -100,10 +103,10 @@ impl Measurements {
         self.slots.lock().is_ok_and(|mut slots| slots.remove(key).is_some())
     }
 
-    fn last(&self, key: &Key, subject: &(String, Timestamp)) -> Measured {
+    fn last(&self, key: &Key, subject: &(String, Timestamp), about: &About) -> Measured {
         let slots = self.slots.lock().ok();
         let slot = slots.as_ref().and_then(|slots| slots.get(key)).filter(|slot| slot.subject == *subject);
-        slot.map(|slot| slot.read.clone()).unwrap_or_default()
+        slot.map(|slot| slot.read_of.still(about, slot.read.clone())).unwrap_or_default()
     }
 
     /// What earlier looks have learned, by metric.
@@ -114,11 +117,17 @@ impl Measurements {
     }
 
     /// Whether it is time to measure this; if so it is taken as begun.
-    fn begin(&self, key: &Key, subject: &(String, Timestamp)) -> bool {
+    fn begin(&self, key: &Key, subject: &(String, Timestamp), about: About) -> bool {
         let Ok(mut slots) = self.slots.lock() else { return false };
         match slots.get_mut(key).filter(|slot| slot.subject == *subject) {
-            Some(slot) if slot.under_way || Instant::now() < slot.due => false,
+            Some(slot) if slot.under_way => false,
+            Some(slot) if slot.asked.analysis == about.analysis && Instant::now() < slot.due => false,
             Some(slot) => {
+                for (name, known) in &mut slot.known {
+                    // Looks know their own question.
+                    known.past = known.past.filter(|_| slot.asked.same(&about, name));
+                }
+                slot.asked = about;
                 slot.under_way = true;
                 slot.begun = Instant::now();
                 true
@@ -126,6 +135,8 @@ impl Measurements {
             None => {
                 let slot = Slot {
                     subject: subject.clone(),
+                    read_of: about.clone(),
+                    asked: about,
                     read: Measured::NotYet,
                     known: HashMap::new(),
                     begun: Instant::now(),
@@ -151,6 +162,7 @@ impl Measurements {
                 }
             }
             slot.read = read;
+            slot.read_of = slot.asked.clone();
             slot.due = slot.begun + pause;
             slot.under_way = false;
         }
@@ -215,7 +227,7 @@ impl Cluster {
     /// The last measurement of the candidate that is on trial.
     pub(super) fn measured(&self, seen: &Observed) -> Measured {
         let Some(subject) = subject_of(&seen.rollout) else { return Measured::NotYet };
-        self.measurements.last(&key_of(&seen.rollout), &subject)
+        self.measurements.last(&key_of(&seen.rollout), &subject, &About::of(&seen.rollout))
     }
 
     /// Begins a measurement of the candidate on trial, unless one is under way or would show nothing new yet. Where nothing is
@@ -239,7 +251,7 @@ impl Cluster {
             return;
         };
         self.pasts.forget(&key);
-        if !self.measurements.begin(&key, &subject) {
+        if !self.measurements.begin(&key, &subject, About::of(rollout)) {
             return;
         }
         let (cluster, rollout, around) = (self.clone(), rollout.clone(), around());
@@ -458,7 +470,7 @@ mod tests {
         let rollout = rollout(&quality());
         let subject = ("2".to_owned(), Timestamp::UNIX_EPOCH);
         let key = key_of(&rollout);
-        assert!(cluster.measurements.begin(&key, &subject));
+        assert!(cluster.measurements.begin(&key, &subject, About::of(&rollout)));
         let mut seen = Vec::new();
         for _ in 0..2 {
             let known = cluster.measurements.known(&key, &subject);
@@ -467,7 +479,7 @@ mod tests {
             seen.push(metrics[0].1.clone());
             cluster.measurements.finish(&key, &subject, read);
             assert!(
-                matches!(cluster.measurements.last(&key, &subject), Measured::Read { metrics, .. } if metrics[0].1.points.is_none())
+                matches!(cluster.measurements.last(&key, &subject, &About::of(&rollout)), Measured::Read { metrics, .. } if metrics[0].1.points.is_none())
             );
             // A look is due when an interval is over.
             let mut slots = cluster.measurements.slots.lock().unwrap();

@@ -1,6 +1,7 @@
 //! The hands: the only module that holds a client of the API server.
 //!
 //! Every decision is made from objects read for it from the API server itself; watches only say when to look.
+mod about;
 mod ask;
 mod clock;
 mod deliver;

@@ -62,6 +62,7 @@ impl Turn<'_> {
         let stable = self.stable().ok().filter(|stable| self.bearable(stable) > Weight::ZERO)?;
         let message = "stable cannot take its requests back, so the candidate takes over after all";
         self.takes_over(stable, message).ok()?;
+        self.progress_anew();
         self.status.flight.as_mut()?.promotion.as_mut()?.forward = true;
         self.status.latch = None;
         Some(message.to_owned())
@@ -99,11 +100,14 @@ impl Turn<'_> {
             evidence_since: None,
             settled_since: None,
             dark_since: None,
+            quiet_since: None,
+            blind_since: None,
             paused: false,
             settling: None,
             reverted: Vec::new(),
             ..promoted
         });
         self.note(Reason::Returning, format!("{} takes over again", former.name), None);
+        self.progress_anew();
     }
 }

@@ -110,6 +110,18 @@ impl<'a> Turn<'a> {
         {
             return Ok(message);
         }
+        let why = || action.reason.clone().unwrap_or_else(|| "somebody said Abort".to_owned());
+        // As it was when the command was read: this look's own waits are not there yet.
+        let is_stuck = self.seen.rollout.status.as_ref().is_some_and(RolloutStatus::is_stuck);
+        if action.action == Action::Resume && is_stuck && self.status.flight.is_some() {
+            self.set_paused(false);
+            self.progress_anew();
+            return Ok("its pods have progress.deadline once more".to_owned());
+        }
+        if action.action == Action::Abort && self.goes_back() {
+            self.give_up(Reason::Commanded, &why(), action.by.as_deref());
+            return Ok("the former revision does not take over again; the one that was promoted serves".to_owned());
+        }
         if self.status.latch.is_some() {
             return match action.action {
                 Action::Abort => Ok("it was given up already".to_owned()),
@@ -119,7 +131,6 @@ impl<'a> Turn<'a> {
         if self.past_the_point() {
             return self.undone(action);
         }
-        let why = || action.reason.clone().unwrap_or_else(|| "somebody said Abort".to_owned());
         if action.action == Action::Abort && self.give_up_untried(&why(), action.by.as_deref()) {
             return Ok("its trial does not begin; stable serves".to_owned());
         }
@@ -135,16 +146,10 @@ impl<'a> Turn<'a> {
                 Ok("it stays at this weight until Resume".to_owned())
             }
             Action::Resume => {
-                // As it was when the command was read: this look's own waits are not there yet.
-                let is_stuck = self.seen.rollout.status.as_ref().is_some_and(RolloutStatus::is_stuck);
-                if !is_stuck && self.status.flight.as_ref().is_some_and(|flight| !flight.paused) {
+                if self.status.flight.as_ref().is_some_and(|flight| !flight.paused) {
                     return Err("it is not paused".to_owned());
                 }
                 self.set_paused(false);
-                if let Some(step) = self.status.step.as_mut().filter(|_| is_stuck) {
-                    step.progress = None;
-                    return Ok("its pods have progress.deadline once more".to_owned());
-                }
                 Ok("it goes on".to_owned())
             }
             Action::Promote => {
@@ -158,6 +163,7 @@ impl<'a> Turn<'a> {
                 let stable =
                     self.stable().map_err(|_| "the stable ReplicaSet is not known at this moment".to_owned())?;
                 self.start_promotion(stable).map_err(|_| nothing())?;
+                self.progress_anew();
                 Ok("all steps are left; the candidate takes over as soon as its pods carry everything".to_owned())
             }
             Action::SetStep => self.set_step(action.to.as_deref()),
@@ -205,6 +211,10 @@ impl<'a> Turn<'a> {
         super::check(&spec).map_err(|complaint| format!("the spec cannot be carried out: {complaint}"))?;
         if let Some((_, why)) = self.unable() {
             return Err(why.to_owned());
+        }
+        let fits = self.seen.deployment.as_ref().map_or(Ok(()), |deployment| self.fits(deployment));
+        if let Err(Stop::Wait(_, why)) = fits {
+            return Err(why.message);
         }
         let held = self.status.step.clone().ok_or(nothing)?;
         let accepted = self.accepted();

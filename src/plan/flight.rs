@@ -38,6 +38,7 @@ impl<'a> Turn<'a> {
             // What rolls forward was given up, perhaps for its crashes, and somebody wants it nevertheless.
             if self.goes_back() {
                 self.crashes()?;
+                self.bereft(deployment, stable)?;
             }
             self.services(deployment)?;
             return self.fly(deployment, stable);
@@ -150,6 +151,8 @@ impl<'a> Turn<'a> {
             evidence_since: None,
             settled_since: None,
             dark_since: None,
+            quiet_since: None,
+            blind_since: None,
             paused: false,
             settling: None,
             edited_steps: None,
@@ -221,7 +224,7 @@ impl<'a> Turn<'a> {
     fn fly(&mut self, deployment: &'a Deployment, stable: &'a ReplicaSet) -> Holds {
         if deployment.replicas == 0 {
             // No pods are asked for and none has requests: what was missing before is no news when they come back.
-            self.flight()?.dark_since = None;
+            self.flight()?.lit();
             if let Some(step) = &mut self.status.step {
                 (step.progress, step.full_at) = (None, None);
             }
@@ -244,6 +247,7 @@ impl<'a> Turn<'a> {
         let want = pods_for(&step, deployment.replicas, self.pair().is_some());
         self.enough_pods(deployment, stable, candidate, want)?;
         self.progressed(self.ready(candidate), Enough::Yes)?;
+        self.stays_whole(deployment, stable, candidate)?;
         self.canary_on(candidate)?;
         self.status.weights.get_or_insert_default().desired = step.weight;
         if let Some(pair) = self.pair() {
@@ -442,8 +446,15 @@ impl<'a> Turn<'a> {
                 return Err(self.wait(phase, Reason::PodsNotReady, &object, message, SOON));
             }
             self.progressed(self.ready(candidate), Enough::Yes)?;
+            if self.promotion().is_none_or(|promotion| !promotion.moved) {
+                self.stays_whole(deployment, stable, candidate)?;
+            }
         }
-        self.led_home(candidate)?;
+        let led = self.led_home(candidate);
+        if self.promotion().is_some_and(|promotion| promotion.home) {
+            self.grows_meanwhile(&led, deployment, candidate)?;
+        }
+        led?;
         if let Some(promotion) = &mut self.flight()?.promotion {
             // What was traded stays out of the Deployment.
             let is_news = promotion.trading || !(promotion.moved || was_whole);
@@ -494,6 +505,17 @@ impl<'a> Turn<'a> {
         self.settled("all requests home to the stable Service", settle, phase)
     }
 
+    /// What carries everything is all there is: more of it may be wanted by now than when it began to take over, however long
+    /// its last weight has to be waited for.
+    fn grows_meanwhile(&self, led: &Holds, deployment: &Deployment, candidate: &ReplicaSet) -> Holds {
+        let ours = self.seen.ours().any(|set| set.uid == candidate.uid);
+        let wanted = deployment.replicas.min(self.room(candidate, deployment));
+        if matches!(led, Err(Stop::Wait(..))) && candidate.replicas < wanted && ours {
+            self.scaled(candidate, wanted)?;
+        }
+        Ok(())
+    }
+
     /// Whether the ReplicaSet that served until the promotion has left the Deployment: from here on there is only forward. One
     /// that somebody deleted before the candidate carried everything is made again where that can be, and the way back stays
     /// open.
@@ -528,13 +550,12 @@ impl<'a> Turn<'a> {
         // Somebody deleted the former one before the requests were home.
         let home = flight.promotion.as_ref().is_some_and(|promotion| promotion.home) && self.carried() == Weight::ZERO;
         if !home && self.rollout().metadata.deletion_timestamp.is_none() {
-            let led = self.led_home(candidate);
-            // It is all there is, and more of it may be wanted by now than when it began to take over.
-            let wanted = self.deployment()?.replicas;
-            let ours = self.seen.ours().any(|set| set.uid == candidate.uid);
-            if matches!(led, Err(Stop::Wait(..))) && candidate.replicas < wanted && ours {
-                self.scaled(candidate, wanted)?;
+            let deployment = self.deployment()?;
+            if let Err(doing @ Stop::Do(_)) = self.services(deployment) {
+                return Err(doing);
             }
+            let led = self.led_home(candidate);
+            self.grows_meanwhile(&led, deployment, candidate)?;
             led?;
         }
         self.swap(&from, candidate)?;

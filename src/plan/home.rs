@@ -63,8 +63,10 @@ impl<'a> Turn<'a> {
             let object = format!("ReplicaSet/{}", stable.name);
             let message = "the candidate's pods are traded for stable's again";
             return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
-        } else if let Some(flight) = self.status.flight.as_mut().filter(|_| !trades) {
-            flight.promotion = None;
+        } else if let Some(promotion) = self.status.flight.as_mut().and_then(|flight| flight.promotion.as_mut())
+            && !trades
+        {
+            promotion.moved = false;
         }
         if keep {
             return Ok(());
@@ -99,9 +101,11 @@ impl<'a> Turn<'a> {
             self.reaches(home, &self.seen.ready_pods(&stable.hash), phase)?;
         }
         self.settled("the stable Service back on stable", settle, phase)?;
-        let trades = self.traded().is_some();
+        // What takes over by command, or without steps, has no step to go on from.
+        let stays = self.traded().is_some() || self.is_commanded();
         let flight = self.flight()?;
-        match flight.promotion.as_mut().filter(|_| trades) {
+        let stays = stays || flight.returns;
+        match flight.promotion.as_mut().filter(|_| stays) {
             Some(promotion) => (promotion.moved, promotion.home) = (false, false),
             None => flight.promotion = None,
         }
@@ -187,7 +191,7 @@ impl<'a> Turn<'a> {
         }
         if kept.is_none() {
             // With stable's pods alone left, a selector without a hash reaches the same pods and leaves nothing pinned.
-            self.widened()?;
+            self.widened_to_what_serves()?;
             if phase == Phase::Stable {
                 self.traffic_in_force()?;
                 self.prepared()?;

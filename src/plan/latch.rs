@@ -12,7 +12,11 @@ impl<'a> Turn<'a> {
     /// Whether this template was given up.
     pub fn is_latched(&self, deployment: &Deployment) -> bool {
         let latch = self.status.latch.as_ref();
-        latch.is_some_and(|latch| self.is_this(&latch.candidate, &latch.fingerprint, deployment))
+        latch.is_some_and(|latch| {
+            // What somebody changed as it was made is not the Deployment's template, and was made of it nevertheless.
+            self.is_this(&latch.candidate, &latch.fingerprint, deployment)
+                || latch.fingerprint == fingerprint_of(&deployment.template)
+        })
     }
 
     /// Whether the Deployment's template is that of this candidate, which may be gone or not be there yet.

@@ -68,6 +68,9 @@ impl<'a> Turn<'a> {
             return self.leave_without_stable(deployment);
         };
         if self.rolls_forward() {
+            if let Err(doing @ Stop::Do(_)) = self.services(deployment) {
+                return Err(doing);
+            }
             return self.goes_forward(deployment, stable);
         }
         let candidate = self.status.flight.as_ref().map(|flight| flight.candidate.clone());

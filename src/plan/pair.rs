@@ -94,9 +94,11 @@ impl<'a> Turn<'a> {
         let mut spec = self.service_spec(deployment)?;
         let old_serve = self.seen.ours().any(|set| !set.is_empty());
         let pinned = self.status.flight.is_some() || self.status.past.is_some() || old_serve;
-        let stable = self.status.stable.as_ref().filter(|_| pinned);
-        if let Some(stable) = stable {
-            spec["selector"][HASH_LABEL] = json!(stable.pod_template_hash);
+        let moved = self.promotion().is_some_and(|promotion| promotion.moved);
+        let takes_over = moved && self.pair().is_some_and(|pair| pair.stable == name);
+        let serves = if takes_over { self.status.canary.as_ref() } else { self.status.stable.as_ref() };
+        if let Some(serves) = serves.filter(|_| pinned) {
+            spec["selector"][HASH_LABEL] = json!(serves.pod_template_hash);
         }
         Ok(Stop::Do(Effect::CreateService { name: name.to_owned(), spec, deployment: target(deployment) }))
     }
@@ -144,7 +146,10 @@ impl<'a> Turn<'a> {
             }
         };
         let selector = match deployment.match_labels() {
-            Some(_) => json!(self.selector(deployment, source.map(|source| &source.selector))),
+            Some(_) => {
+                let all = self.templates(deployment);
+                json!(selector(deployment, source.iter().map(|source| &source.selector), &all))
+            }
             None => source.map(|service| json!(service.selector)).ok_or_else(|| {
                 missing(
                     "the Deployment's selector has no matchLabels, and no Service selects its pods to learn from"
@@ -166,22 +171,31 @@ impl<'a> Turn<'a> {
         Ok(spec)
     }
 
-    /// The labels that the Deployment asks for, and those of a Service's selector beside them that the pods of every revision
-    /// have: they keep pods of others out that the Deployment's labels would let in.
-    fn selector(&self, deployment: &Deployment, narrower: Option<&Map>) -> Map {
-        let with_pods = self.seen.replica_sets.iter().filter(|set| !set.is_empty()).map(|set| &set.template);
-        let templates: Vec<_> = std::iter::once(&deployment.template).chain(with_pods).collect();
-        let have = |key: &str, value: &str| templates.iter().all(|it| it["metadata"]["labels"][key] == value);
-        let narrower = narrower.into_iter().flatten().filter(|(key, value)| have(key, value));
-        let own = deployment.match_labels().into_iter().flatten();
-        let own = own.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
-        narrower.map(|(key, value)| (key.clone(), value.clone())).chain(own).collect()
+    /// The templates of all pods that there are, or will be as soon as the Deployment rolls.
+    fn templates(&self, deployment: &'a Deployment) -> Vec<&'a Value> {
+        std::iter::once(&deployment.template).chain(self.with_pods()).collect()
+    }
+
+    fn with_pods(&self) -> impl Iterator<Item = &'a Value> {
+        self.seen.replica_sets.iter().filter(|set| !set.is_empty()).map(|set| &set.template)
     }
 
     /// A Service selects the Deployment's pods: of this hash, or of all.
     pub fn selects(&self, service: &Service, hash: Option<&str>) -> Holds {
+        let Some(deployment) = self.seen.deployment.as_ref() else { return self.selects_of(service, hash, &[]) };
+        let set = self.seen.replica_sets.iter().find(|set| Some(set.hash.as_str()) == hash);
+        // A label that one revision lacks is missed while that is selected, and no longer.
+        let templates = set.map_or_else(|| self.templates(deployment), |set| vec![&set.template]);
+        self.selects_of(service, hash, &templates)
+    }
+
+    fn selects_of(&self, service: &Service, hash: Option<&str>, templates: &[&Value]) -> Holds {
         let mut selector = match self.seen.deployment.as_ref().filter(|it| it.match_labels().is_some()) {
-            Some(deployment) => self.selector(deployment, Some(&service.selector)),
+            Some(deployment) => {
+                let siblings = self.seen.stable_service.iter().chain(&self.seen.canary_service).filter(|it| it.ours);
+                let known = siblings.chain([service]).map(|service| &service.selector);
+                selector(deployment, known, templates)
+            }
             None => service.selector.clone(),
         };
         selector.remove(HASH_LABEL);
@@ -196,10 +210,24 @@ impl<'a> Turn<'a> {
 
     /// Both Services, as far as they are ours, select all the Deployment's pods.
     pub fn widened(&self) -> Holds {
+        self.both(|turn, service| turn.selects(service, None))
+    }
+
+    /// The same where the Deployment is held: a template that has no pods narrows and widens nothing.
+    pub fn widened_to_what_serves(&self) -> Holds {
+        let served: Vec<_> = self.with_pods().collect();
+        self.both(
+            |turn, service| {
+                if served.is_empty() { turn.selects(service, None) } else { turn.selects_of(service, None, &served) }
+            },
+        )
+    }
+
+    fn both(&self, holds: impl Fn(&Self, &Service) -> Holds) -> Holds {
         let Some(pair) = self.pair() else { return Ok(()) };
         for (found, name) in [(&self.seen.stable_service, &pair.stable), (&self.seen.canary_service, &pair.canary)] {
             if let Some(service) = found.as_ref().filter(|service| service.ours && service.name == *name) {
-                self.selects(service, None)?;
+                holds(self, service)?;
             }
         }
         Ok(())
@@ -290,6 +318,16 @@ impl<'a> Turn<'a> {
         let is_lost = |service: &&Service| service.ours && service.hash().is_some() && service.endpoints.is_empty();
         services.find(is_lost).map_or(Ok(()), |service| self.selects(service, None))
     }
+}
+
+/// The labels that the Deployment asks for, and those of selectors beside them that the pods of all these templates have:
+/// they keep pods of others out that the Deployment's labels would let in.
+fn selector<'m>(deployment: &Deployment, narrower: impl Iterator<Item = &'m Map>, templates: &[&Value]) -> Map {
+    let have = |key: &str, value: &str| templates.iter().all(|it| it["metadata"]["labels"][key] == value);
+    let narrower = narrower.flatten().filter(|(key, value)| have(key, value));
+    let own = deployment.match_labels().into_iter().flatten();
+    let own = own.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+    narrower.map(|(key, value)| (key.clone(), value.clone())).chain(own).collect()
 }
 
 /// The ports that a Service of ours copies; `wanted` must be one of them.

@@ -2,10 +2,10 @@
 use super::{
     Deployment, Pod, ReplicaSet,
     capacity::{carried_by, pods_for, starting_at_once},
-    turn::{Holds, SOON, Stop, Turn, Wait},
+    turn::{Holds, LATER, SOON, Stop, Turn, Wait},
 };
 use crate::{
-    api::{OnStuck, Phase, Progress, Reason},
+    api::{OnStuck, Phase, Progress, Reason, StepStatus},
     vocab::Weight,
 };
 use jiff::SignedDuration;
@@ -41,6 +41,12 @@ impl<'a> Turn<'a> {
         let mut message = format!("{ready} of {want} candidate pods are ready");
         if candidate.replicas < want && self.room(candidate, deployment) <= candidate.replicas {
             message.push_str(", and spec.capacity.maxPods leaves no room for more");
+            if ready >= candidate.replicas {
+                // All that it may have are well: that is not held against it.
+                self.no_lack();
+                let object = format!("Deployment/{}", deployment.name);
+                return Err(self.wait(Phase::Blocked, Reason::NoRoom, &object, message, LATER));
+            }
         }
         self.falls_short(candidate, ready, &message, Phase::Progressing)
     }
@@ -98,7 +104,13 @@ impl<'a> Turn<'a> {
 
     /// Too few of the candidate's pods are ready: why, for how long it may be so, and what is waited for.
     pub fn falls_short(&mut self, candidate: &ReplicaSet, ready: i32, message: &str, phase: Phase) -> Holds {
+        // Where fewer are asked for than it once had, those that come again are progress.
+        if let Some(mark) = self.status.step.as_mut().and_then(|step| step.progress.as_mut()) {
+            mark.ready = mark.ready.min(candidate.replicas);
+        }
         self.progressed(ready, Enough::No)?;
+        // Nothing is seen of pods that are not there.
+        self.flight()?.lit();
         let mut theirs = self.seen.pods.iter().filter(|pod| pod.hash == candidate.hash);
         let stuck = theirs.find_map(|pod| pod.stuck.as_ref()).or(candidate.refused.as_ref());
         let message = format!("{message}{}", stuck.map_or_else(String::new, |stuck| format!(": {}", stuck.text)));
@@ -114,7 +126,9 @@ impl<'a> Turn<'a> {
     /// Stable's ready pods can take everything back; while they cannot, no step gets its weight for the first time. What had
     /// it and lost it gets it back: it is needed the more.
     pub fn can_take_back(&self, stable: &ReplicaSet) -> Holds {
-        let had = self.status.step.as_ref().is_some_and(|step| step.observed_at.is_some() || step.observed_seconds > 0);
+        let was_seen =
+            |step: &StepStatus| step.observed_at.is_some() || step.observed_seconds > 0 || step.full_at.is_some();
+        let had = self.status.step.as_ref().is_some_and(was_seen);
         if had || !self.is_short(stable) {
             return Ok(());
         }
@@ -156,6 +170,46 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
+    /// Pods that were missing and are back have to stay for as long as they were missing in all before anything goes on: those
+    /// that come and go would have requests each time that they are there. Where stable cannot take them, it does not wait.
+    pub fn stays_whole(&mut self, deployment: &Deployment, stable: &ReplicaSet, candidate: &ReplicaSet) -> Holds {
+        let mark = self.status.step.as_ref().and_then(|step| step.progress.as_ref());
+        let Some((mark, since)) = mark.and_then(|mark| Some((mark, mark.whole_since.as_ref()?.0))) else {
+            return Ok(());
+        };
+        // That ready pods are not available yet is no coming and going.
+        let usual = u64::try_from(deployment.min_ready_seconds).unwrap_or(0);
+        let missing = i64::try_from(mark.short_seconds.saturating_sub(usual)).unwrap_or(i64::MAX);
+        let rule = &self.spec().progress;
+        let wanted = SignedDuration::from_secs(missing).min(rule.deadline.signed());
+        if self.ago(since) >= wanted || self.is_short(stable) {
+            return Ok(());
+        }
+        let message = format!(
+            "the candidate's pods are ready again after {missing} s without some of them; it goes on when they have been for {} s",
+            wanted.as_secs()
+        );
+        if rule.on_stuck == OnStuck::Pause {
+            self.stuck_beyond(SignedDuration::from_secs(i64::from(deployment.min_ready_seconds)), &message)?;
+        }
+        let object = format!("ReplicaSet/{}", candidate.name);
+        Err(self.wait(Phase::Progressing, Reason::PodsNotReady, &object, message, SOON))
+    }
+
+    /// Nothing is missing of what it may have.
+    fn no_lack(&mut self) {
+        if let Some(mark) = self.status.step.as_mut().and_then(|step| step.progress.as_mut()) {
+            mark.short_since = None;
+        }
+    }
+
+    /// Its pods have all the time that the spec gives them, from now on.
+    pub fn progress_anew(&mut self) {
+        if let Some(step) = &mut self.status.step {
+            step.progress = None;
+        }
+    }
+
     /// Gives up when the high-water mark was not beaten and too few were ready for too long in all, and so much longer where
     /// those who make progress need it.
     pub fn stuck_beyond(&mut self, more: SignedDuration, message: &str) -> Holds {
@@ -167,7 +221,10 @@ impl<'a> Turn<'a> {
         if short < rule.deadline.signed().saturating_add(more) {
             return Ok(());
         }
+        // In a deletion nobody can say Resume.
+        let leaves = self.rollout().metadata.deletion_timestamp.is_some();
         match rule.on_stuck {
+            OnStuck::Pause if leaves => Err(self.give_up(Reason::ProgressDeadlineExceeded, message, None)),
             OnStuck::Abort => {
                 let message = format!("{message}, without progress for {}", rule.deadline);
                 Err(self.give_up(Reason::ProgressDeadlineExceeded, &message, None))
@@ -198,6 +255,7 @@ impl<'a> Turn<'a> {
         if self.status.decisions.last().is_none_or(|last| last.message != message) {
             self.note(Reason::StableRestored, message, None);
         }
+        self.progressed(0, Enough::No)?;
         self.service_back(stable, &pair, Phase::Promoting)
     }
 

@@ -23,7 +23,7 @@ impl Turn<'_> {
         let now = Time(self.seen.now);
         let flight = self.flight()?;
         // Each step waits in the dark for itself.
-        flight.dark_since = None;
+        flight.lit();
         let hash = steps_hash(&flight.steps);
         let Some(step) = flight.steps.get(index) else { return Err(Stop::Again) };
         let (name, weight) = (step.name.clone(), step.weight);
@@ -52,6 +52,8 @@ impl Turn<'_> {
         let dark = self.dark(step);
         self.count(dark.is_none() && self.ignored(step).is_none(), step.observe.unwrap_or(Duration::ZERO))?;
         if self.flight()?.paused {
+            // Nobody is asked to act on it meanwhile, and whoever resumes is given the time again.
+            self.flight()?.lit();
             return Err(self.wait(
                 Phase::Paused,
                 Reason::PausedByRequest,
@@ -74,10 +76,10 @@ impl Turn<'_> {
         // Who is asked once all was seen is not disturbed by a quiet night.
         let is_asked = step.approval.is_some() && held.full_at.is_some();
         match &dark {
-            Some(dark) if is_asked && dark.reason == Reason::NoRequests => self.flight()?.dark_since = None,
+            Some(dark) if is_asked && dark.reason == Reason::NoRequests => drop(self.flight()?.lit()),
             Some(dark) => self.in_the_dark(dark)?,
             None => {
-                if self.flight()?.dark_since.take().is_some()
+                if self.flight()?.lit()
                     && let Some(step) = &mut self.status.step
                 {
                     // The next time is another one.
@@ -145,25 +147,28 @@ impl Turn<'_> {
     fn in_the_dark(&mut self, dark: &Dark) -> Holds {
         let now = MicroTime(self.seen.now);
         let flight = self.flight()?;
-        let since = flight.dark_since.get_or_insert(now).0;
-        let analysis = &self.spec().analysis;
         let is_quiet = dark.reason == Reason::NoRequests;
+        let (since, for_this) = flight.darkened(is_quiet, &now);
+        let analysis = &self.spec().analysis;
         if is_quiet && analysis.when_no_traffic.then == ThenNoTraffic::AdvanceAfter {
             let after = analysis.when_no_traffic.after.unwrap_or_default();
-            if self.ago(since) >= after.signed() {
+            if self.ago(for_this.0) >= after.signed() {
                 return Ok(());
             }
             let message = format!("{}; it goes on without after {after}", dark.message);
             return Err(self.wait(Phase::Waiting, dark.reason, &dark.object, message, SOON));
         }
         // What cannot be there yet is not missing.
-        let since = dark.due.map_or(since, |due| due.max(since));
-        let is_over = self.ago(since) >= analysis.on_unknown.after.signed();
+        let patience = analysis.on_unknown.after.signed();
+        let has_waited = |since: jiff::Timestamp| self.ago(dark.due.map_or(since, |due| due.max(since))) >= patience;
+        let is_over = has_waited(since.0);
         if is_over || dark.is_overdue {
             let time = if is_over { format!(", for {} and more", analysis.on_unknown.after) } else { String::new() };
             let message = format!("{}{time}", dark.message);
-            // That nobody asks is said of people, and not of the candidate.
-            return Err(self.overdue(&dark.object, message, !is_quiet));
+            // That nobody asks is said of people, and not of the candidate; so is a night in which nobody asked, whatever is
+            // missing now.
+            let may_abort = !is_quiet && (dark.is_overdue || has_waited(for_this.0));
+            return Err(self.overdue(&dark.object, message, may_abort));
         }
         Err(self.wait(Phase::Waiting, dark.reason, &dark.object, dark.message.clone(), SOON))
     }
@@ -257,11 +262,9 @@ impl Turn<'_> {
     pub fn takes_over(&mut self, stable: &ReplicaSet, why: &str) -> Holds {
         let begun = Promotion::begun(Time(self.seen.now), &stable.name);
         let flight = self.flight()?;
-        (flight.paused, flight.dark_since) = (false, None);
+        flight.paused = false;
+        flight.lit();
         flight.promotion.get_or_insert(begun);
-        if let Some(step) = &mut self.status.step {
-            step.progress = None;
-        }
         self.note(Reason::Promoting, why, None);
         Ok(())
     }

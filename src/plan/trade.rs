@@ -72,6 +72,12 @@ impl<'a> Turn<'a> {
             return Err(Stop::Again);
         }
         if stable.controller.as_deref() == Some(&deployment.uid) {
+            if stable.replicas < deployment.replicas {
+                // Outside of the Deployment nobody would make it larger.
+                let object = format!("Deployment/{}", deployment.name);
+                let message = "the Deployment's own pods are asked for before they are traded";
+                return Err(self.wait(Phase::Promoting, Reason::PodsNotReady, &object, message, SOON));
+            }
             self.held(deployment)?;
             return Err(self.take_out(stable, deployment));
         }

@@ -76,6 +76,7 @@ fn not_after(status: &mut RolloutStatus, now: Timestamp) {
     }
     if let Some(flight) = &mut status.flight {
         flight.dark_since.iter_mut().chain(flight.settling.iter_mut().map(|it| &mut it.since)).for_each(exact);
+        flight.quiet_since.iter_mut().chain(&mut flight.blind_since).for_each(exact);
         flight.evidence_since.iter_mut().chain(&mut flight.settled_since).for_each(exact);
         flight.reverted.iter_mut().for_each(seconds);
     }
@@ -87,6 +88,7 @@ fn not_before(status: &mut RolloutStatus, led_since: Option<Timestamp>) {
     let (Some(led_since), Some(flight)) = (led_since, &mut status.flight) else { return };
     let exact = |time: &mut MicroTime| time.0 = time.0.max(led_since);
     flight.dark_since.iter_mut().chain(flight.settling.iter_mut().map(|it| &mut it.since)).for_each(exact);
+    flight.quiet_since.iter_mut().chain(&mut flight.blind_since).for_each(exact);
     let progress = status.step.as_mut().and_then(|step| step.progress.as_mut());
     progress.and_then(|mark| mark.short_since.as_mut()).into_iter().for_each(|time| time.0 = time.0.max(led_since));
 }
@@ -133,7 +135,13 @@ impl<'a> Turn<'a> {
             return checked;
         }
         if let Err(stop) = self.adopt() {
-            self.refuse_commands("the Deployment is not held yet; see the Rollout's status")?;
+            // A finalizer that is put back, or the like, keeps nobody from a command.
+            let held = self.status.workload.as_ref().filter(|_| self.status.is_held());
+            if held.is_some_and(|held| self.seen.deployment.as_ref().is_some_and(|it| it.uid == held.uid)) {
+                self.commands()?;
+            } else {
+                self.refuse_commands("the Deployment is not held yet; see the Rollout's status")?;
+            }
             return Err(stop);
         }
         self.notice_edited_steps();

@@ -85,6 +85,7 @@ impl Turn<'_> {
             let flight = self.flight()?;
             let before = flight.evidence_since.replace(MicroTime(history));
             flight.settled_since = flight.settled_since.take().or(before);
+            (flight.quiet_since, flight.blind_since) = (None, None);
             let message = "the provider's history begins later than the evidence, or that is a day old: it begins anew; the time observed stays";
             self.note(Reason::EvidenceRestarted, message, None);
             return Err(Stop::Again);
@@ -147,6 +148,12 @@ impl Turn<'_> {
                 if let Some((name, seen, row)) = overdue {
                     let message = format!("{name}: {}, {row} intervals in a row", seen.why);
                     return Some(Dark { reason: Reason::NoEvidence, object, message, due: None, is_overdue: true });
+                }
+                let is_measured = |name: &String| metrics.iter().any(|(known, _)| known == name);
+                if let Some(name) = self.decisive(step).into_iter().find(|name| !is_measured(name)) {
+                    // It came into the spec, or became another question, while this was on trial.
+                    let due = self.due(&name);
+                    return Some(Dark { due, ..dark(Reason::NoEvidence, format!("{name}: not measured yet"))? });
                 }
                 let due = unusable.clone().filter_map(|(name, _)| self.due(name)).min();
                 if let Some((name, seen)) = unusable.next() {

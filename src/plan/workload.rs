@@ -198,6 +198,8 @@ impl<'a> Turn<'a> {
     fn forget(&mut self) -> Holds {
         if self.seen.deployment.is_some() {
             self.widened()?;
+        } else {
+            self.left_to_orphans()?;
         }
         self.delete_ours()?;
         self.widened()?;
@@ -209,6 +211,28 @@ impl<'a> Turn<'a> {
         self.status.stable = None;
         self.status.traffic = None;
         Err(Stop::Again)
+    }
+
+    /// Where somebody deleted the Deployment alone and left stable's pods, all requests are theirs before the candidate's end;
+    /// what has taken over already goes on serving.
+    fn left_to_orphans(&mut self) -> Holds {
+        let known = self.status.workload.as_ref().and_then(|workload| workload.stable_replica_set.clone());
+        let stable = self.seen.replica_sets.iter().find(|set| Some(&set.name) == known.as_ref());
+        let serves = |set: &&ReplicaSet| !self.seen.ready_pods(&set.hash).is_empty();
+        let (Some(stable), Some(_)) = (stable.filter(serves), &self.status.flight) else { return Ok(()) };
+        if self.promotion().is_some_and(|promotion| promotion.moved || promotion.trading) {
+            return self.deployment().map(drop);
+        }
+        if self.pair().is_some() {
+            let phase = Phase::Waiting;
+            self.lowered(Weight::ZERO, phase)?;
+            let settle = self.settle();
+            self.settled("no requests to the canary Service, for the Deployment is gone", settle, phase)?;
+            if let Some(trial) = self.seen.canary_service.as_ref().filter(|service| service.ours) {
+                self.selects(trial, Some(&stable.hash))?;
+            }
+        }
+        Ok(())
     }
 
     /// None of our ReplicaSets is left, and no template is kept.

@@ -226,7 +226,7 @@ impl Stage {
             && !image.contains("only")
             && !stopped
             && !matches!(latched, "AnalysisFailed" | "ProgressDeadlineExceeded")
-            && !(terms.gives_up && latched == "EvidenceMissing")
+            && (latched != "EvidenceMissing" || !terms.gives_up)
         {
             wrong("L01 it comes to rest", format!("{image} was given up for {latched}"));
         }

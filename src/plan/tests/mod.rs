@@ -1,6 +1,7 @@
 //! `decide` against a small world made of data, from the adoption to the promotion and back.
 mod accidents;
 mod commands;
+mod exits;
 mod given_back;
 mod judged;
 mod pods;

@@ -48,6 +48,66 @@ fn pods_that_go_one_by_one_and_come_back_are_no_lack_of_progress() {
 }
 
 #[test]
+fn what_was_taken_for_missing_pods_returns_when_they_have_stayed_for_as_long_as_they_were_missing() {
+    let mut world = flying(50, |value| value["spec"]["steps"][2]["approval"] = json!("Required"));
+    without(&mut world, 2, 20);
+    assert_eq!(world.split.weight, Weight::ZERO);
+    world.settle();
+    without(&mut world, 0, 15);
+    assert_eq!(world.split.weight, Weight::ZERO);
+    assert!(world.status().message.contains("ready again after "), "{}", world.status().message);
+    without(&mut world, 0, 10);
+    assert_eq!(world.split.weight.percent(), 50);
+    without(&mut world, 0, 5);
+    // Where stable cannot answer them, nobody waits.
+    without(&mut world, 2, 20);
+    world.settle();
+    for _ in 0..10 {
+        world.seen.pods.iter_mut().filter(|pod| pod.hash == "1").skip(1).for_each(|pod| pod.ready = false);
+        without(&mut world, 0, 1);
+    }
+    assert_eq!(world.split.weight.percent(), 50, "{}", world.status().message);
+}
+
+#[test]
+fn a_stuck_candidate_whose_pods_come_and_go_stays_paused_until_they_stay() {
+    let mut world = flying(50, |value| {
+        value["spec"]["progress"]["onStuck"] = json!("Pause");
+        value["spec"]["steps"][2]["approval"] = json!("Required");
+    });
+    let deadline = usize::try_from(world.seen.rollout.spec.progress.deadline.signed().as_secs()).unwrap();
+    without(&mut world, 2, deadline + 5);
+    for _ in 0..5 {
+        assert_eq!((world.status().phase, world.split.weight), (Phase::Paused, Weight::ZERO));
+        world.settle();
+        without(&mut world, 0, 5);
+        assert_eq!((world.status().phase, world.split.weight), (Phase::Paused, Weight::ZERO));
+        without(&mut world, 2, 5);
+    }
+    world.settle();
+    without(&mut world, 0, deadline + 10);
+    assert_eq!(world.split.weight.percent(), 50, "{}", world.status().message);
+}
+
+#[test]
+fn who_loses_all_pods_again_and_again_once_all_requests_are_there_is_given_up() {
+    let mut world = flying(20, |_| {});
+    let moved = |world: &World| world.status().flight.and_then(|it| it.promotion).is_some_and(|it| it.moved);
+    world.until(600, moved);
+    for _ in 0..30 {
+        without(&mut world, 4, 15);
+        assert!(!moved(&world) && world.split.weight == Weight::ZERO);
+        if world.status().latch.is_some() {
+            break;
+        }
+        world.settle();
+        without(&mut world, 0, 12);
+        assert_eq!(world.split.weight, Weight::ZERO, "requests do not follow pods to and fro");
+    }
+    assert_eq!(world.status().latch.map(|latch| latch.reason), Some(Reason::ProgressDeadlineExceeded));
+}
+
+#[test]
 fn what_its_pods_cannot_carry_is_taken_from_it_also_while_a_person_has_something_to_mend() {
     let mut world = flying(50, |_| {});
     world.seen.malformed = Some("spec.rollbackWindow.duration: it is longer than 30 days".to_owned());
