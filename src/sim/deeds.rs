@@ -56,8 +56,8 @@ pub enum Deed {
     WidenService {
         stable: bool,
     },
-    /// The Deployment is deleted.
-    DeleteDeployment,
+    /// The Deployment is deleted, with this propagation.
+    DeleteDeployment(&'static str),
     /// The namespace is deleted.
     DeleteNamespace,
     /// The Rollout's traffic, or its steps, are edited.
@@ -240,9 +240,9 @@ impl Stage {
                     );
                 }
             }
-            Deed::DeleteDeployment => {
+            Deed::DeleteDeployment(propagation) => {
                 if let Some(deployment) = get("deployments", NAME) {
-                    let _ = self.jane.delete_so("deployments", &deployment, "Background");
+                    let _ = self.jane.delete_so("deployments", &deployment, propagation);
                 }
             }
             Deed::DeleteNamespace => {

@@ -64,7 +64,7 @@ impl Stage {
         self.bounded(&mut wrong);
         let Some(deployment) = server.get("deployments", NAMESPACE, NAME) else { return };
         if let Some(rival) = server.get("rollouts", NAMESPACE, RIVAL)
-            && !did(|deed| matches!(deed, Deed::DeleteRollout(_) | Deed::DropFinalizer | Deed::DeleteDeployment))
+            && !did(|deed| matches!(deed, Deed::DeleteRollout(_) | Deed::DropFinalizer | Deed::DeleteDeployment(_)))
             && rival.text("/status/phase") != "Blocked"
         {
             let what = format!("{}: {}", rival.text("/status/phase"), rival.text("/status/message"));
@@ -118,6 +118,8 @@ impl Stage {
             wrong("L03 a deletion comes to its end", format!("{} {}", ending.phase, ending.message));
             return;
         }
+        let is_gone = |name: &&str| server.get("httproutes", NAMESPACE, name).is_none();
+        let is_routeless = self.setting.routed && self.setting.routes.iter().any(is_gone);
         let (terms, waits_for) = (&self.setting.terms, rollout.text("/status/waitingFor/0/reason"));
         let same =
             stable.is_some_and(|set| deployments::alike(&set["spec"]["template"], &deployment["spec"]["template"]));
@@ -140,8 +142,7 @@ impl Stage {
                     wrong("L01 it comes to rest", format!("Aborted, and {candidate} pods beside stable's"));
                 }
             }
-            "Waiting" | "Blocked"
-                if did(|deed| matches!(deed, Deed::DeleteRoute | Deed::Scale(0) | Deed::DeleteDeployment)) => {}
+            "Waiting" | "Blocked" if wanted == 0 || is_routeless => {}
             "Initializing"
                 if did(|deed| matches!(deed, Deed::DeleteRollout(_)))
                     && did(|deed| matches!(deed, Deed::ApplyRollout)) =>
@@ -150,7 +151,13 @@ impl Stage {
             }
             "Paused" if did(|deed| matches!(deed, Deed::Act("Pause", _))) => return,
             "AwaitingApproval" if terms.approval.is_some() => return,
-            "Paused" if terms.pauses && waits_for == "ProgressDeadlineExceeded" => return,
+            "Paused"
+                if terms.pauses
+                    && is_broken(pods::image_of(&deployment))
+                    && waits_for == "ProgressDeadlineExceeded" =>
+            {
+                return;
+            }
             "Waiting" if terms.waits && waits_for == "Inconclusive" => return,
             // Let roll by somebody's write, to an image that never gets ready.
             "Initializing"

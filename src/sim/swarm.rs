@@ -516,7 +516,7 @@ fn add(story: &mut Story, fault: &str, dice: &mut Dice) {
         "F25" => {
             let deed = match dice.range(0, 4) {
                 0 => Deed::DeleteNamespace,
-                1 => Deed::DeleteDeployment,
+                1 => Deed::DeleteDeployment(dice.pick::<&str>(&["Background", "Background", "Orphan"])),
                 2 => Deed::DropFinalizer,
                 3 => Deed::DeleteRoute,
                 _ => Deed::DeleteRollout("Foreground"),

@@ -82,7 +82,8 @@ impl Checks {
         }
         let has_pods = set.number("/spec/replicas") > 0 || set.number("/status/replicas") > 0;
         let outlives = set.list("/metadata/ownerReferences").iter().any(|owner| owner.text("/uid") == deployment.uid());
-        if has_pods && !outlives {
+        // One that is deleted alone leaves its pods to whoever is there.
+        if has_pods && !outlives && !deployment.is_ending() {
             self.wrong("I3 a ReplicaSet with pods has an owner beside the Rollout", at, set.name());
         }
     }
