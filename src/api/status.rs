@@ -260,14 +260,17 @@ impl Flight {
     }
 
     /// There is nothing usable to judge at this moment, for want of requests alone or of more. Since when there has been
-    /// nothing, and since when for the same want.
-    pub fn darkened(&mut self, quiet: bool, now: &MicroTime) -> (MicroTime, MicroTime) {
-        let (of_this, of_that) = if quiet {
-            (&mut self.quiet_since, &mut self.blind_since)
+    /// nothing, and since when for the same want. A quiet time goes on after it could not be seen for less than `patience`.
+    pub fn darkened(&mut self, quiet: bool, now: &MicroTime, patience: jiff::SignedDuration) -> (MicroTime, MicroTime) {
+        let of_this = if quiet {
+            let unseen = self.blind_since.take();
+            if unseen.is_some_and(|since| now.0.duration_since(since.0) >= patience) {
+                self.quiet_since = None;
+            }
+            &mut self.quiet_since
         } else {
-            (&mut self.blind_since, &mut self.quiet_since)
+            &mut self.blind_since
         };
-        *of_that = None;
         let for_this = of_this.get_or_insert_with(|| now.clone()).clone();
         (self.dark_since.get_or_insert_with(|| now.clone()).clone(), for_this)
     }
@@ -418,7 +421,7 @@ pub struct Flight {
     /// Since when there has been nothing usable to judge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dark_since: Option<MicroTime>,
-    /// Since when it has been so for want of requests alone, without a look at which more was missing.
+    /// Since when it has been so for want of requests alone, but for short times in which more was missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_since: Option<MicroTime>,
     /// Since when more than requests has been missing, without a look at which only they were.

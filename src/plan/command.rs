@@ -113,12 +113,14 @@ impl<'a> Turn<'a> {
         let why = || action.reason.clone().unwrap_or_else(|| "somebody said Abort".to_owned());
         // As it was when the command was read: this look's own waits are not there yet.
         let is_stuck = self.seen.rollout.status.as_ref().is_some_and(RolloutStatus::is_stuck);
-        if action.action == Action::Resume && is_stuck && self.status.flight.is_some() {
+        let waits = is_stuck && self.status.flight.is_some() && !self.past_the_point();
+        if action.action == Action::Resume && waits && (self.status.latch.is_none() || self.goes_back()) {
             self.set_paused(false);
             self.progress_anew();
             return Ok("its pods have progress.deadline once more".to_owned());
         }
-        if action.action == Action::Abort && self.goes_back() {
+        // An abort that is said twice ends no return but one that is stuck.
+        if action.action == Action::Abort && waits && self.goes_back() {
             self.give_up(Reason::Commanded, &why(), action.by.as_deref());
             return Ok("the former revision does not take over again; the one that was promoted serves".to_owned());
         }

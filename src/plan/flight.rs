@@ -246,6 +246,7 @@ impl<'a> Turn<'a> {
         self.routed_only_at_first(candidate)?;
         let want = pods_for(&step, deployment.replicas, self.pair().is_some());
         self.enough_pods(deployment, stable, candidate, want)?;
+        self.asked_for(candidate.replicas);
         self.progressed(self.ready(candidate), Enough::Yes)?;
         self.stays_whole(deployment, stable, candidate)?;
         self.canary_on(candidate)?;
@@ -445,6 +446,7 @@ impl<'a> Turn<'a> {
                 self.stuck_beyond(SignedDuration::from_secs(i64::from(deployment.min_ready_seconds)), &message)?;
                 return Err(self.wait(phase, Reason::PodsNotReady, &object, message, SOON));
             }
+            self.asked_for(candidate.replicas);
             self.progressed(self.ready(candidate), Enough::Yes)?;
             if self.promotion().is_none_or(|promotion| !promotion.moved) {
                 self.stays_whole(deployment, stable, candidate)?;

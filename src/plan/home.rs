@@ -230,14 +230,21 @@ impl<'a> Turn<'a> {
         let uid = held.map(|workload| workload.uid.clone());
         let deployment = self.seen.deployment.as_ref().filter(|deployment| Some(&deployment.uid) == uid.as_ref());
         let Some(deployment) = deployment.filter(|_| self.seen.malformed.is_none()) else { return Ok(()) };
-        let stable = self.stable()?;
-        if let Err(doing @ Stop::Do(_)) = self.services(deployment) {
-            return Err(doing);
+        let mut whole = || {
+            let stable = self.stable()?;
+            self.services(deployment)?;
+            if same_template(&deployment.template, &stable.template) {
+                self.released(deployment)?;
+            } else {
+                self.held(deployment)?;
+            }
+            self.past_ends()
+        };
+        // Whatever it waits for, the spec is to be mended first.
+        match whole() {
+            Err(Stop::Wait(..)) => Ok(()),
+            stop => stop,
         }
-        if !same_template(&deployment.template, &stable.template) {
-            self.held(deployment)?;
-        }
-        self.past_ends()
     }
 
     /// Former pods whose time is over end, also where the next release cannot begin yet.

@@ -41,7 +41,8 @@ impl<'a> Turn<'a> {
         let mut message = format!("{ready} of {want} candidate pods are ready");
         if candidate.replicas < want && self.room(candidate, deployment) <= candidate.replicas {
             message.push_str(", and spec.capacity.maxPods leaves no room for more");
-            if ready >= candidate.replicas {
+            let ends = |set: &ReplicaSet| set.uid != candidate.uid && set.status_replicas > set.replicas;
+            if ready >= candidate.replicas && !self.seen.replica_sets.iter().any(ends) {
                 // All that it may have are well: that is not held against it.
                 self.no_lack();
                 let object = format!("Deployment/{}", deployment.name);
@@ -104,10 +105,7 @@ impl<'a> Turn<'a> {
 
     /// Too few of the candidate's pods are ready: why, for how long it may be so, and what is waited for.
     pub fn falls_short(&mut self, candidate: &ReplicaSet, ready: i32, message: &str, phase: Phase) -> Holds {
-        // Where fewer are asked for than it once had, those that come again are progress.
-        if let Some(mark) = self.status.step.as_mut().and_then(|step| step.progress.as_mut()) {
-            mark.ready = mark.ready.min(candidate.replicas);
-        }
+        self.asked_for(candidate.replicas);
         self.progressed(ready, Enough::No)?;
         // Nothing is seen of pods that are not there.
         self.flight()?.lit();
@@ -194,6 +192,13 @@ impl<'a> Turn<'a> {
         }
         let object = format!("ReplicaSet/{}", candidate.name);
         Err(self.wait(Phase::Progressing, Reason::PodsNotReady, &object, message, SOON))
+    }
+
+    /// Where fewer pods are asked for than it once had, those that come again are progress.
+    pub fn asked_for(&mut self, replicas: i32) {
+        if let Some(mark) = self.status.step.as_mut().and_then(|step| step.progress.as_mut()) {
+            mark.ready = mark.ready.min(replicas);
+        }
     }
 
     /// Nothing is missing of what it may have.

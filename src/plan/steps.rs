@@ -146,10 +146,9 @@ impl Turn<'_> {
     /// the spec says to go on without a request after so long.
     fn in_the_dark(&mut self, dark: &Dark) -> Holds {
         let now = MicroTime(self.seen.now);
-        let flight = self.flight()?;
-        let is_quiet = dark.reason == Reason::NoRequests;
-        let (since, for_this) = flight.darkened(is_quiet, &now);
-        let analysis = &self.spec().analysis;
+        let (analysis, is_quiet) = (&self.spec().analysis, dark.reason == Reason::NoRequests);
+        let patience = analysis.on_unknown.after.signed();
+        let (since, for_this) = self.flight()?.darkened(is_quiet, &now, patience);
         if is_quiet && analysis.when_no_traffic.then == ThenNoTraffic::AdvanceAfter {
             let after = analysis.when_no_traffic.after.unwrap_or_default();
             if self.ago(for_this.0) >= after.signed() {
@@ -159,7 +158,6 @@ impl Turn<'_> {
             return Err(self.wait(Phase::Waiting, dark.reason, &dark.object, message, SOON));
         }
         // What cannot be there yet is not missing.
-        let patience = analysis.on_unknown.after.signed();
         let has_waited = |since: jiff::Timestamp| self.ago(dark.due.map_or(since, |due| due.max(since))) >= patience;
         let is_over = has_waited(since.0);
         if is_over || dark.is_overdue {
@@ -265,6 +263,12 @@ impl Turn<'_> {
         flight.paused = false;
         flight.lit();
         flight.promotion.get_or_insert(begun);
+        let candidate = flight.candidate.clone();
+        let has = self.seen.replica_set(&candidate).map_or(0, |set| set.replicas);
+        if self.seen.deployment.as_ref().is_some_and(|deployment| has < deployment.replicas) {
+            // More pods are another matter than those that came and went.
+            self.progress_anew();
+        }
         self.note(Reason::Promoting, why, None);
         Ok(())
     }

@@ -6,8 +6,8 @@ use super::{
     report::{self, News},
 };
 use crate::api::{
-    ArmStatus, Decision, FINALIZER, Flight, Intent, Phase, Promotion, Reason, Rollout, RolloutSpec, RolloutStatus,
-    Waiting,
+    ArmStatus, Decision, FINALIZER, Flight, Intent, Phase, Progress, Promotion, Reason, Rollout, RolloutSpec,
+    RolloutStatus, Waiting,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
@@ -72,7 +72,8 @@ fn not_after(status: &mut RolloutStatus, now: Timestamp) {
     status.weights.iter_mut().filter_map(|weights| weights.pending_since.as_mut()).for_each(exact);
     if let Some(step) = &mut status.step {
         step.observed_at.iter_mut().chain(&mut step.full_at).chain(&mut step.shared_since).for_each(exact);
-        step.progress.iter_mut().filter_map(|progress| progress.short_since.as_mut()).for_each(seconds);
+        let marks = |mark: &mut Progress| mark.short_since.iter_mut().chain(&mut mark.whole_since).for_each(seconds);
+        step.progress.iter_mut().for_each(marks);
     }
     if let Some(flight) = &mut status.flight {
         flight.dark_since.iter_mut().chain(flight.settling.iter_mut().map(|it| &mut it.since)).for_each(exact);

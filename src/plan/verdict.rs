@@ -85,7 +85,7 @@ impl Turn<'_> {
             let flight = self.flight()?;
             let before = flight.evidence_since.replace(MicroTime(history));
             flight.settled_since = flight.settled_since.take().or(before);
-            (flight.quiet_since, flight.blind_since) = (None, None);
+            flight.blind_since = None;
             let message = "the provider's history begins later than the evidence, or that is a day old: it begins anew; the time observed stays";
             self.note(Reason::EvidenceRestarted, message, None);
             return Err(Stop::Again);

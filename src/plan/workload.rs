@@ -213,13 +213,13 @@ impl<'a> Turn<'a> {
         Err(Stop::Again)
     }
 
-    /// Where somebody deleted the Deployment alone and left stable's pods, all requests are theirs before the candidate's end;
-    /// what has taken over already goes on serving.
+    /// Where somebody deleted the Deployment alone and left its pods, all requests are stable's before the candidate's end; what
+    /// has taken over already goes on serving. Without it stable's pods cannot be seen, but those that go with it are the
+    /// candidate's too.
     fn left_to_orphans(&mut self) -> Holds {
-        let known = self.status.workload.as_ref().and_then(|workload| workload.stable_replica_set.clone());
-        let stable = self.seen.replica_sets.iter().find(|set| Some(&set.name) == known.as_ref());
-        let serves = |set: &&ReplicaSet| !self.seen.ready_pods(&set.hash).is_empty();
-        let (Some(stable), Some(_)) = (stable.filter(serves), &self.status.flight) else { return Ok(()) };
+        let stable = self.status.stable.as_ref().map(|stable| stable.pod_template_hash.clone());
+        let serves = self.seen.ours().any(|set| !set.is_empty());
+        let (Some(stable), Some(_), true) = (stable, &self.status.flight, serves) else { return Ok(()) };
         if self.promotion().is_some_and(|promotion| promotion.moved || promotion.trading) {
             return self.deployment().map(drop);
         }
@@ -229,7 +229,7 @@ impl<'a> Turn<'a> {
             let settle = self.settle();
             self.settled("no requests to the canary Service, for the Deployment is gone", settle, phase)?;
             if let Some(trial) = self.seen.canary_service.as_ref().filter(|service| service.ours) {
-                self.selects(trial, Some(&stable.hash))?;
+                self.selects(trial, Some(&stable))?;
             }
         }
         Ok(())

@@ -90,6 +90,22 @@ fn a_stuck_candidate_whose_pods_come_and_go_stays_paused_until_they_stay() {
 }
 
 #[test]
+fn a_promotion_that_asks_for_more_pods_has_its_whole_time_for_them() {
+    let mut world = flying(50, |value| value["spec"]["steps"][2]["approval"] = json!("Required"));
+    let deadline = usize::try_from(world.seen.rollout.spec.progress.deadline.signed().as_secs()).unwrap();
+    world.until(200, |world| world.status().phase == Phase::AwaitingApproval);
+    without(&mut world, 1, deadline / 2 + 5);
+    world.settle();
+    world.until(200, |world| world.status().phase == Phase::AwaitingApproval);
+    world.command(Action::Promote, None);
+    world.ready = false;
+    without(&mut world, 0, deadline - 10);
+    assert_eq!(world.status().latch, None, "{}", world.status().message);
+    without(&mut world, 0, 20);
+    assert_eq!(world.status().latch.unwrap().reason, Reason::ProgressDeadlineExceeded);
+}
+
+#[test]
 fn who_loses_all_pods_again_and_again_once_all_requests_are_there_is_given_up() {
     let mut world = flying(20, |_| {});
     let moved = |world: &World| world.status().flight.and_then(|it| it.promotion).is_some_and(|it| it.moved);
