@@ -172,7 +172,8 @@ pub enum Approval {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProgressRule {
-    /// So long without one more ready pod than ever before in this step. Default 10m.
+    /// So long without one more ready pod than ever before in this step. Pods that were missing and are back have to stay for as
+    /// long as they were missing in all, at most so long, before requests return to them. Default 10m.
     #[serde(default = "ten_minutes")]
     pub deadline: Duration,
     /// What happens then.
@@ -196,7 +197,7 @@ pub enum OnStuck {
     /// It is aborted.
     #[default]
     Abort,
-    /// It is paused, for a person to look at.
+    /// It is paused, for a person to look at; it goes on by itself when its pods are there and stay.
     Pause,
 }
 
