@@ -203,6 +203,9 @@ impl Turn<'_> {
         let (inconclusive, patience) = (analysis.on_inconclusive.clone(), analysis.on_unknown.after);
         let (explored, source) = (analysis.explore_up_to, analysis.source());
         let full_at = self.status.step.as_ref().and_then(|step| step.full_at.as_ref()).map_or(self.seen.now, |at| at.0);
+        // Evidence that began anew since is given the same time again.
+        let began = self.status.flight.as_ref().and_then(|flight| flight.evidence_since.as_ref());
+        let full_at = began.map_or(full_at, |began| full_at.max(began.0));
         let unknown = self.named(Verdict::Unknown, step).join(", ");
         if !unknown.is_empty() {
             let message = format!("not judged yet: {unknown}");

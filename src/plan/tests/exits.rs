@@ -311,6 +311,28 @@ fn a_metric_of_another_name_is_waited_for_in_its_step() {
     assert!(status.message.contains("failures: not measured yet"), "{}", status.message);
 }
 
+#[test]
+fn evidence_that_begins_anew_has_its_time_again() {
+    let begins_anew = |then: &str, verdict: Verdict| {
+        let mut world = in_the_last_step(|value| {
+            value["spec"]["steps"][1]["observe"] = json!("5s");
+            value["spec"]["analysis"]["onInconclusive"] = json!({"after": "60s", "then": then});
+            value["spec"]["analysis"]["onUnknown"] = json!({"after": "60s", "then": "Abort"});
+        });
+        let step = world.status().step.unwrap().name;
+        let open = Seen { verdict: Verdict::Continue, usable: true, ..seen_nothing() };
+        sees(&mut world, &open, 50);
+        let history = Seen { history_from: Some(world.seen.now), ..open };
+        sees(&mut world, &history, 2);
+        assert!(world.has(Reason::EvidenceRestarted));
+        sees(&mut world, &Seen { verdict, usable: true, ..seen_nothing() }, 50);
+        let status = world.status();
+        assert_eq!((status.latch, status.step.unwrap().name), (None, step), "{}", status.message);
+    };
+    begins_anew("Advance", Verdict::Continue);
+    begins_anew("Wait", Verdict::Unknown);
+}
+
 // ---- who is reached ---------------------------------------------------------------------------------------------
 
 #[test]
