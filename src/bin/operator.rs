@@ -257,6 +257,10 @@ async fn config() -> anyhow::Result<Config> {
     let mut config = Config::infer().await.context("cannot find out how to reach the API server")?;
     // A call that hangs must end before the Lease does its work for us; watches say how long they are silent themselves.
     config.connect_timeout = Some(std::time::Duration::from_secs(5));
+    // Lists, and what opens a watch, wait for nobody else: a server that died without a word would be waited for without end.
+    // A watch is closed by the server before it has been silent for so long.
+    config.read_timeout = Some(std::time::Duration::from_secs(330));
+    config.reset_reader_on_write = true;
     Ok(config)
 }
 

@@ -25,6 +25,8 @@ const PATIENCE: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// How long at most.
 const LAST_PAUSE: Duration = Duration::from_secs(10);
+/// An answer for which nobody waits any more is not waited for longer than this.
+const LOST: Duration = Duration::from_secs(30);
 /// An answer is given to whoever asks the same within this time. It is shorter than the time that samples are waited for, so
 /// nobody's numbers are older for it.
 const LIFE: Duration = Duration::from_millis(500);
@@ -99,20 +101,21 @@ impl Asked {
 enum Circuit {
     /// It is; so many requests in a row have failed.
     Closed(u32),
-    /// It is asked once in a while.
-    Open { next: Instant, pause: Duration, why: String },
+    /// It is asked once in a while; `probe` is when it was, as long as the answer is waited for.
+    Open { next: Instant, pause: Duration, probe: Option<Instant>, why: String },
 }
 
 impl Circuit {
     /// Whether one more request may go out, or why not.
     fn enter(&mut self, now: Instant) -> Result<(), NoReply> {
-        let Self::Open { next, pause, why } = self else { return Ok(()) };
-        if now >= *next {
-            // This one finds out; should it never come back, another does.
-            *next = now + *pause;
+        let Self::Open { next, pause, probe, why } = self else { return Ok(()) };
+        // The one that finds out may take its time; should it never come back, another does.
+        let next = probe.map_or(*next, |sent| (*next).max(sent + LOST));
+        if now >= next {
+            *probe = Some(now);
             return Ok(());
         }
-        let left = next.duration_since(now).as_millis().div_ceil(1_000);
+        let left = (*pause).max(next.duration_since(now).min(LAST_PAUSE)).as_millis().div_ceil(1_000);
         Err(NoReply::Unreachable(format!("{why}; the provider is asked again within {left} s")))
     }
 
@@ -122,15 +125,14 @@ impl Circuit {
             (Self::Closed(failed), Some(why)) => {
                 *failed += 1;
                 if *failed >= PATIENCE {
-                    *self = Self::Open { next: now + FIRST_PAUSE, pause: FIRST_PAUSE, why };
+                    *self = Self::Open { next: now + FIRST_PAUSE, pause: FIRST_PAUSE, probe: None, why };
                 }
             }
-            (Self::Open { next, pause, why }, Some(again)) => {
+            (Self::Open { next, pause, probe, why }, Some(again)) => {
                 // Of those that were under way when it was given up nothing is new.
-                if sent + *pause == *next {
+                if *probe == Some(sent) {
                     *pause = (*pause * 2).min(LAST_PAUSE);
-                    *next = now + *pause;
-                    *why = again;
+                    (*next, *probe, *why) = (now + *pause, None, again);
                 }
             }
         }

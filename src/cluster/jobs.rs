@@ -2,7 +2,9 @@
 //!
 //! Only who leads creates and deletes. A create that comes late, after a pause past the Lease's end, makes the Job that
 //! the next leader would make under the same name, or one that the next look finds to be nobody's.
-use super::{Cluster, Key, ask::locked, key_of, kinds, perform::rollout_owner, refusals::words_of};
+use super::{
+    Cluster, Key, ask::locked, key_of, kinds, measure::subject_of, perform::rollout_owner, refusals::words_of,
+};
 use crate::{
     api::{ROLLOUT_LABEL, Rollout},
     metrics::{
@@ -163,7 +165,8 @@ impl Cluster {
             object["metadata"]["labels"][key] = json!(value);
         }
         object["metadata"]["ownerReferences"] = json!([rollout_owner(rollout, true)]);
-        if !self.leads() {
+        let is_over = subject_of(rollout).is_some_and(|of| !self.measurements.is_open(&key_of(rollout), &of));
+        if is_over || !self.leads() {
             return Ok(());
         }
         let made = self.create_strictly(&kinds::jobs(), namespace, object).await;
@@ -336,6 +339,23 @@ mod tests {
         let seen = looked(&cluster).await;
         assert_eq!((seen.outcome, written(&calls).len()), (Outcome::Empty, 1), "{}", seen.why);
         assert_eq!(written(&calls)[0].1["metadata"]["name"], metadata["name"], "under the same name");
+    }
+
+    #[tokio::test]
+    async fn what_is_on_trial_no_more_begins_no_job() {
+        let (cluster, calls) = cluster(&[], (201, json!({"kind": "Job", "apiVersion": "batch/v1", "metadata": {}})));
+        let mut over = serde_json::to_value(rollout()).unwrap();
+        over["status"] = json!({
+            "phase": "Progressing",
+            "flight": {
+                "revision": "2", "candidate": "shop-2", "fingerprint": "f", "startedAt": "2026-01-01T00:00:00Z", "steps": [],
+                "evidenceSince": "2026-01-01T00:00:00.000000Z",
+            },
+        });
+        let over: Rollout = serde_json::from_value(over).unwrap();
+        assert!(subject_of(&over).is_some());
+        cluster.read_jobs(&over, &subject(), &[]).await;
+        assert!(written(&calls).is_empty(), "its measurement was forgotten while it was under way");
     }
 
     #[tokio::test]

@@ -36,6 +36,8 @@ pub struct Terms {
 const WATCH_AGAIN: Duration = Duration::from_secs(10);
 /// How long one watch lasts, in seconds.
 const WATCH_LASTS: u32 = 290;
+/// The longest that a Lease of another is respected, whatever stands in it.
+const LONGEST_OF_OTHERS: Duration = Duration::from_secs(60);
 /// The longest that giving the Lease back may take.
 const RELEASE: Duration = Duration::from_secs(1);
 
@@ -80,7 +82,10 @@ pub fn evaluate(
         Some(holder) if holder == identity => Move::Renew,
         Some(_) => {
             let silent = watching.since.map_or(Duration::ZERO, |since| now.duration_since(since));
-            if silent > duration { Move::Acquire } else { Move::Yield }
+            // Its holder may have been given more time than we are.
+            let theirs = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
+            let theirs = Duration::from_secs(theirs).min(LONGEST_OF_OTHERS);
+            if silent > duration.max(theirs) { Move::Acquire } else { Move::Yield }
         }
     }
 }
@@ -148,7 +153,9 @@ impl Elector {
             tokio::time::sleep_until(begun + self.terms.renew).await;
             let left = deadline.saturating_sub(self.renewed.elapsed());
             begun = Instant::now();
-            match tokio::time::timeout(left, self.step()).await {
+            // A connection that hangs leaves time for another try.
+            let patience = left.min(self.terms.renew.max(left / 2));
+            match tokio::time::timeout(patience, self.step()).await {
                 Ok(Ok(Some(_))) => self.renewed = begun,
                 Ok(Ok(None)) => return,
                 Ok(Err(error)) => tracing::warn!(%error, "the Lease was not renewed"),

@@ -103,6 +103,11 @@ impl Measurements {
         self.slots.lock().is_ok_and(|mut slots| slots.remove(key).is_some())
     }
 
+    /// Whether this is on trial still.
+    pub(super) fn is_open(&self, key: &Key, subject: &(String, Timestamp)) -> bool {
+        self.slots.lock().is_ok_and(|slots| slots.get(key).is_some_and(|slot| slot.subject == *subject))
+    }
+
     fn last(&self, key: &Key, subject: &(String, Timestamp), about: &About) -> Measured {
         let slots = self.slots.lock().ok();
         let slot = slots.as_ref().and_then(|slots| slots.get(key)).filter(|slot| slot.subject == *subject);
@@ -170,7 +175,7 @@ impl Measurements {
     }
 }
 
-fn subject_of(rollout: &Rollout) -> Option<(String, Timestamp)> {
+pub(super) fn subject_of(rollout: &Rollout) -> Option<(String, Timestamp)> {
     let status = rollout.status.as_ref()?;
     // Once the stable Service has moved to the candidate, numbers by Service no longer tell the two apart.
     let apart = |flight: &&Flight| flight.promotion.as_ref().is_none_or(|promotion| !promotion.moved);
@@ -576,10 +581,10 @@ mod tests {
     async fn a_metric_that_the_provider_cannot_answer_is_a_problem_with_its_place() {
         let rollout = rollout(&json!([{"name": "errors", "preset": "app/error-rate"}]));
         let (cluster, _) = cluster_with(outbound(1), answers(json!({"web": {"url": "https://h"}})));
-        let problem = cluster.provider_problem(&rollout, "n").await.unwrap();
+        let problem = cluster.provider_problem(&rollout, "n", true).await.unwrap();
         assert!(problem.starts_with("spec.analysis.metrics[0].preset: the provider is a web endpoint"), "{problem}");
         let (cluster, _) = cluster_with(outbound(1), answers(json!({"prometheus": {"url": "https://h"}})));
-        assert_eq!(cluster.provider_problem(&rollout, "n").await, None);
+        assert_eq!(cluster.provider_problem(&rollout, "n", true).await, None);
     }
 
     /// A Prometheus that answers that there is nothing, or not at all, and counts.

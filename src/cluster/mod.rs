@@ -193,7 +193,7 @@ pub struct Cluster {
     ended_pods: Arc<jobs::EndedPods>,
     epoch: Arc<AtomicI32>,
     /// Since when this process leads, by its own clock.
-    led_since: Arc<std::sync::Mutex<Option<jiff::Timestamp>>>,
+    led_since: Arc<std::sync::Mutex<Option<clock::Since>>>,
 }
 
 impl Cluster {
@@ -243,7 +243,7 @@ impl Cluster {
     pub fn lead(&self, epoch: i32) {
         self.epoch.store(epoch, std::sync::atomic::Ordering::Relaxed);
         if let Ok(mut since) = self.led_since.lock() {
-            *since = Some(self.settings.clock.now());
+            *since = Some(clock::Since::now(&self.settings.clock));
         }
     }
 

@@ -97,11 +97,12 @@ impl Cluster {
             routes,
             crowd,
             self.belt(&rollout, deployment.as_ref()),
-            self.wanting(&rollout, &namespace, may_begin),
+            self.wanting(&rollout, &namespace, may_begin, malformed.is_none()),
         )?;
+        let now = self.now();
         let mut seen = Observed {
             epoch: self.epoch.load(Ordering::Relaxed),
-            led_since: self.led_since.lock().ok().and_then(|since| *since),
+            led_since: self.led_since.lock().ok().and_then(|mut since| Some(since.as_mut()?.at(now))),
             deployment,
             replica_sets,
             pods,
@@ -120,7 +121,7 @@ impl Cluster {
             unable,
             actions,
             expired,
-            ..Observed::of(rollout, self.now())
+            ..Observed::of(rollout, now)
         };
         self.refusals.looked(key);
         seen.measured = self.measured(&seen);
@@ -135,9 +136,10 @@ impl Cluster {
         rollout: &Rollout,
         namespace: &str,
         may_begin: bool,
+        is_whole: bool,
     ) -> Result<(Option<String>, Option<String>), Error> {
-        let provider =
-            async { if rollout.spec.is_judged() { self.provider_problem(rollout, namespace).await } else { None } };
+        let judged = rollout.spec.is_judged();
+        let provider = async { if judged { self.provider_problem(rollout, namespace, is_whole).await } else { None } };
         let gateway = async { if may_begin { self.unable(rollout, namespace).await } else { Ok(None) } };
         let (provider, gateway) = futures::join!(provider, gateway);
         let gateway = gateway
@@ -341,7 +343,11 @@ impl Cluster {
     ///
     /// What was commanded before this Rollout was made went to another of its name, which may have obeyed: it is nobody's
     /// to answer any more.
-    async fn actions(&self, namespace: &str, rollout: &Rollout) -> Result<(Vec<PendingAction>, Option<String>), Error> {
+    async fn actions(
+        &self,
+        namespace: &str,
+        rollout: &Rollout,
+    ) -> Result<(Vec<PendingAction>, Option<(String, String)>), Error> {
         let (kind, name) = (kinds::actions(), rollout.name_any());
         let of_rollout = ListParams::default().fields(&format!("spec.rollout={name}"));
         let list = match self.ask_for_all(&kind, namespace, &of_rollout).await {
@@ -363,7 +369,7 @@ impl Cluster {
             .partition(|action| outcome_of(action).is_some() || to_another(action));
         let now = self.now();
         let old = |action: &&RolloutAction| made(action).is_some_and(|at| now.duration_since(at) > ACTIONS_ARE_KEPT);
-        let expired = over.iter().find(old).map(ResourceExt::name_any);
+        let expired = over.iter().find(old).map(|action| (action.name_any(), action.uid().unwrap_or_default()));
         open.sort_by_key(|action| (made(action), action.name_any()));
         let vouched = !open.is_empty() && self.has_policy(AUTHOR_POLICY).await?;
         Ok((open.into_iter().map(|action| pending(action, vouched)).collect(), expired))

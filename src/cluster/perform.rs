@@ -157,7 +157,11 @@ impl Cluster {
                 let whole = router.whole(route, &namespace, pair, split).map_err(unsteerable)?;
                 self.ask(&kind, &namespace, "", Ask::Create(whole, Care::Strict)).await.map(|_| ())
             }
-            Effect::Expire { name } => self.delete(&kinds::actions(), &namespace, name, DeleteParams::default()).await,
+            Effect::Expire { name, uid } => {
+                let preconditions = Some(kube::api::Preconditions { uid: Some(uid.clone()), resource_version: None });
+                let params = DeleteParams { preconditions, ..DeleteParams::default() };
+                self.delete(&kinds::actions(), &namespace, name, params).await
+            }
             Effect::KeepTemplate { name, hash, template, deployment } => {
                 let copy = json!({
                     "apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 1, "data": {"template": template},

@@ -64,8 +64,8 @@ impl Cluster {
         reply
     }
 
-    /// What is wrong with the providers that the spec names.
-    pub(super) async fn provider_problem(&self, rollout: &Rollout, namespace: &str) -> Option<String> {
+    /// What is wrong with the providers that the spec names, which may not be all of them where it could not be read as a whole.
+    pub(super) async fn provider_problem(&self, rollout: &Rollout, namespace: &str, is_whole: bool) -> Option<String> {
         let namespace = &namespace;
         let each = named(rollout).into_iter().map(|(reference, field)| async move {
             let found = self.provider(reference, &field, namespace).await;
@@ -75,7 +75,10 @@ impl Cluster {
         let mut pods =
             each.iter().filter_map(|(_, field, found)| Some((field, found.as_ref().ok()?.spec.pods.as_ref()?)));
         let first = pods.next();
-        self.scraping.note(&key_of(rollout), first.map(|(_, pods)| pods));
+        // What has been read of pods is not forgotten because something else cannot be read for a moment.
+        if first.is_some() || (is_whole && each.iter().all(|(.., found)| found.is_ok())) {
+            self.scraping.note(&key_of(rollout), first.map(|(_, pods)| pods));
+        }
         if let (Some((one, _)), Some((other, _))) = (first, pods.next()) {
             return Some(format!("{other}: reads pods, and so does {one}: name one provider of pods for all metrics"));
         }

@@ -202,7 +202,10 @@ impl Cluster {
             if !self.refusals.may_answer(&key, &action.uid) {
                 continue;
             }
-            let status = json!({"status": {"outcome": handled.outcome, "message": handled.message}});
+            // Another of the same name has another answer.
+            let status = json!({
+                "metadata": {"uid": action.uid}, "status": {"outcome": handled.outcome, "message": handled.message},
+            });
             let (cluster, key, name) = (self.clone(), key.clone(), action.name.clone());
             tokio::spawn(async move {
                 let namespace = key.namespace.as_deref().unwrap_or_default();

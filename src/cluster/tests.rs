@@ -384,7 +384,8 @@ async fn an_answer_goes_to_the_actions_status() {
     assert_eq!(calls.len(), 1, "one that is not taken up is not repeated at once");
     let (call, body) = calls[0].clone();
     assert_eq!(call, "PATCH /apis/bellwether.dev/v1alpha1/namespaces/n/rolloutactions/a/status");
-    assert_eq!(body, json!({"status": {"outcome": "Refused", "message": "no"}}));
+    let named = json!({"uid": "u"});
+    assert_eq!(body, json!({"metadata": named, "status": {"outcome": "Refused", "message": "no"}}));
 }
 
 #[tokio::test]

@@ -52,7 +52,8 @@ pub struct OwnMargins {
     #[schemars(range(min = 1, max = 10))]
     pub tolerated: Option<f64>,
     /// The greatest probability that a release within `tolerated` is aborted by its comparisons, all of them together and
-    /// however often one looks, from 0.000001 to 0.2. Default 0.01. Each has a part of it by its `weight`; those with `dryRun`
+    /// however often one looks, from 0.000001 to 0.2. Default 0.01. A release that is judged for longer than a day has it in
+    /// each half day anew, for older samples are let go. Each has a part of it by its `weight`; those with `dryRun`
     /// abort nothing and have none. A release is also aborted when several metrics together are this sure that it is worse,
     /// although none of them is sure enough by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,7 +12,7 @@ use super::{
     prometheus::Times,
     reach,
     scores,
-    scraped::{Asked, Page, Wanted, word},
+    scraped::{Asked, Found, Page, Wanted, word},
 };
 use crate::{duration::Duration, vocab::Arm};
 use jiff::Timestamp;
@@ -256,7 +256,8 @@ impl Target {
             Ok((status, _)) => Err(format!("answers HTTP {status} at its page of metrics")),
             Err(why) => Err(format!("cannot be read: {why}")),
         };
-        let read = read.map_err(|why| format!("pod {}: {why}", self.name));
+        let found = |samples: Vec<_>| wanted.iter().map(|wanted| (wanted.clone(), Found::of(wanted, &samples))).collect();
+        let read = read.map(found).map_err(|why| format!("pod {}: {why}", self.name));
         Page {
             pod: self.name.clone(),
             uid: self.uid.clone(),

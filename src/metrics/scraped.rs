@@ -16,7 +16,10 @@ use super::{
 };
 use crate::vocab::Arm;
 use promql_parser::label::Matcher;
-use std::collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
 
 /// The most classes of series that one question keeps of a revision: edges of a histogram, or statuses.
 const MOST_CLASSES: usize = 256;
@@ -26,8 +29,14 @@ const MOST_SERIES: usize = 10_000;
 /// evidence begins anew.
 const MOST_SAMPLES: usize = 1 << 20;
 
+/// A clock that was put back by as much, in milliseconds, has told wrong times until then: what was read by it is forgotten.
+const PUT_BACK: i64 = 10_000;
+
 /// What was read no longer ago than so many times the interval was read of late.
 const OF_LATE: i64 = 3;
+
+/// A pod that began within the last rounds, so many of them, is new.
+const NEW: usize = 3;
 
 /// Labels in an order.
 type Labels = Vec<(String, String)>;
@@ -130,8 +139,66 @@ pub struct Page {
     pub(super) started: Option<i64>,
     /// When the container that serves the page was started, in milliseconds.
     pub(super) began: Option<i64>,
-    /// What stands on it, or why it was not read.
-    pub(super) read: Result<Vec<Sample>, String>,
+    /// What each question finds on it, or why it was not read.
+    pub(super) read: Result<Vec<(Wanted, Result<Found, String>)>, String>,
+}
+
+/// What a question finds on a page. A page has many series and their labels are long, so of each there is no more than what
+/// is compared from page to page.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    /// Of each series a number that stands for its labels, the place of its class, and its value.
+    series: Vec<(u64, usize, f64)>,
+    classes: Vec<Labels>,
+    /// The edges that all its histograms have.
+    edges: Option<BTreeSet<String>>,
+}
+
+/// A number that stands for these labels. That two of ten thousand series have the same is as likely as one in 10^11.
+fn number_of<T: std::hash::Hash>(labels: &[T]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    labels.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Found {
+    /// # Errors
+    /// What stands there that cannot be counted.
+    pub fn of(wanted: &Wanted, samples: &[Sample]) -> Result<Self, String> {
+        let (mut series, mut known) = (Vec::new(), HashSet::new());
+        let mut classes: BTreeMap<Labels, usize> = BTreeMap::new();
+        let mut histograms: HashMap<u64, BTreeSet<String>> = HashMap::new();
+        for Sample { labels, value } in samples.iter().filter(|sample| wanted.takes(&sample.labels)) {
+            if !wanted.is_count(*value) {
+                return Err(format!("a counter has the value {value}"));
+            }
+            if known.len() >= MOST_SERIES {
+                return Err(format!("a pod has more than {MOST_SERIES} series of {}", wanted.names.join(" and ")));
+            }
+            let mut key: Vec<(&str, String)> = labels
+                .iter()
+                .map(|(label, value)| (label.as_str(), if label == "le" { edge(value) } else { value.clone() }))
+                .collect();
+            key.sort_unstable();
+            let number = number_of(&key);
+            // Of one that is there twice the first counts, as Prometheus takes it.
+            if !known.insert(number) {
+                continue;
+            }
+            let mut class = wanted.class(labels);
+            class.iter_mut().filter(|(label, _)| label == "le").for_each(|(_, value)| *value = edge(value));
+            let next = classes.len();
+            series.push((number, *classes.entry(class).or_insert(next), *value));
+            if wanted.class == Class::Edge {
+                let (edges, rest): (Vec<_>, Vec<_>) = key.into_iter().partition(|(label, _)| *label == "le");
+                histograms.entry(number_of(&rest)).or_default().extend(edges.into_iter().map(|(_, edge)| edge));
+            }
+        }
+        let mut places: Vec<_> = classes.into_iter().map(|(class, place)| (place, class)).collect();
+        places.sort_unstable();
+        let edges = histograms.into_values().reduce(|common, edges| &common & &edges);
+        Ok(Self { series, classes: places.into_iter().map(|(_, class)| class).collect(), edges })
+    }
 }
 
 /// What was scraped of the pods of a release.
@@ -157,7 +224,8 @@ struct Counter {
 #[derive(Debug, Default)]
 struct Known {
     at: i64,
-    values: HashMap<Labels, f64>,
+    /// By the number of their labels.
+    values: HashMap<u64, f64>,
     /// When its container had been started.
     began: Option<i64>,
     /// Whether a value has fallen since, so that the news of a start only says once more what is known.
@@ -215,8 +283,11 @@ impl Scrapes {
     /// Adds the pages of one round, in milliseconds since 1970. `living` are the uids of all pods there are: what is known
     /// of others is forgotten.
     pub(super) fn add(&mut self, at: i64, asked: &[Asked<'_>], pages: &[Page], living: &BTreeSet<&str>) {
-        if self.newest.is_some_and(|newest| newest >= at) {
-            return;
+        if let Some(newest) = self.newest.filter(|newest| *newest >= at) {
+            if newest - at < PUT_BACK {
+                return;
+            }
+            *self = Self::default();
         }
         self.newest = Some(at);
         self.troubles.clear();
@@ -328,12 +399,13 @@ impl Counter {
         let mut trouble = Ok(());
         let mut beaten = [false; 2];
         for page in pages {
-            let Ok(samples) = &page.read else { continue };
+            let Ok(found) = &page.read else { continue };
+            let Some((_, found)) = found.iter().find(|(wanted, _)| *wanted == asked.wanted) else { continue };
             let sums = match page.arm {
                 Arm::Stable => &mut self.stable,
                 Arm::Canary => &mut self.canary,
             };
-            let found = match series_of(&asked.wanted, samples) {
+            let found = match found {
                 Ok(found) => found,
                 Err(why) => {
                     trouble = Err((page.arm, format!("pod {}: {why}", page.pod)));
@@ -341,13 +413,13 @@ impl Counter {
                 }
             };
             let known = self.pods.get(&page.uid);
-            match sums.take(at, asked, page, &found, known) {
+            match sums.take(at, asked, page, found, known) {
                 Ok(fell) => {
                     beaten[usize::from(page.arm == Arm::Canary)] = true;
                     sums.pods.entry(page.uid.clone()).or_default().push(at);
                     let is_same = known.is_some_and(|known| known.began == page.began);
                     let fell = fell || (is_same && known.is_some_and(|known| known.fell));
-                    let values = found.into_iter().map(|(labels, (_, value))| (labels, value)).collect();
+                    let values = found.series.iter().map(|(number, _, value)| (*number, *value)).collect();
                     self.pods.insert(page.uid.clone(), Known { at, values, began: page.began, fell });
                 }
                 Err(why) => trouble = Err((page.arm, format!("pod {}: {why}", page.pod))),
@@ -375,21 +447,23 @@ impl Sums {
         at: i64,
         asked: &Asked<'_>,
         page: &Page,
-        found: &BTreeMap<Labels, (Labels, f64)>,
+        found: &Found,
         known: Option<&Known>,
     ) -> Result<bool, String> {
-        let classes: BTreeSet<_> = found.values().map(|(class, _)| class).collect();
-        let new = classes.iter().filter(|class| !self.classes.contains_key(**class)).count();
+        let new = found.classes.iter().filter(|class| !self.classes.contains_key(*class)).count();
         if self.classes.len() + new > MOST_CLASSES {
             return Err(format!("there are more than {MOST_CLASSES} kinds of {}", asked.wanted.names.join(" and ")));
         }
         // Of a pod that was never read the first value is where it starts, unless all of it is of this evidence.
-        let is_new = asked.start.zip(page.started).is_some_and(|(start, started)| started > start && started <= at);
+        // One that has run for a while and comes among those that are read had others read in its place until now.
+        let lately = self.beats.iter().rev().nth(NEW - 1).copied().unwrap_or(i64::MIN);
+        let is_new =
+            asked.start.zip(page.started).is_some_and(|(start, started)| started > start.max(lately) && started <= at);
         let away = known.map(|known| known.at).filter(|at| self.beats.last().is_some_and(|last| last > at));
         let known = known.map(|known| (known, known.is_over(page)));
-        let (mut fell, mut late) = (false, BTreeMap::new());
-        for (labels, (class, value)) in found {
-            let by = match known.map(|(known, is_over)| known.values.get(labels).filter(|_| !is_over)) {
+        let (mut fell, mut gained) = (false, vec![0.0; found.classes.len()]);
+        for (number, class, value) in &found.series {
+            let by = match known.map(|(known, is_over)| known.values.get(number).filter(|_| !is_over)) {
                 Some(Some(last)) if value >= last => value - last,
                 Some(Some(_)) => {
                     fell = true;
@@ -400,55 +474,22 @@ impl Sums {
                 None if is_new => *value,
                 None => 0.0,
             };
-            let sum = &mut self.classes.entry(class.clone()).or_default().0;
-            *if away.is_some() { late.entry(class.clone()).or_default() } else { sum } += by;
+            if let Some(sum) = gained.get_mut(*class) {
+                *sum += by;
+            }
         }
-        self.late.extend(away.map(|from| Late { uid: page.uid.clone(), from, at, gained: late }));
-        if asked.wanted.class == Class::Edge {
-            self.narrow(found.keys());
+        for (class, by) in found.classes.iter().zip(&gained) {
+            let sum = &mut self.classes.entry(class.clone()).or_default().0;
+            *sum += if away.is_some() { 0.0 } else { *by };
+        }
+        let gained = || found.classes.iter().cloned().zip(gained.iter().copied()).collect();
+        self.late.extend(away.map(|from| Late { uid: page.uid.clone(), from, at, gained: gained() }));
+        // The edges that these histograms have too are kept.
+        if let Some(edges) = &found.edges {
+            self.edges = Some(self.edges.take().map_or_else(|| edges.clone(), |common| &common & edges));
         }
         Ok(fell)
     }
-
-    /// Keeps the edges that these histograms have too.
-    fn narrow<'a>(&mut self, found: impl Iterator<Item = &'a Labels>) {
-        let mut groups: BTreeMap<Vec<&(String, String)>, BTreeSet<String>> = BTreeMap::new();
-        for labels in found {
-            let (edge, rest): (Vec<_>, Vec<_>) = labels.iter().partition(|(label, _)| label == "le");
-            groups.entry(rest).or_default().extend(edge.into_iter().map(|(_, edge)| edge.clone()));
-        }
-        for edges in groups.into_values() {
-            match &mut self.edges {
-                Some(common) => common.retain(|edge| edges.contains(edge)),
-                none => *none = Some(edges),
-            }
-        }
-    }
-}
-
-/// The series of a page that are wanted, each with its class and value.
-fn series_of(wanted: &Wanted, samples: &[Sample]) -> Result<BTreeMap<Labels, (Labels, f64)>, String> {
-    let mut found = BTreeMap::new();
-    for Sample { labels, value } in samples.iter().filter(|sample| wanted.takes(&sample.labels)) {
-        if !wanted.is_count(*value) {
-            return Err(format!("a counter has the value {value}"));
-        }
-        if found.len() >= MOST_SERIES {
-            return Err(format!("a pod has more than {MOST_SERIES} series of {}", wanted.names.join(" and ")));
-        }
-        let mut key: Labels = labels
-            .iter()
-            .map(|(label, value)| (label.clone(), if label == "le" { edge(value) } else { value.clone() }))
-            .collect();
-        key.sort_unstable();
-        let mut class = wanted.class(labels);
-        class.iter_mut().filter(|(label, _)| label == "le").for_each(|(_, value)| *value = edge(value));
-        // Of one that is there twice the first counts, as Prometheus takes it.
-        if let Entry::Vacant(entry) = found.entry(key) {
-            entry.insert((class, *value));
-        }
-    }
-    Ok(found)
 }
 
 /// An edge, written in one way: "1.0" of one library is "1" of another.

@@ -4,10 +4,7 @@ use super::{
     observed::AlertEvent,
     turn::{Turn, fingerprint_of},
 };
-use crate::{
-    api::{Flight, Latch, Past, Promotion, Reason, Undo},
-    vocab::Weight,
-};
+use crate::api::{Flight, Latch, Past, Promotion, Reason, Undo};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// So many former revisions are remembered.
@@ -59,7 +56,7 @@ impl Turn<'_> {
         if !goes_out || self.is_commanded() {
             return None;
         }
-        let stable = self.stable().ok().filter(|stable| self.bearable(stable) > Weight::ZERO)?;
+        let stable = self.stable().ok().filter(|stable| self.is_needed(stable))?;
         let message = "stable cannot take its requests back, so the candidate takes over after all";
         self.takes_over(stable, message).ok()?;
         self.progress_anew();

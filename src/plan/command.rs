@@ -4,7 +4,7 @@ use super::{
     steps::steps_hash,
     turn::{Holds, Stop, Turn},
 };
-use crate::api::{Action, ActionOutcome, Handled, Reason, RolloutSpec, RolloutStatus, StepStatus, Undo};
+use crate::api::{Action, ActionOutcome, Handled, Phase, Reason, RolloutSpec, RolloutStatus, StepStatus, Undo};
 
 /// What the status says while the spec's steps are not those of the release on trial.
 pub const STEPS_EDITED: &str =
@@ -113,14 +113,16 @@ impl<'a> Turn<'a> {
         let why = || action.reason.clone().unwrap_or_else(|| "somebody said Abort".to_owned());
         // As it was when the command was read: this look's own waits are not there yet.
         let is_stuck = self.seen.rollout.status.as_ref().is_some_and(RolloutStatus::is_stuck);
-        let waits = is_stuck && self.status.flight.is_some() && !self.past_the_point();
+        let open = self.status.flight.is_some() && !self.past_the_point();
+        let waits = is_stuck && open;
         if action.action == Action::Resume && waits && (self.status.latch.is_none() || self.goes_back()) {
             self.set_paused(false);
             self.progress_anew();
             return Ok("its pods have progress.deadline once more".to_owned());
         }
-        // An abort that is said twice ends no return but one that is stuck.
-        if action.action == Action::Abort && waits && self.goes_back() {
+        // An abort that is said twice ends no return but one that is stuck, or that something keeps from going on.
+        let blocked = self.seen.rollout.status.as_ref().is_some_and(|status| status.phase == Phase::Blocked);
+        if action.action == Action::Abort && open && (is_stuck || blocked) && self.goes_back() {
             self.give_up(Reason::Commanded, &why(), action.by.as_deref());
             return Ok("the former revision does not take over again; the one that was promoted serves".to_owned());
         }
@@ -178,6 +180,10 @@ impl<'a> Turn<'a> {
     fn undone(&mut self, action: &PendingAction) -> Result<String, String> {
         let promotion = self.status.flight.as_mut().and_then(|flight| flight.promotion.as_mut());
         match (action.action, promotion) {
+            (Action::Abort, Some(promotion)) if self.seen.replica_set(&promotion.from).is_none() => Err(format!(
+                "ReplicaSet {} is gone, so it cannot take over again; bring its template back in the Deployment",
+                promotion.from
+            )),
             (Action::Abort, Some(promotion)) => {
                 let message = action.reason.clone().unwrap_or_else(|| "somebody said Abort".to_owned());
                 promotion.undo = Some(Undo { message, by: action.by.clone() });

@@ -164,6 +164,8 @@ pub enum Effect {
     Expire {
         /// The action's name.
         name: String,
+        /// And its uid: another may have its name by now.
+        uid: String,
     },
 }
 
@@ -210,7 +212,7 @@ impl Effect {
                 format!("{} at {split}", names.join(", "))
             }
             Self::KeepTemplate { name, .. } | Self::ForgetTemplate { name } => format!("ControllerRevision/{name}"),
-            Self::Expire { name } => format!("RolloutAction/{name}"),
+            Self::Expire { name, .. } => format!("RolloutAction/{name}"),
         }
     }
 }

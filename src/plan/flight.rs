@@ -33,13 +33,18 @@ impl<'a> Turn<'a> {
         }
         let deployment = self.deployment()?;
         let stable = self.stable()?;
+        // It was past the point of return when that was said.
+        let promotion = self.status.flight.as_mut().and_then(|flight| flight.promotion.as_mut());
+        if let Some(undo) = promotion.and_then(|promotion| promotion.undo.take()) {
+            return Err(self.give_up(Reason::Commanded, &undo.message, undo.by.as_deref()));
+        }
         if self.is_commanded() {
             self.held(deployment)?;
             // What rolls forward was given up, perhaps for its crashes, and somebody wants it nevertheless.
             if self.goes_back() {
                 self.crashes()?;
-                self.bereft(deployment, stable)?;
             }
+            self.bereft(deployment, stable)?;
             self.services(deployment)?;
             return self.fly(deployment, stable);
         }
@@ -121,10 +126,10 @@ impl<'a> Turn<'a> {
         self.traffic_in_force()?;
         self.prepared()?;
         self.routed_only()?;
-        self.fits(deployment)?;
         let known = self.known(deployment);
         let returns = known.is_some_and(|set| self.may_return(set));
         if !returns {
+            self.fits(deployment)?;
             self.provided()?;
         }
         self.claims(deployment)?;
@@ -235,7 +240,9 @@ impl<'a> Turn<'a> {
             return Err(self.no_replicas(deployment));
         }
         self.contested(deployment)?;
-        self.intelligible()?;
+        if self.promotion().is_none() {
+            self.intelligible()?;
+        }
         self.claims(deployment)?;
         self.narrowed(stable)?;
         let candidate = self.candidate(deployment)?;
@@ -275,7 +282,7 @@ impl<'a> Turn<'a> {
             weights.by = Some("Pods".to_owned());
         }
         // A pod that ends may still be sent requests, so under traffic none is ended, but where the Deployment was made smaller.
-        let quiet = self.pair().is_none() || step.split().is_none();
+        let quiet = self.pair().is_none() || (step.split().is_none() && !self.was_bereft());
         let shrunk = self.flight()?.replicas > deployment.replicas;
         let kept = if shrunk { candidate.replicas.min(deployment.replicas) } else { candidate.replicas };
         let most = if quiet { want } else { want.max(kept) };
@@ -419,6 +426,7 @@ impl<'a> Turn<'a> {
 
     /// By command the candidate takes over although its Rollout is being deleted.
     pub fn goes_forward(&mut self, deployment: &'a Deployment, stable: &'a ReplicaSet) -> Holds {
+        self.bereft(deployment, stable)?;
         let candidate = self.candidate(deployment)?;
         self.promote(deployment, stable, candidate)
     }
@@ -519,12 +527,16 @@ impl<'a> Turn<'a> {
     }
 
     /// Whether the ReplicaSet that served until the promotion has left the Deployment: from here on there is only forward. One
-    /// that somebody deleted before the candidate carried everything is made again where that can be, and the way back stays
-    /// open.
+    /// that somebody deleted before the candidate carried everything, or when that lost all its pods, is made again where that
+    /// can be, and the way back stays open.
     pub fn past_the_point(&self) -> bool {
         let (Some(promotion), Some(flight)) = (self.promotion(), &self.status.flight) else { return false };
         let controls = |name: &str| self.seen.controlled().any(|set| set.name == name);
-        let is_left = promotion.moved || controls(&flight.candidate) || !self.can_return(&promotion.from);
+        let asks = self.seen.deployment.as_ref().is_some_and(|deployment| deployment.replicas > 0);
+        let is_lost = |set: &ReplicaSet| asks && set.replicas > 0 && self.ready(set) == 0;
+        let is_lost = self.seen.replica_set(&flight.candidate).is_some_and(is_lost);
+        let carries = promotion.moved && !is_lost;
+        let is_left = carries || controls(&flight.candidate) || !self.can_return(&promotion.from);
         !controls(&promotion.from) && is_left && self.traded().is_none()
     }
 

@@ -3,7 +3,7 @@ use super::{
     Deployment, Effect, ReplicaSet, Service,
     capacity::carried_by,
     turn::{Holds, SOON, Stop, Turn, target},
-    workload::same_template,
+    workload::{same_template, supported},
 };
 use crate::{
     api::{Flight, Phase, Reason},
@@ -27,6 +27,12 @@ impl<'a> Turn<'a> {
         if let Some(pair) = self.pair() {
             let settle = self.settle();
             self.service_back(stable, &pair, phase)?;
+            if self.is_alone_apart(stable) {
+                let message = "none of stable's pods is ready, so the candidate keeps the requests that match until one is; \
+                               PromoteFull lets it take over instead";
+                let object = format!("ReplicaSet/{}", stable.name);
+                return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
+            }
             let bearable = self.bearable(stable);
             let unwilling = self.lowered(bearable, phase)?;
             if bearable > Weight::ZERO {
@@ -58,15 +64,21 @@ impl<'a> Turn<'a> {
             if let Some(trial) = elsewhere {
                 self.selects(trial, Some(&stable.hash))?;
             }
-        } else if trades && self.is_short(stable) {
-            self.gives_way(stable)?;
-            let object = format!("ReplicaSet/{}", stable.name);
-            let message = "the candidate's pods are traded for stable's again";
-            return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
-        } else if let Some(promotion) = self.status.flight.as_mut().and_then(|flight| flight.promotion.as_mut())
-            && !trades
-        {
-            promotion.moved = false;
+        } else {
+            if let Some(promotion) = self.status.flight.as_mut().and_then(|flight| flight.promotion.as_mut())
+                && !trades
+            {
+                promotion.moved = false;
+            }
+            let answers = self.candidate_answers();
+            if self.is_short(stable) && (trades || (answers && !keep)) {
+                self.gives_way(stable)?;
+                let object = format!("ReplicaSet/{}", stable.name);
+                let what = if trades { "the candidate's are traded for them again" } else { "the candidate's go on" };
+                let or = if answers { "; PromoteFull lets the candidate take over instead" } else { "" };
+                let message = format!("too few of stable's pods are ready, so {what} until they are{or}");
+                return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
+            }
         }
         if keep {
             return Ok(());
@@ -96,9 +108,16 @@ impl<'a> Turn<'a> {
             self.selects(home, Some(&stable.hash))?;
         }
         // It may have moved just now; requests return when its endpoints have been seen, where there are to be any.
-        let nobody = self.deployment()?.replicas == 0 && home.endpoints.is_empty();
+        let ready = self.seen.ready_pods(&stable.hash);
+        if ready.is_empty() && self.candidate_answers() {
+            let object = format!("ReplicaSet/{}", stable.name);
+            let message = "none of stable's pods is ready, so the candidate keeps all requests until one is; PromoteFull lets it \
+                           take over instead";
+            return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
+        }
+        let nobody = ready.is_empty() && home.endpoints.is_empty();
         if !nobody {
-            self.reaches(home, &self.seen.ready_pods(&stable.hash), phase)?;
+            self.reaches(home, &ready, phase)?;
         }
         self.settled("the stable Service back on stable", settle, phase)?;
         // What takes over by command, or without steps, has no step to go on from.
@@ -147,9 +166,26 @@ impl<'a> Turn<'a> {
         if theirs == 0 || !self.is_short(stable) {
             return Weight::ZERO;
         }
-        // What was taken from it on the way home does not return to it.
-        let bearable = carried_by(self.ready(stable), wanted).rest().min(self.carried()).min(self.desired());
-        bearable.min(carried_by(theirs, wanted))
+        let bearable = carried_by(self.ready(stable), wanted).rest().min(carried_by(theirs, wanted));
+        // What was taken from it on the way home does not return to it. Without routes its pods alone are its share.
+        if self.pair().is_some() { bearable.min(self.carried()).min(self.desired()) } else { bearable }
+    }
+
+    /// Whether pods are asked for and any of the candidate's is ready.
+    fn candidate_answers(&self) -> bool {
+        let asks = self.seen.deployment.as_ref().is_some_and(|deployment| deployment.replicas > 0);
+        let candidate = self.status.flight.as_ref().and_then(|flight| self.seen.replica_set(&flight.candidate));
+        asks && candidate.is_some_and(|candidate| self.ready(candidate) > 0)
+    }
+
+    /// Whether requests that match are answered by the candidate, and no others by anybody.
+    fn is_alone_apart(&self, stable: &ReplicaSet) -> bool {
+        self.carries_apart() && self.ready(stable) == 0 && self.candidate_answers()
+    }
+
+    /// Whether stable cannot take back what the candidate carries.
+    pub fn is_needed(&self, stable: &ReplicaSet) -> bool {
+        self.bearable(stable) > Weight::ZERO || self.is_alone_apart(stable)
     }
 
     /// Whether stable's ready pods are too few to take everything back: as many may be missing as the Deployment says for
@@ -187,7 +223,7 @@ impl<'a> Turn<'a> {
         }
         let kept = self.old_pods(phase)?;
         if same_template(&deployment.template, &stable.template) {
-            self.released(deployment)?;
+            self.let_loose(deployment)?;
         }
         if kept.is_none() {
             // With stable's pods alone left, a selector without a hash reaches the same pods and leaves nothing pinned.
@@ -200,13 +236,21 @@ impl<'a> Turn<'a> {
         self.claims(deployment)?;
         self.kept(stable, deployment)?;
         self.short_history(deployment.history_limit, None)?;
-        if let Some(name) = self.seen.expired.clone() {
-            return Err(Stop::Do(Effect::Expire { name }));
+        if let Some((name, uid)) = self.seen.expired.clone() {
+            return Err(Stop::Do(Effect::Expire { name, uid }));
+        }
+        if phase == Phase::Stable && deployment.strategy == "Recreate" {
+            supported(self, deployment)?;
         }
         if phase == Phase::Stable && kept.is_none() {
             self.provided()?;
         }
         Err(Stop::Rest(phase, message, kept))
+    }
+
+    /// Not paused, but where the next template would end all pods before the policy can refuse it.
+    fn let_loose(&mut self, deployment: &Deployment) -> Holds {
+        if deployment.strategy == "Recreate" { self.held(deployment) } else { self.released(deployment) }
     }
 
     /// How long former pods are kept behind a route: never shorter than what the data plane takes.
@@ -229,12 +273,15 @@ impl<'a> Turn<'a> {
         let held = self.status.workload.as_ref().filter(|workload| workload.stable_replica_set.is_some());
         let uid = held.map(|workload| workload.uid.clone());
         let deployment = self.seen.deployment.as_ref().filter(|deployment| Some(&deployment.uid) == uid.as_ref());
-        let Some(deployment) = deployment.filter(|_| self.seen.malformed.is_none()) else { return Ok(()) };
+        // Where a part of the status cannot be read either, what has pods may be on trial.
+        let past = self.status.past.as_ref().map(|past| &past.replica_set);
+        let at_rest = || self.seen.ours().all(|set| set.is_empty() || Some(&set.name) == past);
+        let Some(deployment) = deployment.filter(|_| self.seen.malformed.is_none() || at_rest()) else { return Ok(()) };
         let mut whole = || {
             let stable = self.stable()?;
             self.services(deployment)?;
             if same_template(&deployment.template, &stable.template) {
-                self.released(deployment)?;
+                self.let_loose(deployment)?;
             } else {
                 self.held(deployment)?;
             }

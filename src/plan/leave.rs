@@ -14,6 +14,10 @@ impl<'a> Turn<'a> {
         let held = self.status.workload.clone();
         let alive = deployment.filter(|deployment| held.as_ref().is_none_or(|held| held.uid == deployment.uid));
         let Some(deployment) = alive.filter(|_| !self.seen.namespace_ending) else {
+            if self.seen.deployment.is_some() && !self.seen.namespace_ending {
+                self.widened()?;
+                self.relieved_by_another()?;
+            }
             self.delete_ours()?;
             return self.finalizer(false);
         };
@@ -67,7 +71,8 @@ impl<'a> Turn<'a> {
         let Some(stable) = controlled.or_else(|| self.traded()) else {
             return self.leave_without_stable(deployment);
         };
-        if self.rolls_forward() {
+        // At no replicas nobody has anything to carry, and nothing to wait for.
+        if self.rolls_forward() && deployment.replicas > 0 {
             if let Err(doing @ Stop::Do(_)) = self.services(deployment) {
                 return Err(doing);
             }

@@ -68,8 +68,8 @@ pub struct Observed {
     pub provider: Option<String>,
     /// Actions without an answer, oldest first.
     pub actions: Vec<PendingAction>,
-    /// An action that was answered long ago.
-    pub expired: Option<String>,
+    /// An action that was answered long ago, by name and uid.
+    pub expired: Option<(String, String)>,
     /// The last measurement of this candidate.
     pub measured: Measured,
     /// What stable did of late, by metric, if it is known; asked for only at rest.

@@ -244,8 +244,8 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Where all requests go to a candidate of which no pod is ready, and stable's can take them, they do. The candidate goes on
-    /// from its step as soon as it can.
+    /// Where all requests go to a candidate of which no pod is ready, and any of stable's is, they go there. The candidate goes
+    /// on from its step as soon as it can, and a person who approved of it is asked again.
     pub fn bereft(&mut self, deployment: &Deployment, stable: &'a ReplicaSet) -> Holds {
         let moved = self.promotion().is_some_and(|promotion| promotion.moved);
         let (Some(pair), Some(flight), true) = (self.pair(), &self.status.flight, moved && deployment.replicas > 0)
@@ -253,7 +253,7 @@ impl<'a> Turn<'a> {
             return Ok(());
         };
         let candidate = self.seen.replica_set(&flight.candidate);
-        if candidate.is_some_and(|candidate| self.ready(candidate) > 0) || self.is_short(stable) {
+        if candidate.is_some_and(|candidate| self.ready(candidate) > 0) || self.ready(stable) == 0 {
             return Ok(());
         }
         let message = "none of the candidate's pods is ready, so all requests go back to stable";
@@ -261,7 +261,18 @@ impl<'a> Turn<'a> {
             self.note(Reason::StableRestored, message, None);
         }
         self.progressed(0, Enough::No)?;
+        if let Some(step) = &mut self.status.step {
+            step.approved = false;
+            if !step.told.contains(&Reason::StableRestored) {
+                step.told.push(Reason::StableRestored);
+            }
+        }
         self.service_back(stable, &pair, Phase::Promoting)
+    }
+
+    /// Whether all of the candidate's pods were lost once in this step when it carried everything.
+    pub fn was_bereft(&self) -> bool {
+        self.status.step.as_ref().is_some_and(|step| step.told.contains(&Reason::StableRestored))
     }
 
     /// Gives up a candidate whose containers end again and again.

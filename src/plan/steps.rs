@@ -12,10 +12,10 @@ use crate::{
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
-/// Observed time is written this often at the most, and a look after a longer gap counts no more: nobody was watching.
+/// Observed time is written this often at the most.
 const TICK: SignedDuration = SignedDuration::from_secs(5);
-/// The longest gap between two looks that still counts as watching.
-const GAP: SignedDuration = SignedDuration::from_secs(10);
+/// So much of the time between two looks counts as watched at the most: what lies beyond it nobody saw.
+const WATCHED: SignedDuration = SignedDuration::from_secs(10);
 
 impl Turn<'_> {
     /// The step with this index begins.
@@ -118,12 +118,11 @@ impl Turn<'_> {
         } else if total >= wanted.signed() {
             // It is full: what follows is told by other things than this clock.
             step.observed_at = Some(MicroTime(since));
-        } else if passed > GAP {
-            step.observed_at = Some(MicroTime(now));
-        } else if passed >= TICK || (full && total < wanted.signed()) {
-            let seconds = u64::try_from(passed.as_secs()).unwrap_or(0);
-            step.observed_seconds = step.observed_seconds.saturating_add(seconds);
-            step.observed_at = Some(MicroTime(since + SignedDuration::from_secs(passed.as_secs())));
+        } else if passed >= TICK || full {
+            let seconds = passed.min(WATCHED).as_secs();
+            step.observed_seconds = step.observed_seconds.saturating_add(u64::try_from(seconds).unwrap_or(0));
+            let counted = since + SignedDuration::from_secs(seconds);
+            step.observed_at = Some(MicroTime(if passed > WATCHED { now } else { counted }));
         }
         Ok(())
     }
@@ -268,7 +267,8 @@ impl Turn<'_> {
         flight.promotion.get_or_insert(begun);
         let candidate = flight.candidate.clone();
         let has = self.seen.replica_set(&candidate).map_or(0, |set| set.replicas);
-        if self.seen.deployment.as_ref().is_some_and(|deployment| has < deployment.replicas) {
+        let more = self.seen.deployment.as_ref().is_some_and(|deployment| has < deployment.replicas);
+        if more && !self.was_bereft() {
             // More pods are another matter than those that came and went.
             self.progress_anew();
         }

@@ -198,6 +198,7 @@ impl<'a> Turn<'a> {
     fn forget(&mut self) -> Holds {
         if self.seen.deployment.is_some() {
             self.widened()?;
+            self.relieved_by_another()?;
         } else {
             self.left_to_orphans()?;
         }
@@ -211,6 +212,22 @@ impl<'a> Turn<'a> {
         self.status.stable = None;
         self.status.traffic = None;
         Err(Stop::Again)
+    }
+
+    /// A Deployment that was made anew has its own pods before those end that serve meanwhile.
+    pub fn relieved_by_another(&self) -> Holds {
+        let Some(deployment) = &self.seen.deployment else { return Ok(()) };
+        let Some(set) = self.seen.ours().find(|set| self.ready(set) > 0) else { return Ok(()) };
+        if deployment.available >= deployment.replicas {
+            return Ok(());
+        }
+        let message = format!(
+            "Deployment {} was made anew, and the pods of ReplicaSet {} serve until its own are there; delete that ReplicaSet where \
+             they need its room",
+            deployment.name, set.name
+        );
+        let object = format!("Deployment/{}", deployment.name);
+        Err(self.wait(Phase::Waiting, Reason::PodsNotReady, &object, message, SOON))
     }
 
     /// Where somebody deleted the Deployment alone and left its pods, all requests are stable's before the candidate's end; what

@@ -3,7 +3,7 @@
 use super::{
     super::{
         exposition::{self, Sample},
-        scraped::{Asked, Page, Scrapes, Wanted},
+        scraped::{Asked, Found, Page, Scrapes, Wanted},
         tests::preset,
     },
     tests::is_found,
@@ -189,7 +189,7 @@ fn scraped(name: &str, page: &[Sample]) -> Vec<Sample> {
         arm: Arm::Canary,
         started: Some(1_500),
         began: Some(1_500),
-        read: Ok(page.iter().filter(|it| wanted.names(&it.labels["__name__"])).cloned().collect()),
+        read: Ok(vec![(wanted.clone(), Found::of(&wanted, page))]),
     };
     let mut scrapes = Scrapes::default();
     let asked = Asked { metric: "m", wanted: wanted.clone(), start: Some(1_000) };

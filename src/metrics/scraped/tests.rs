@@ -24,6 +24,7 @@ impl Pages {
     fn page(&self, uid: &str, text: &str) -> Page {
         let wanted = self.wanted();
         let read = exposition::read(text.as_bytes(), |name| wanted.names(name)).map_err(|bad| bad.to_string());
+        let read = read.map(|samples| vec![(wanted.clone(), Found::of(&wanted, &samples))]);
         Page { pod: uid.into(), uid: uid.into(), arm: Arm::Canary, started: Some(0), began: Some(0), read }
     }
 
@@ -110,6 +111,34 @@ fn a_pod_that_was_started_after_the_evidence_counts_from_0_and_another_from_its_
     pages.one(500, &counts(10));
     pages.add(1_500, &[pages.page("a", &counts(10)), pages.page("b", &counts(4))]);
     assert_eq!(pages.sums(), sum(0.0));
+}
+
+#[test]
+fn a_pod_that_is_read_first_when_it_has_run_for_a_while_begins_there() {
+    let mut pages = Pages::of("app/error-rate");
+    for at in [500, 1_500, 2_500, 3_500] {
+        pages.one(at, &counts(10));
+    }
+    // Others were read in its place until now: what it counted meanwhile is not of one interval.
+    let late = Page { started: Some(1_200), ..pages.page("b", &counts(400)) };
+    pages.add(4_500, &[pages.page("a", &counts(10)), late]);
+    assert_eq!(pages.sums(), sum(0.0));
+    let late = Page { started: Some(1_200), ..pages.page("b", &counts(403)) };
+    pages.add(5_500, &[pages.page("a", &counts(10)), late]);
+    assert_eq!(pages.sums(), sum(3.0));
+}
+
+#[test]
+fn what_was_read_by_a_clock_that_was_put_back_is_forgotten() {
+    let mut pages = Pages::of("app/error-rate");
+    pages.one(100_000, &counts(5));
+    pages.one(101_000, &counts(9));
+    pages.one(99_000, &counts(10));
+    assert_eq!(pages.sums(), sum(4.0), "a second or two are two clocks that do not go alike");
+    pages.one(20_000, &counts(10));
+    pages.one(21_000, &counts(12));
+    assert_eq!(pages.sums(), sum(2.0));
+    assert_eq!(pages.counted().series[0].samples.len(), 2);
 }
 
 #[test]

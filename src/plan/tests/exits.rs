@@ -389,3 +389,49 @@ fn a_deployment_that_is_deleted_alone_leaves_all_requests_to_stables_pods_before
     assert!(ended && world.status().flight.is_none(), "{}", world.status().message);
     assert!(world.effects.len() < before + 12, "{:?}", &world.effects[before..]);
 }
+
+#[test]
+fn a_deletion_at_no_replicas_waits_for_no_pod_of_what_rolls_forward() {
+    let scarce = |value: &mut Value| value["spec"]["capacity"] = json!({"maxPods": "150%"});
+    let mut world = accidents::flying(50, scarce);
+    accidents::delete(&mut world);
+    let half = |world: &mut World| {
+        for pod in world.seen.pods.iter_mut().filter(|pod| pod.hash == "1").skip(2) {
+            pod.ready = false;
+        }
+        world.look();
+        world.seen.now += SignedDuration::from_secs(1);
+    };
+    (0..10).for_each(|_| half(&mut world));
+    world.command(Action::PromoteFull, None);
+    let trading = |world: &World| world.status().flight.and_then(|it| it.promotion).is_some_and(|it| it.trading);
+    for _ in 0..60 {
+        if trading(&world) && world.seen.controlled().next().is_none() {
+            break;
+        }
+        half(&mut world);
+    }
+    assert!(trading(&world), "{}", world.status().message);
+    world.seen.deployment.as_mut().unwrap().replicas = 0;
+    for set in &mut world.seen.replica_sets {
+        set.replicas = 0;
+    }
+    world.settle();
+    world.until(100, |world| world.seen.rollout.metadata.finalizers.is_none());
+    assert_eq!(world.serving(), "v0v1", "{:?}", world.effects);
+}
+
+#[test]
+fn looks_that_come_late_count_as_far_as_anybody_watched() {
+    let mut world = adopted(rollout(|value| value["spec"]["steps"][0]["observe"] = json!("30s")));
+    world.push("v2");
+    world.until(100, |world| world.status().step.is_some_and(|step| step.observed_at.is_some()));
+    let mut counted = Vec::new();
+    for _ in 0..3 {
+        world.seen.now += SignedDuration::from_secs(25);
+        world.look();
+        counted.extend(world.status().step.map(|step| (step.index, step.observed_seconds)));
+    }
+    assert_eq!(counted[..2], [(0, 10), (0, 20)]);
+    world.until(10, |world| world.status().step.is_some_and(|step| step.index == 1));
+}

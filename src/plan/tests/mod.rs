@@ -1,5 +1,6 @@
 //! `decide` against a small world made of data, from the adoption to the promotion and back.
 mod accidents;
+mod answers;
 mod commands;
 mod exits;
 mod given_back;
@@ -502,7 +503,7 @@ fn a_provider_that_is_missing_is_said_before_anything_is_tried() {
 #[test]
 fn actions_that_were_answered_long_ago_are_deleted_at_rest() {
     let mut world = adopted(rollout(|_| {}));
-    world.seen.expired = Some("old".to_owned());
+    world.seen.expired = Some(("old".to_owned(), "action-uid".to_owned()));
     world.rests(Phase::Stable);
     assert_eq!(world.effects.last().unwrap(), "expire RolloutAction/old");
 }

@@ -4,7 +4,7 @@ use crate::{api::ActionOutcome, traffic::Mirror};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// A route that is the operator's, and steps that use it.
-fn apart(value: &mut Value) {
+pub fn apart(value: &mut Value) {
     let route = &mut value["spec"]["traffic"]["routes"][0];
     route["ownership"] = json!("Operator");
     route["template"] = json!({"spec": {"rules": [{"backendRefs": [{"name": "shop-stable", "port": 80}, {"name": "shop-canary", "port": 80}]}]}});

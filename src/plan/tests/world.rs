@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const UID: &str = "rollout-uid";
 
 /// A cluster with one Deployment, in which everything that is asked for happens at once.
+#[derive(Clone)]
 pub struct World {
     pub seen: Observed,
     pub effects: Vec<String>,
