@@ -140,6 +140,7 @@ impl<'a> Turn<'a> {
     pub fn progressed(&mut self, ready: i32, enough: Enough) -> Holds {
         let now = self.seen.now;
         let deadline = self.spec().progress.deadline.signed();
+        let was_bereft = self.was_bereft();
         let step = self.status.step.as_mut().ok_or(Stop::Again)?;
         let beaten = step.progress.as_ref().is_none_or(|mark| ready > mark.ready);
         let mark = step.progress.get_or_insert_with(|| Progress::of(ready));
@@ -158,9 +159,11 @@ impl<'a> Turn<'a> {
                 mark.short_seconds = mark.short_seconds.saturating_add(seconds);
                 mark.whole_since = Some(Time(now));
             }
-            // Pods that go one by one, as when nodes are upgraded, and come back each time, are no lack of progress.
+            // Pods that go one by one, as when nodes are upgraded, and come back each time, are no lack of progress. Those that all
+            // go when they carry everything come back where they carry nothing, and are not forgiven for that.
             (Enough::Yes, None) => {
-                if mark.whole_since.as_ref().is_some_and(|since| now.duration_since(since.0) >= deadline) {
+                let is_long = |since: &Time| now.duration_since(since.0) >= deadline;
+                if !was_bereft && mark.whole_since.as_ref().is_some_and(is_long) {
                     *mark = Progress::of(mark.ready);
                 }
             }
