@@ -31,6 +31,7 @@ pub(super) fn pending(action: RolloutAction, vouched: bool) -> PendingAction {
     PendingAction {
         name: action.name_any(),
         uid: action.uid().unwrap_or_default(),
+        resource_version: action.resource_version().unwrap_or_default(),
         by,
         action: action.spec.action,
         expect: action.spec.expect,

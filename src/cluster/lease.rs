@@ -153,7 +153,7 @@ impl Elector {
             tokio::time::sleep_until(begun + self.terms.renew).await;
             let left = deadline.saturating_sub(self.renewed.elapsed());
             begun = Instant::now();
-            // A connection that hangs leaves time for another try.
+            // A connection that hangs leaves time for another try, where there is more than one.
             let patience = left.min(self.terms.renew.max(left / 2));
             match tokio::time::timeout(patience, self.step()).await {
                 Ok(Ok(Some(_))) => self.renewed = begun,
@@ -219,7 +219,8 @@ impl Elector {
         };
         match written {
             Ok(_) => Ok(Some(epoch)),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+            // Who renews may have met a try of its own that arrived late, and looks again.
+            Err(kube::Error::Api(status)) if status.code == 409 && next != Move::Renew => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -204,7 +204,8 @@ impl Cluster {
             }
             // Another of the same name has another answer.
             let status = json!({
-                "metadata": {"uid": action.uid}, "status": {"outcome": handled.outcome, "message": handled.message},
+                "metadata": {"resourceVersion": action.resource_version},
+                "status": {"outcome": handled.outcome, "message": handled.message},
             });
             let (cluster, key, name) = (self.clone(), key.clone(), action.name.clone());
             tokio::spawn(async move {

@@ -368,6 +368,7 @@ async fn an_answer_goes_to_the_actions_status() {
     let action = PendingAction {
         name: "a".to_owned(),
         uid: "u".to_owned(),
+        resource_version: "7".to_owned(),
         action: Action::Abort,
         expect: None,
         to: None,
@@ -384,7 +385,7 @@ async fn an_answer_goes_to_the_actions_status() {
     assert_eq!(calls.len(), 1, "one that is not taken up is not repeated at once");
     let (call, body) = calls[0].clone();
     assert_eq!(call, "PATCH /apis/bellwether.dev/v1alpha1/namespaces/n/rolloutactions/a/status");
-    let named = json!({"uid": "u"});
+    let named = json!({"resourceVersion": "7"});
     assert_eq!(body, json!({"metadata": named, "status": {"outcome": "Refused", "message": "no"}}));
 }
 

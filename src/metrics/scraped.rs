@@ -35,8 +35,8 @@ const PUT_BACK: i64 = 10_000;
 /// What was read no longer ago than so many times the interval was read of late.
 const OF_LATE: i64 = 3;
 
-/// A pod that began within the last rounds, so many of them, is new.
-const NEW: usize = 3;
+/// A pod that had run for longer than this, in milliseconds, when its page was to be read for the first time, is not new.
+const NEW: i64 = 60_000;
 
 /// Labels in an order.
 type Labels = Vec<(String, String)>;
@@ -209,6 +209,8 @@ pub struct Scrapes {
     /// Why the last page of an arm was not read.
     troubles: BTreeMap<&'static str, String>,
     newest: Option<i64>,
+    /// When the page of a pod was to be read for the first time, by uid.
+    first: HashMap<String, i64>,
 }
 
 /// What one question has counted.
@@ -291,6 +293,10 @@ impl Scrapes {
         }
         self.newest = Some(at);
         self.troubles.clear();
+        self.first.retain(|uid, _| living.contains(uid.as_str()));
+        for page in pages {
+            self.first.entry(page.uid.clone()).or_insert(at);
+        }
         let key = |asked: &Asked<'_>| (asked.metric.to_owned(), format!("{:?}", asked.wanted));
         let keys: BTreeSet<_> = asked.iter().map(key).collect();
         self.counters.retain(|key, _| keys.contains(key));
@@ -302,7 +308,7 @@ impl Scrapes {
         for asked in asked {
             let counter = self.counters.entry(key(asked)).or_default();
             counter.pods.retain(|uid, _| living.contains(uid.as_str()));
-            if let Err((arm, why)) = counter.add(at, asked, pages) {
+            if let Err((arm, why)) = counter.add(at, asked, pages, &self.first) {
                 self.troubles.insert(word(arm), why);
             }
         }
@@ -395,7 +401,13 @@ impl Counter {
     }
 
     /// Adds what one question finds on the pages. A page on which it finds what no counter can have counts for nothing.
-    fn add(&mut self, at: i64, asked: &Asked<'_>, pages: &[Page]) -> Result<(), (Arm, String)> {
+    fn add(
+        &mut self,
+        at: i64,
+        asked: &Asked<'_>,
+        pages: &[Page],
+        first: &HashMap<String, i64>,
+    ) -> Result<(), (Arm, String)> {
         let mut trouble = Ok(());
         let mut beaten = [false; 2];
         for page in pages {
@@ -413,7 +425,8 @@ impl Counter {
                 }
             };
             let known = self.pods.get(&page.uid);
-            match sums.take(at, asked, page, found, known) {
+            let first = first.get(&page.uid).copied().unwrap_or(at);
+            match sums.take(at, asked, page, found, known, first) {
                 Ok(fell) => {
                     beaten[usize::from(page.arm == Arm::Canary)] = true;
                     sums.pods.entry(page.uid.clone()).or_default().push(at);
@@ -449,16 +462,17 @@ impl Sums {
         page: &Page,
         found: &Found,
         known: Option<&Known>,
+        first: i64,
     ) -> Result<bool, String> {
         let new = found.classes.iter().filter(|class| !self.classes.contains_key(*class)).count();
         if self.classes.len() + new > MOST_CLASSES {
             return Err(format!("there are more than {MOST_CLASSES} kinds of {}", asked.wanted.names.join(" and ")));
         }
         // Of a pod that was never read the first value is where it starts, unless all of it is of this evidence.
-        // One that has run for a while and comes among those that are read had others read in its place until now.
-        let lately = self.beats.iter().rev().nth(NEW - 1).copied().unwrap_or(i64::MIN);
-        let is_new =
-            asked.start.zip(page.started).is_some_and(|(start, started)| started > start.max(lately) && started <= at);
+        // One that had run for a while then had others read in its place.
+        let runs = page.began.or(page.started).map(|began| first.saturating_sub(began));
+        let is_new = runs.is_some_and(|runs| runs <= NEW)
+            && asked.start.zip(page.started).is_some_and(|(start, started)| started > start && started <= at);
         let away = known.map(|known| known.at).filter(|at| self.beats.last().is_some_and(|last| last > at));
         let known = known.map(|known| (known, known.is_over(page)));
         let (mut fell, mut gained) = (false, vec![0.0; found.classes.len()]);

@@ -106,5 +106,6 @@ impl Turn<'_> {
         });
         self.note(Reason::Returning, format!("{} takes over again", former.name), None);
         self.progress_anew();
+        self.never_bereft();
     }
 }

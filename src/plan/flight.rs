@@ -473,6 +473,14 @@ impl<'a> Turn<'a> {
                 return Err(Stop::Again);
             }
         }
+        if routed && deployment.replicas > 0 && candidate.replicas > 0 && self.ready(candidate) == 0 {
+            // Nobody is ready now: what takes over does so when it answers, and stable stays until then.
+            self.progressed(0, Enough::No)?;
+            let message = "none of the candidate's pods is ready, and none of stable's";
+            self.stuck_beyond(SignedDuration::ZERO, message)?;
+            let object = format!("ReplicaSet/{}", candidate.name);
+            return Err(self.wait(phase, Reason::PodsNotReady, &object, message, SOON));
+        }
         self.swap(&stable.name, candidate)
     }
 
@@ -535,7 +543,8 @@ impl<'a> Turn<'a> {
         let asks = self.seen.deployment.as_ref().is_some_and(|deployment| deployment.replicas > 0);
         let is_lost = |set: &ReplicaSet| asks && set.replicas > 0 && self.ready(set) == 0;
         let is_lost = self.seen.replica_set(&flight.candidate).is_some_and(is_lost);
-        let carries = promotion.moved && !is_lost;
+        let is_given_up = self.status.latch.as_ref().is_some_and(|latch| latch.candidate == flight.candidate);
+        let carries = promotion.moved && !is_lost && !is_given_up;
         let is_left = carries || controls(&flight.candidate) || !self.can_return(&promotion.from);
         !controls(&promotion.from) && is_left && self.traded().is_none()
     }

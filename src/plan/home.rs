@@ -70,13 +70,18 @@ impl<'a> Turn<'a> {
             {
                 promotion.moved = false;
             }
-            let answers = self.candidate_answers();
-            if self.is_short(stable) && (trades || (answers && !keep)) {
+            let or = "; PromoteFull lets the candidate take over instead";
+            let object = format!("ReplicaSet/{}", stable.name);
+            if trades && self.is_short(stable) {
                 self.gives_way(stable)?;
-                let object = format!("ReplicaSet/{}", stable.name);
-                let what = if trades { "the candidate's are traded for them again" } else { "the candidate's go on" };
-                let or = if answers { "; PromoteFull lets the candidate take over instead" } else { "" };
-                let message = format!("too few of stable's pods are ready, so {what} until they are{or}");
+                let or = if self.is_needed(stable) { or } else { "" };
+                let message = format!(
+                    "too few of stable's pods are ready, so the candidate's are traded for them until they are{or}"
+                );
+                return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
+            }
+            if !keep && self.is_alone(stable) {
+                let message = format!("none of stable's pods is ready, so the candidate's go on until one is{or}");
                 return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
             }
         }
@@ -99,6 +104,17 @@ impl<'a> Turn<'a> {
         let Some(home) = self.seen.stable_service.as_ref() else {
             return Err(self.made(self.deployment()?, &pair.stable)?);
         };
+        let ready = self.seen.ready_pods(&stable.hash);
+        if self.is_alone(stable) {
+            if home.hash() == Some(&stable.hash) {
+                // It has moved while neither was ready.
+                self.lowered(Weight::FULL, phase)?;
+            }
+            let object = format!("ReplicaSet/{}", stable.name);
+            let message = "none of stable's pods is ready, so the candidate keeps all requests until one is; PromoteFull lets it \
+                           take over instead";
+            return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
+        }
         if home.hash() != Some(&stable.hash) {
             // A Service that reaches nobody loses no request by being moved, and every second that it is not, it does.
             if !home.endpoints.is_empty() {
@@ -108,13 +124,6 @@ impl<'a> Turn<'a> {
             self.selects(home, Some(&stable.hash))?;
         }
         // It may have moved just now; requests return when its endpoints have been seen, where there are to be any.
-        let ready = self.seen.ready_pods(&stable.hash);
-        if ready.is_empty() && self.candidate_answers() {
-            let object = format!("ReplicaSet/{}", stable.name);
-            let message = "none of stable's pods is ready, so the candidate keeps all requests until one is; PromoteFull lets it \
-                           take over instead";
-            return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
-        }
         let nobody = ready.is_empty() && home.endpoints.is_empty();
         if !nobody {
             self.reaches(home, &ready, phase)?;
@@ -171,21 +180,27 @@ impl<'a> Turn<'a> {
         if self.pair().is_some() { bearable.min(self.carried()).min(self.desired()) } else { bearable }
     }
 
-    /// Whether pods are asked for and any of the candidate's is ready.
-    fn candidate_answers(&self) -> bool {
+    /// Whether pods are asked for, and of the two the candidate alone has any that is ready.
+    fn is_alone(&self, stable: &ReplicaSet) -> bool {
         let asks = self.seen.deployment.as_ref().is_some_and(|deployment| deployment.replicas > 0);
         let candidate = self.status.flight.as_ref().and_then(|flight| self.seen.replica_set(&flight.candidate));
-        asks && candidate.is_some_and(|candidate| self.ready(candidate) > 0)
+        asks && self.ready(stable) == 0 && candidate.is_some_and(|candidate| self.ready(candidate) > 0)
     }
 
     /// Whether requests that match are answered by the candidate, and no others by anybody.
     fn is_alone_apart(&self, stable: &ReplicaSet) -> bool {
-        self.carries_apart() && self.ready(stable) == 0 && self.candidate_answers()
+        self.carries_matches() && self.is_alone(stable)
     }
 
     /// Whether stable cannot take back what the candidate carries.
     pub fn is_needed(&self, stable: &ReplicaSet) -> bool {
-        self.bearable(stable) > Weight::ZERO || self.is_alone_apart(stable)
+        let moved = self.promotion().is_some_and(|promotion| promotion.moved);
+        let has_share = match self.pair() {
+            Some(_) => moved || self.carries_matches(),
+            None => true,
+        };
+        let is_traded = self.pair().is_some() || self.traded().is_some();
+        (has_share && self.is_alone(stable)) || (is_traded && self.bearable(stable) > Weight::ZERO)
     }
 
     /// Whether stable's ready pods are too few to take everything back: as many may be missing as the Deployment says for

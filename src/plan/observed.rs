@@ -356,6 +356,8 @@ pub struct PendingAction {
     pub name: String,
     /// Its uid.
     pub uid: String,
+    /// Its version, as it was read.
+    pub resource_version: String,
     /// What to do.
     pub action: Action,
     /// What the Rollout must look like.

@@ -14,6 +14,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 /// So many ends of a candidate's containers by themselves are one too many: a single one may be the node's fault.
 const CRASHES: i32 = 2;
 
+/// So many times the deadline has to pass until it is forgotten that all pods were lost under everything.
+const UNTIL_FORGIVEN: i32 = 6;
+
 /// Whether as many pods are ready as the step needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enough {
@@ -160,10 +163,11 @@ impl<'a> Turn<'a> {
                 mark.whole_since = Some(Time(now));
             }
             // Pods that go one by one, as when nodes are upgraded, and come back each time, are no lack of progress. Those that all
-            // go when they carry everything come back where they carry nothing, and are not forgiven for that.
+            // go when they carry everything come back where they carry nothing, which is no proof of them for long.
             (Enough::Yes, None) => {
-                let is_long = |since: &Time| now.duration_since(since.0) >= deadline;
-                if !was_bereft && mark.whole_since.as_ref().is_some_and(is_long) {
+                let long = if was_bereft { deadline.saturating_mul(UNTIL_FORGIVEN) } else { deadline };
+                let is_long = |since: &Time| now.duration_since(since.0) >= long;
+                if mark.whole_since.as_ref().is_some_and(is_long) {
                     *mark = Progress::of(mark.ready);
                 }
             }
@@ -271,6 +275,13 @@ impl<'a> Turn<'a> {
             }
         }
         self.service_back(stable, &pair, Phase::Promoting)
+    }
+
+    /// What takes over is another one: it has lost nothing yet.
+    pub fn never_bereft(&mut self) {
+        if let Some(step) = &mut self.status.step {
+            step.told.retain(|reason| *reason != Reason::StableRestored);
+        }
     }
 
     /// Whether all of the candidate's pods were lost once in this step when it carried everything.

@@ -6,7 +6,7 @@ use super::{
 use crate::{
     api::{self, Phase, ROLLOUT_LABEL, ROLLOUT_UID_LABEL, Reason, Settling, Traffic},
     duration::Duration,
-    traffic::{Acceptance, Capability, Ownership, RouteRef, RouteSeen, Split, Unsteerable, Weights},
+    traffic::{Acceptance, Apart, Capability, Ownership, RouteRef, RouteSeen, Split, Unsteerable, Weights},
     vocab::{Pair, Weight},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -57,11 +57,20 @@ impl Turn<'_> {
 
     /// Whether anything beside a weight may reach the canary now.
     pub fn carries_apart(&self) -> bool {
+        self.any_apart(|apart| !apart.is_empty())
+    }
+
+    /// Whether requests that match may reach the canary now, of which it is the only one to answer.
+    pub fn carries_matches(&self) -> bool {
+        self.any_apart(|apart| !apart.matches.is_empty())
+    }
+
+    fn any_apart(&self, is: impl Fn(&Apart) -> bool) -> bool {
         let written = self.seen.routes.iter().any(|route| match &route.found {
-            Found::Object { seen: Ok(seen), .. } => !seen.apart.is_empty(),
+            Found::Object { seen: Ok(seen), .. } => is(&seen.apart),
             _ => false,
         });
-        written || !self.accepted_split().apart.is_empty()
+        written || is(&self.accepted_split().apart)
     }
 
     /// The weight that was asked for last; all of it where none was.

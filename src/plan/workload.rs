@@ -217,13 +217,21 @@ impl<'a> Turn<'a> {
     /// A Deployment that was made anew has its own pods before those end that serve meanwhile.
     pub fn relieved_by_another(&self) -> Holds {
         let Some(deployment) = &self.seen.deployment else { return Ok(()) };
-        let Some(set) = self.seen.ours().find(|set| self.ready(set) > 0) else { return Ok(()) };
+        let given_up = self.status.latch.as_ref().map(|latch| latch.candidate.as_str());
+        let is_wanted = |set: &&ReplicaSet| {
+            self.ready(set) > 0 && (given_up != Some(set.name.as_str()) || deployment.available == 0)
+        };
+        let Some(set) = self.seen.ours().find(is_wanted) else { return Ok(()) };
         if deployment.available >= deployment.replicas {
             return Ok(());
         }
+        let cure = if deployment.paused {
+            "it is paused: `kubectl rollout resume` it"
+        } else {
+            "delete that ReplicaSet where they need its room"
+        };
         let message = format!(
-            "Deployment {} was made anew, and the pods of ReplicaSet {} serve until its own are there; delete that ReplicaSet where \
-             they need its room",
+            "Deployment {} was made anew, and the pods of ReplicaSet {} serve until its own are there; {cure}",
             deployment.name, set.name
         );
         let object = format!("Deployment/{}", deployment.name);

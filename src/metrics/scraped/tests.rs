@@ -116,16 +116,24 @@ fn a_pod_that_was_started_after_the_evidence_counts_from_0_and_another_from_its_
 #[test]
 fn a_pod_that_is_read_first_when_it_has_run_for_a_while_begins_there() {
     let mut pages = Pages::of("app/error-rate");
-    for at in [500, 1_500, 2_500, 3_500] {
-        pages.one(at, &counts(10));
-    }
+    pages.one(500, &counts(10));
     // Others were read in its place until now: what it counted meanwhile is not of one interval.
-    let late = Page { started: Some(1_200), ..pages.page("b", &counts(400)) };
-    pages.add(4_500, &[pages.page("a", &counts(10)), late]);
+    let began = |at, page| Page { started: Some(at), began: Some(at), ..page };
+    let late = began(1_200, pages.page("b", &counts(400)));
+    pages.add(64_500, &[pages.page("a", &counts(10)), late]);
     assert_eq!(pages.sums(), sum(0.0));
-    let late = Page { started: Some(1_200), ..pages.page("b", &counts(403)) };
-    pages.add(5_500, &[pages.page("a", &counts(10)), late]);
+    let late = began(1_200, pages.page("b", &counts(403)));
+    pages.add(65_500, &[pages.page("a", &counts(10)), late]);
     assert_eq!(pages.sums(), sum(3.0));
+    // One whose page could not be read for as long was there from its beginning.
+    let mut pages = Pages::of("app/error-rate");
+    pages.one(500, &counts(10));
+    let slow = Page { read: Err("busy".into()), ..began(1_200, pages.page("b", "")) };
+    pages.add(1_500, &[pages.page("a", &counts(10)), slow]);
+    pages.one(2_500, &counts(10));
+    let slow = began(1_200, pages.page("b", &counts(400)));
+    pages.add(64_500, &[pages.page("a", &counts(10)), slow]);
+    assert_eq!(pages.sums(), sum(400.0));
 }
 
 #[test]

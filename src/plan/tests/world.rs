@@ -424,6 +424,7 @@ impl World {
         self.seen.actions.push(PendingAction {
             name: format!("action-{number}"),
             uid: format!("action-uid-{number}"),
+            resource_version: "1".to_owned(),
             action,
             expect,
             to: None,
