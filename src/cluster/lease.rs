@@ -308,6 +308,18 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_is_respected_for_as_long_as_its_holder_asked_and_not_for_ever() {
+        let begin = Instant::now();
+        for (asked, from, to) in [(15, 15, 16), (1, 3, 4), (-1, 3, 4), (i32::MAX, 60, 61)] {
+            let mut watching = Watching::default();
+            let spec = LeaseSpec { lease_duration_seconds: Some(asked), ..held_by("other", 0) };
+            let mut after =
+                |seconds| evaluate(&mut watching, Some(&spec), "me", LEASE, begin + Duration::from_secs(seconds));
+            assert_eq!((after(0), after(from), after(to)), (Move::Yield, Move::Yield, Move::Acquire), "{asked} s");
+        }
+    }
+
+    #[test]
     fn a_free_lease_is_taken_and_ours_is_renewed() {
         let mut watching = Watching::default();
         let now = Instant::now();
