@@ -37,7 +37,7 @@ const WATCH_AGAIN: Duration = Duration::from_secs(10);
 /// How long one watch lasts, in seconds.
 const WATCH_LASTS: u32 = 290;
 /// The longest that a Lease of another is respected, whatever stands in it.
-const LONGEST_OF_OTHERS: Duration = Duration::from_secs(60);
+const LONGEST_OF_OTHERS: Duration = Duration::from_mins(1);
 /// The longest that giving the Lease back may take.
 const RELEASE: Duration = Duration::from_secs(1);
 

@@ -140,8 +140,11 @@ pub struct Page {
     /// When the container that serves the page was started, in milliseconds.
     pub(super) began: Option<i64>,
     /// What each question finds on it, or why it was not read.
-    pub(super) read: Result<Vec<(Wanted, Result<Found, String>)>, String>,
+    pub(super) read: Result<Finds, String>,
 }
+
+/// What each question finds on a page, or what stands there that cannot be counted.
+type Finds = Vec<(Wanted, Result<Found, String>)>;
 
 /// What a question finds on a page. A page has many series and their labels are long, so of each there is no more than what
 /// is compared from page to page.
