@@ -108,14 +108,14 @@ enum Circuit {
 impl Circuit {
     /// Whether one more request may go out, or why not.
     fn enter(&mut self, now: Instant) -> Result<(), NoReply> {
-        let Self::Open { next, pause, probe, why } = self else { return Ok(()) };
+        let Self::Open { next, probe, why, .. } = self else { return Ok(()) };
         // The one that finds out may take its time; should it never come back, another does.
         let next = probe.map_or(*next, |sent| (*next).max(sent + LOST));
         if now >= next {
             *probe = Some(now);
             return Ok(());
         }
-        let left = (*pause).max(next.duration_since(now).min(LAST_PAUSE)).as_millis().div_ceil(1_000);
+        let left = next.duration_since(now).as_millis().div_ceil(1_000);
         Err(NoReply::Unreachable(format!("{why}; the provider is asked again within {left} s")))
     }
 

@@ -30,8 +30,7 @@ impl<'a> Turn<'a> {
             if self.is_alone_apart(stable) {
                 let message = "none of stable's pods is ready, so the candidate keeps the requests that match until one is; \
                                PromoteFull lets it take over instead";
-                let object = format!("ReplicaSet/{}", stable.name);
-                return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
+                return Err(self.shrunk(stable, message, phase));
             }
             let bearable = self.bearable(stable);
             let unwilling = self.lowered(bearable, phase)?;
@@ -40,12 +39,11 @@ impl<'a> Turn<'a> {
                     self.settled(&format!("weight {bearable} while pods are traded back"), settle, phase)?;
                     self.gives_way(stable)?;
                 }
-                let object = format!("ReplicaSet/{}", stable.name);
                 let message = format!(
                     "too few of stable's pods are ready to take everything back, so the candidate keeps {bearable} until they are; \
                      PromoteFull lets it take over instead"
                 );
-                return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
+                return Err(self.shrunk(stable, message, phase));
             }
             if !keep {
                 self.led_to_stable_alone(stable, phase)?;
@@ -71,18 +69,17 @@ impl<'a> Turn<'a> {
                 promotion.moved = false;
             }
             let or = "; PromoteFull lets the candidate take over instead";
-            let object = format!("ReplicaSet/{}", stable.name);
             if trades && self.is_short(stable) {
                 self.gives_way(stable)?;
                 let or = if self.is_needed(stable) { or } else { "" };
                 let message = format!(
                     "too few of stable's pods are ready, so the candidate's are traded for them until they are{or}"
                 );
-                return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
+                return Err(self.shrunk(stable, message, phase));
             }
             if !keep && self.is_alone(stable) {
                 let message = format!("none of stable's pods is ready, so the candidate's go on until one is{or}");
-                return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
+                return Err(self.shrunk(stable, message, phase));
             }
         }
         if keep {
@@ -104,16 +101,14 @@ impl<'a> Turn<'a> {
         let Some(home) = self.seen.stable_service.as_ref() else {
             return Err(self.made(self.deployment()?, &pair.stable)?);
         };
-        let ready = self.seen.ready_pods(&stable.hash);
         if self.is_alone(stable) {
             if home.hash() == Some(&stable.hash) {
                 // It has moved while neither was ready.
                 self.lowered(Weight::FULL, phase)?;
             }
-            let object = format!("ReplicaSet/{}", stable.name);
             let message = "none of stable's pods is ready, so the candidate keeps all requests until one is; PromoteFull lets it \
                            take over instead";
-            return Err(self.wait(phase, Reason::StableShrunk, &object, message, SOON));
+            return Err(self.shrunk(stable, message, phase));
         }
         if home.hash() != Some(&stable.hash) {
             // A Service that reaches nobody loses no request by being moved, and every second that it is not, it does.
@@ -124,6 +119,7 @@ impl<'a> Turn<'a> {
             self.selects(home, Some(&stable.hash))?;
         }
         // It may have moved just now; requests return when its endpoints have been seen, where there are to be any.
+        let ready = self.seen.ready_pods(&stable.hash);
         let nobody = ready.is_empty() && home.endpoints.is_empty();
         if !nobody {
             self.reaches(home, &ready, phase)?;
@@ -178,6 +174,11 @@ impl<'a> Turn<'a> {
         let bearable = carried_by(self.ready(stable), wanted).rest().min(carried_by(theirs, wanted));
         // What was taken from it on the way home does not return to it. Without routes its pods alone are its share.
         if self.pair().is_some() { bearable.min(self.carried()).min(self.desired()) } else { bearable }
+    }
+
+    /// A stop because too few of stable's pods are ready.
+    pub fn shrunk(&self, stable: &ReplicaSet, message: impl Into<String>, phase: Phase) -> Stop {
+        self.wait(phase, Reason::StableShrunk, &format!("ReplicaSet/{}", stable.name), message, SOON)
     }
 
     /// Whether pods are asked for, and of the two the candidate alone has any that is ready.
@@ -254,7 +255,7 @@ impl<'a> Turn<'a> {
         if let Some((name, uid)) = self.seen.expired.clone() {
             return Err(Stop::Do(Effect::Expire { name, uid }));
         }
-        if phase == Phase::Stable && deployment.strategy == "Recreate" {
+        if phase == Phase::Stable && deployment.recreates() {
             supported(self, deployment)?;
         }
         if phase == Phase::Stable && kept.is_none() {
@@ -265,7 +266,7 @@ impl<'a> Turn<'a> {
 
     /// Not paused, but where the next template would end all pods before the policy can refuse it.
     fn let_loose(&mut self, deployment: &Deployment) -> Holds {
-        if deployment.strategy == "Recreate" { self.held(deployment) } else { self.released(deployment) }
+        if deployment.recreates() { self.held(deployment) } else { self.released(deployment) }
     }
 
     /// How long former pods are kept behind a route: never shorter than what the data plane takes.

@@ -14,9 +14,8 @@ impl<'a> Turn<'a> {
         let held = self.status.workload.clone();
         let alive = deployment.filter(|deployment| held.as_ref().is_none_or(|held| held.uid == deployment.uid));
         let Some(deployment) = alive.filter(|_| !self.seen.namespace_ending) else {
-            if self.seen.deployment.is_some() && !self.seen.namespace_ending {
-                self.widened()?;
-                self.relieved_by_another()?;
+            if let Some(another) = deployment.filter(|_| !self.seen.namespace_ending) {
+                self.relieved_by(another)?;
             }
             self.delete_ours()?;
             return self.finalizer(false);

@@ -395,6 +395,11 @@ impl ReplicaSet {
 }
 
 impl Deployment {
+    /// Whether it ends all old pods before it makes new ones.
+    pub fn recreates(&self) -> bool {
+        self.strategy == "Recreate"
+    }
+
     /// The labels that its selector asks for, if it asks by equality.
     pub fn match_labels(&self) -> Option<&serde_json::Map<String, Value>> {
         self.selector.get("matchLabels").and_then(Value::as_object).filter(|labels| !labels.is_empty())

@@ -133,10 +133,9 @@ impl<'a> Turn<'a> {
         if had || !self.is_short(stable) {
             return Ok(());
         }
-        let object = format!("ReplicaSet/{}", stable.name);
         let message = "too few of stable's pods are ready to take everything back, so the weight is not raised until they \
                        are; PromoteFull lets the candidate take over";
-        Err(self.wait(Phase::Waiting, Reason::StableShrunk, &object, message, SOON))
+        Err(self.shrunk(stable, message, Phase::Waiting))
     }
 
     /// Remembers the most pods that were ever ready in this step, and for how long they have fallen short since.

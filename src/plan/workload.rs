@@ -196,11 +196,10 @@ impl<'a> Turn<'a> {
     /// beginning. While nothing takes its place, stable's pods may live on, and the candidate's end before a Service
     /// reaches all there are.
     fn forget(&mut self) -> Holds {
-        if self.seen.deployment.is_some() {
-            self.widened()?;
-            self.relieved_by_another()?;
-        } else {
-            self.left_to_orphans()?;
+        let seen = self.seen;
+        match &seen.deployment {
+            Some(another) => self.relieved_by(another)?,
+            None => self.left_to_orphans()?,
         }
         self.delete_ours()?;
         self.widened()?;
@@ -214,9 +213,9 @@ impl<'a> Turn<'a> {
         Err(Stop::Again)
     }
 
-    /// A Deployment that was made anew has its own pods before those end that serve meanwhile.
-    pub fn relieved_by_another(&self) -> Holds {
-        let Some(deployment) = &self.seen.deployment else { return Ok(()) };
+    /// A Deployment that was made anew has its own pods before those end that serve meanwhile, and the Services reach both.
+    pub fn relieved_by(&self, deployment: &Deployment) -> Holds {
+        self.widened()?;
         let given_up = self.status.latch.as_ref().map(|latch| latch.candidate.as_str());
         let is_wanted = |set: &&ReplicaSet| {
             self.ready(set) > 0 && (given_up != Some(set.name.as_str()) || deployment.available == 0)
@@ -560,7 +559,7 @@ impl<'a> Turn<'a> {
 /// The Deployment can be held safely.
 pub fn supported(turn: &Turn<'_>, deployment: &Deployment) -> Holds {
     let object = format!("Deployment/{}", deployment.name);
-    let message = if deployment.strategy == "Recreate" {
+    let message = if deployment.recreates() {
         "strategy Recreate ends all old pods before it makes new ones, so a release could not be held; use RollingUpdate"
     } else if deployment.history_limit == 0 {
         "revisionHistoryLimit 0 lets the Deployment controller delete the stable ReplicaSet at zero replicas; set 1 or more"

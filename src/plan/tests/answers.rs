@@ -1,9 +1,9 @@
 //! Whoever has pods that are ready answers, whatever else is waited for.
 use super::{
     accidents::{candidate, delete, flying, replicas},
+    exits::ordered,
     *,
 };
-use crate::api::ActionOutcome;
 
 /// Looks for so many seconds at a world in which so many of these revisions' pods are ready.
 fn with_ready(world: &mut World, ready: &[(&str, usize)], seconds: usize) {
@@ -12,12 +12,7 @@ fn with_ready(world: &mut World, ready: &[(&str, usize)], seconds: usize) {
             let theirs = world.seen.pods.iter_mut().filter(|pod| pod.hash == *hash);
             theirs.enumerate().for_each(|(at, pod)| pod.ready = at < *ready);
         }
-        let pods = &world.seen.pods;
-        for service in [&mut world.seen.stable_service, &mut world.seen.canary_service].into_iter().flatten() {
-            let hash = service.hash().map(str::to_owned);
-            let reached = pods.iter().filter(|pod| pod.ready && hash.as_ref().is_none_or(|hash| *hash == pod.hash));
-            service.endpoints = reached.map(|pod| pod.name.clone()).collect();
-        }
+        world.reach();
         world.look();
         world.seen.now += SignedDuration::from_secs(1);
     }
@@ -45,15 +40,6 @@ fn selects(world: &World) -> Option<&str> {
 
 fn without_routes(value: &mut Value) {
     value["spec"].as_object_mut().unwrap().remove("traffic");
-}
-
-fn ordered(world: &mut World, action: Action) -> (ActionOutcome, String) {
-    world.command(action, None);
-    let uid = world.seen.actions.last().unwrap().uid.clone();
-    let plan = decide(&world.seen);
-    let answer = plan.status.handled.iter().find(|handled| handled.uid == uid).unwrap().clone();
-    world.seen.rollout.status = Some(plan.status);
-    (answer.outcome, answer.message)
 }
 
 #[test]
@@ -104,8 +90,7 @@ fn without_routes_the_candidates_pods_go_on_while_stable_has_too_few() {
     with_ready(&mut world, &[("1", 0)], 30);
     assert_eq!(replicas(&world, &set), before, "{}", world.status().message);
     assert_eq!(world.status().waiting_for[0].reason, Reason::StableShrunk);
-    let (outcome, said) = ordered(&mut world.clone(), Action::PromoteFull);
-    assert_eq!(outcome, ActionOutcome::Accepted, "{said}");
+    ordered(&mut world.clone(), Action::PromoteFull).unwrap();
     // One is enough: the candidate's pods may be what stable's have no room for.
     with_ready(&mut world, &[("1", 1)], 5);
     assert_eq!(replicas(&world, &set), 0);
@@ -207,8 +192,7 @@ fn stable_that_is_deleted_is_made_again_when_what_took_over_has_no_pods() {
     world.seen.replica_sets.retain(|set| set.name != "shop-1");
     world.seen.pods.retain(|pod| pod.hash != "1");
     // A former one that is not there cannot return, and nobody is told that it will.
-    let (outcome, said) = ordered(&mut world, Action::Abort);
-    assert_eq!(outcome, ActionOutcome::Refused, "{said}");
+    ordered(&mut world, Action::Abort).unwrap_err();
     world.seen.pods.iter_mut().for_each(|pod| pod.ready = false);
     let effect = decide(&world.seen).effect;
     let Some(effect @ Effect::CreateCandidate { .. }) = effect else { panic!("{effect:?}") };
@@ -224,8 +208,7 @@ fn an_abort_that_was_said_past_the_point_of_return_holds_where_there_is_a_way_ba
     let mut world = moved(|_| {}, true);
     let hash = hash_of_candidate(&world);
     world.until(60, |world| world.seen.controlled().next().is_none());
-    let (outcome, said) = ordered(&mut world, Action::Abort);
-    assert_eq!(outcome, ActionOutcome::Accepted, "{said}");
+    ordered(&mut world, Action::Abort).unwrap();
     with_ready(&mut world, &[(&hash, 0)], 10);
     assert_eq!(world.status().latch.unwrap().reason, Reason::Commanded);
     assert_eq!(selects(&world), Some("1"), "{:?}", world.effects);
@@ -253,8 +236,7 @@ fn a_stable_without_pods_holds_up_neither_a_newer_template_nor_a_deletion_where_
     world.push("v3");
     with_ready(&mut world, &[("1", 0)], 30);
     assert!(world.status().message.contains("PromoteFull"), "{}", world.status().message);
-    let (outcome, said) = ordered(&mut world, Action::PromoteFull);
-    assert_eq!(outcome, ActionOutcome::Accepted, "{said}");
+    ordered(&mut world, Action::PromoteFull).unwrap();
 }
 
 #[test]
@@ -269,8 +251,7 @@ fn a_return_that_is_blocked_hears_an_abort() {
         (world.status().phase, world.status().waiting_for[0].reason),
         (Phase::Blocked, Reason::ServiceContested)
     );
-    let (outcome, said) = ordered(&mut world, Action::Abort);
-    assert_eq!(outcome, ActionOutcome::Accepted, "{said}");
+    let said = ordered(&mut world, Action::Abort).unwrap();
     assert!(said.contains("does not take over again"), "{said}");
 }
 
@@ -290,8 +271,7 @@ fn without_routes_a_trade_back_to_a_stable_without_pods_hears_a_command() {
     with_ready(&mut world, &[("1", 1)], 30);
     assert_eq!(world.status().waiting_for[0].reason, Reason::StableShrunk, "{}", world.status().message);
     assert!(world.status().message.contains("PromoteFull"), "{}", world.status().message);
-    let (outcome, said) = ordered(&mut world, Action::PromoteFull);
-    assert_eq!(outcome, ActionOutcome::Accepted, "{said}");
+    ordered(&mut world, Action::PromoteFull).unwrap();
 }
 
 #[test]
@@ -321,8 +301,7 @@ fn matched_requests_stay_where_they_are_answered() {
     with_ready(&mut world, &[("1", 0)], 20);
     assert!(!world.split.apart.is_empty(), "{:?}", world.effects);
     assert_eq!(world.status().waiting_for[0].reason, Reason::StableShrunk);
-    let (outcome, said) = ordered(&mut world.clone(), Action::PromoteFull);
-    assert_eq!(outcome, ActionOutcome::Accepted, "{said}");
+    ordered(&mut world.clone(), Action::PromoteFull).unwrap();
     world.settle();
     world.rests(Phase::Aborted);
 }
@@ -353,8 +332,7 @@ fn what_was_given_up_in_the_swap_is_not_promoted_when_its_pods_come_back() {
     let hash = hash_of_candidate(&world);
     world.until(60, |world| world.seen.controlled().next().is_none());
     world.seen.pods.iter_mut().filter(|pod| pod.hash == hash).for_each(|pod| pod.ready = false);
-    let (outcome, said) = ordered(&mut world, Action::Abort);
-    assert_eq!(outcome, ActionOutcome::Accepted, "{said}");
+    ordered(&mut world, Action::Abort).unwrap();
     with_ready(&mut world, &[(&hash, 1)], 30);
     assert!(!world.has(Reason::Promoted), "{:?}", world.effects);
     assert_eq!(world.serving(), "v1");
@@ -370,8 +348,7 @@ fn the_stable_service_stays_where_somebody_answers() {
         with_ready(&mut world, &[("1", 0), (&hash, 4)], 10);
         let answers = selects(&world) == Some(&hash) || world.split.weight == Weight::FULL;
         assert!(answers, "flap {flap}: {:?}", world.effects);
-        let (outcome, said) = ordered(&mut world, Action::PromoteFull);
-        assert_eq!(outcome, ActionOutcome::Accepted, "flap {flap}: {said}");
+        ordered(&mut world, Action::PromoteFull).unwrap_or_else(|said| panic!("flap {flap}: {said}"));
     };
     home(false);
     home(true);

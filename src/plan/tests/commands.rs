@@ -1,6 +1,5 @@
 //! Commands that move a release among its steps, or onto other steps; and who may take an object that two name.
 use super::*;
-use crate::api::ActionOutcome;
 
 /// A command about the revision on trial; what became of it, in words.
 fn ordered(world: &mut World, action: Action, to: Option<&str>) -> Result<String, String> {
@@ -8,14 +7,7 @@ fn ordered(world: &mut World, action: Action, to: Option<&str>) -> Result<String
     world.command(action, revision.map(|revision| Expect { revision: Some(revision), step: None }));
     let order = world.seen.actions.last_mut().unwrap();
     order.to = to.map(str::to_owned);
-    let uid = order.uid.clone();
-    let answered = |world: &World| world.status().handled.iter().any(|handled| handled.uid == uid);
-    world.until(60, answered);
-    let answer = world.status().handled.into_iter().find(|handled| handled.uid == uid).unwrap();
-    match answer.outcome {
-        ActionOutcome::Accepted => Ok(answer.message),
-        ActionOutcome::Refused => Err(answer.message),
-    }
+    world.obeyed(60)
 }
 
 fn step(world: &World) -> crate::api::StepStatus {

@@ -1,17 +1,11 @@
 //! States out of which there has to be a way, and what is remembered across them.
 use super::{accidents::candidate, *};
-use crate::{api::ActionOutcome, metrics::Seen};
+use crate::metrics::Seen;
 
 /// A command; what became of it, in words.
-fn ordered(world: &mut World, action: Action) -> Result<String, String> {
+pub fn ordered(world: &mut World, action: Action) -> Result<String, String> {
     world.command(action, None);
-    let uid = world.seen.actions.last().unwrap().uid.clone();
-    world.until(10, |world| world.status().handled.iter().any(|handled| handled.uid == uid));
-    let answer = world.status().handled.into_iter().find(|handled| handled.uid == uid).unwrap();
-    match answer.outcome {
-        ActionOutcome::Accepted => Ok(answer.message),
-        ActionOutcome::Refused => Err(answer.message),
-    }
+    world.obeyed(10)
 }
 
 /// v1 returns by an abort that came into the swap of v2 for it.

@@ -1,7 +1,7 @@
 //! A small world made of data, in which everything that is asked for happens at once and every look is checked.
 use super::super::*;
 use crate::{
-    api::{Action, Expect, HASH_LABEL, Phase, Reason, Rollout},
+    api::{Action, ActionOutcome, Expect, HASH_LABEL, Phase, Reason, Rollout},
     duration::Duration,
     metrics::{Outcome, Seen, Unanswered},
     traffic::{Acceptance, Apart, RouteSeen, Split, Weights},
@@ -169,15 +169,7 @@ impl World {
             }
             set.available = set.ready;
         }
-        let pods = &self.seen.pods;
-        for service in [&mut self.seen.stable_service, &mut self.seen.canary_service].into_iter().flatten() {
-            let hash = service.selector.get(HASH_LABEL).cloned();
-            service.endpoints = pods
-                .iter()
-                .filter(|pod| pod.ready && hash.as_ref().is_none_or(|hash| *hash == pod.hash))
-                .map(|pod| pod.name.clone())
-                .collect();
-        }
+        self.reach();
         for route in &mut self.seen.routes {
             if let Found::Object { seen, .. } = &mut route.found {
                 *seen = Ok(RouteSeen {
@@ -188,6 +180,19 @@ impl World {
             }
         }
         self.check();
+    }
+
+    /// The Services reach the ready pods that they select.
+    pub fn reach(&mut self) {
+        let pods = &self.seen.pods;
+        for service in [&mut self.seen.stable_service, &mut self.seen.canary_service].into_iter().flatten() {
+            let hash = service.selector.get(HASH_LABEL).cloned();
+            service.endpoints = pods
+                .iter()
+                .filter(|pod| pod.ready && hash.as_ref().is_none_or(|hash| *hash == pod.hash))
+                .map(|pod| pod.name.clone())
+                .collect();
+        }
     }
 
     /// What must hold after every write.
@@ -431,6 +436,17 @@ impl World {
             reason: None,
             by: Some("jane".to_owned()),
         });
+    }
+
+    /// What becomes of the last command within so many seconds, in words.
+    pub fn obeyed(&mut self, seconds: i64) -> Result<String, String> {
+        let uid = self.seen.actions.last().unwrap().uid.clone();
+        self.until(seconds, |world| world.status().handled.iter().any(|handled| handled.uid == uid));
+        let answer = self.status().handled.into_iter().find(|handled| handled.uid == uid).unwrap();
+        match answer.outcome {
+            ActionOutcome::Accepted => Ok(answer.message),
+            ActionOutcome::Refused => Err(answer.message),
+        }
     }
 
     pub fn measured(&mut self, verdict: Verdict) {
