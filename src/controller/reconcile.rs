@@ -60,8 +60,8 @@ pub async fn guarded(context: &Context, key: &Key) -> Result<Option<Duration>, E
 struct Ended {
     /// When to look again.
     again: Duration,
-    /// Whether it does what the last one did, or wrote what was not kept. Once more it would end the same, and it is not to be
-    /// done as fast as the API server lets it.
+    /// Whether it does what the last one did, or wrote what was not kept, or did nothing and wants to look at once. Once more it
+    /// would end the same, and it is not to be done as fast as the API server lets it.
     is_in_vain: bool,
 }
 
@@ -102,6 +102,8 @@ async fn look(cluster: &Cluster, key: &Key) -> Result<Option<Ended>, Error> {
             tracing::warn!(rollout = %key, "nothing of a status is kept: the definitions are older than this operator");
             is_in_vain = true;
         }
+    } else if plan.effect.is_none() && !plan.look_again.is_positive() {
+        is_in_vain = true;
     }
     for decision in &plan.news {
         tracing::info!(rollout = %key, reason = %decision.reason, message = decision.message, by = decision.by, "decided");

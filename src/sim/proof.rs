@@ -3,6 +3,7 @@ use super::{
     api::Verb,
     deeds::Deed,
     faults::Crash,
+    stage::Terms,
     story::{Ending, Story},
     swarm::{FAULTS, PLOTS, faults_called, plotted, short, story, with_fault},
 };
@@ -304,6 +305,8 @@ fn one_seed_is_one_story() {
 fn what_is_shown_is_as_short_as_it_still_goes_wrong() {
     let mut story = short(1);
     (story.setting.held, story.setting.judged) = (true, true);
+    // Nobody is asked for approval, who would stop it.
+    story.setting.terms = Terms::default();
     story.crashes.clear();
     // An image whose name says that it is bad and that is not: nobody can find that out.
     let wrong = (200, Deed::Image("app:v2-errors0"));

@@ -202,6 +202,8 @@ pub struct Stage {
     pub setting: Setting,
     /// When what is told began, in milliseconds.
     pub begun: u64,
+    /// Whether a mistake is planted: then the first thing that is wrong is enough.
+    pub planted: bool,
     pub jane: Hand,
     pub git: Hand,
 }
@@ -251,7 +253,7 @@ impl Stage {
             replica.trouble(|trouble| trouble.bent = setting.bent);
         }
         let (jane, git) = (world.hand(USER), world.hand(GIT));
-        Self { world, replicas, setting, begun: 0, jane, git }
+        Self { world, replicas, setting, begun: 0, planted: tamper.is_some(), jane, git }
     }
 
     /// A stage on which the Deployment is held already. Its past is told once for all stories of such a shop; chances, weather
@@ -466,11 +468,26 @@ impl Stage {
         self.world.live_until(end).await;
     }
 
+    /// Whether the planted mistake is found.
+    pub fn is_enough(&self) -> bool {
+        self.planted && !self.world.checks.violations.is_empty()
+    }
+
+    /// Lets time pass until this millisecond of the story.
+    pub async fn live_until(&mut self, end: u64) {
+        while self.planted && self.world.now() + 2_000 < end && !self.is_enough() {
+            self.pass(2_000).await;
+        }
+        if !self.is_enough() {
+            self.world.live_until(end).await;
+        }
+    }
+
     /// Lets time pass until this holds, at the most so many milliseconds. Whether it came to hold.
     pub async fn until(&mut self, longest: u64, holds: impl Fn(&World) -> bool) -> bool {
         let end = self.world.now() + longest;
         while !holds(&self.world) {
-            if self.world.now() >= end {
+            if self.world.now() >= end || self.is_enough() {
                 return false;
             }
             self.pass(200).await;

@@ -79,7 +79,6 @@ impl Story {
     }
 
     async fn play(&self, tamper: Option<Arc<dyn Tamper>>) -> Ending {
-        // With a planted mistake the first thing that is wrong is enough.
         let longest = if tamper.is_some() { LONGEST / 6 } else { LONGEST };
         let mut stage = if self.setting.held {
             let stage = Stage::adopted(self.seed, &self.setting, tamper).await;
@@ -103,7 +102,10 @@ impl Story {
         stage.world.unguarded = unguarded;
         stage.world.checks.unguarded = unguarded;
         for (at, deed) in &script {
-            stage.world.live_until(begin + at).await;
+            stage.live_until(begin + at).await;
+            if stage.is_enough() {
+                return stage.ending();
+            }
             let at = stage.world.now();
             stage.world.checks.told.push((at, format!("---- {deed:?}")));
             if *deed == Deed::AbortInSwap {
@@ -113,7 +115,7 @@ impl Story {
         }
         // What was begun goes on for its time, and only then there is an end to be seen.
         let over = script.iter().map(|(at, deed)| begin + at + deed.lasts()).max().unwrap_or(0);
-        stage.world.live_until(over).await;
+        stage.live_until(over).await;
         stage.calm();
         let settled = stage.settle(longest + stage.setting.quiet).await;
         let mut ending = stage.ending();
@@ -188,8 +190,7 @@ impl Stage {
         let end = self.world.now() + longest;
         let mut last = (self.busy(), self.world.now());
         let mut asks = (String::new(), self.world.now());
-        let enough = |stage: &Self| longest < LONGEST && !stage.world.checks.violations.is_empty();
-        while self.world.now() < end && !enough(self) {
+        while self.world.now() < end && !self.is_enough() {
             self.pass(2_000).await;
             let busy = self.busy();
             if busy != last.0 {
