@@ -201,7 +201,7 @@ fn alone(plot: &str, seed: u64) -> Story {
 #[test]
 fn a_crash_at_any_write_violates_nothing() {
     const WAYS: [Crash; 3] = [Crash::Before, Crash::Unanswered, Crash::After];
-    let every = number("BELLWETHER_CRASH_EVERY", 47);
+    let every = number("BELLWETHER_CRASH_EVERY", 83);
     let mut all = Vec::new();
     let mut writes: BTreeMap<&str, u64> = BTreeMap::new();
     for (plot, seed) in PLOTS.iter().copied().zip(11..) {
