@@ -193,7 +193,9 @@ pub struct Cluster {
     ended_pods: Arc<jobs::EndedPods>,
     epoch: Arc<AtomicI32>,
     /// Since when this process leads, by its own clock.
-    led_since: Arc<std::sync::Mutex<Option<clock::Since>>>,
+    led_since: Arc<Mutex<Option<clock::Since>>>,
+    /// Since when it looks at each Rollout.
+    taken_up: Arc<Mutex<HashMap<Key, clock::Since>>>,
 }
 
 impl Cluster {
@@ -228,6 +230,7 @@ impl Cluster {
             ended_pods: Arc::default(),
             epoch: Arc::default(),
             led_since: Arc::default(),
+            taken_up: Arc::default(),
         }
     }
 
@@ -257,6 +260,15 @@ impl Cluster {
     /// Whether this process leads, as far as it knows.
     fn leads(&self) -> bool {
         self.led_since.lock().is_ok_and(|since| since.is_some())
+    }
+
+    /// Since when this process acts for a Rollout, by the clock that shows `now` now: it leads, and looks at this one, which
+    /// was another operator's before if its labels changed.
+    fn acts_since(&self, key: &Key, now: jiff::Timestamp) -> Option<jiff::Timestamp> {
+        let led = self.led_since.lock().ok()?.as_mut()?.at(now);
+        let mut taken_up = self.taken_up.lock().ok()?;
+        let since = taken_up.entry(key.clone()).or_insert_with(|| clock::Since::now(&self.settings.clock));
+        Some(since.at(now).max(led))
     }
 
     /// The client, for watches.
@@ -296,6 +308,9 @@ impl Cluster {
         self.ended_pods.forget(key);
         if let Ok(mut belts) = self.belts.lock() {
             belts.remove(key);
+        }
+        if let Ok(mut taken_up) = self.taken_up.lock() {
+            taken_up.remove(key);
         }
     }
 }

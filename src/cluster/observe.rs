@@ -102,7 +102,7 @@ impl Cluster {
         let now = self.now();
         let mut seen = Observed {
             epoch: self.epoch.load(Ordering::Relaxed),
-            led_since: self.led_since.lock().ok().and_then(|mut since| Some(since.as_mut()?.at(now))),
+            led_since: self.acts_since(key, now),
             deployment,
             replica_sets,
             pods,

@@ -435,3 +435,24 @@ async fn what_may_not_be_read_is_told_to_whom_blocks_are_told_once() {
     let page = cluster.telemetry().text();
     assert!(page.contains(r#"rollout_phase{namespace="n",rollout="shop",phase="Blocked"} 1"#), "{page}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_up_a_rollout_acts_for_it_from_then_on() {
+    let (begun, base) = (Instant::now(), jiff::Timestamp::from_second(1_800_000_000).unwrap());
+    let clock = Clock::new(move || base + begun.elapsed());
+    let (cluster, _) = cluster_at(
+        clock.clone(),
+        crate::outbound::Outbound::new(crate::outbound::Settings::default()).unwrap(),
+        accepts,
+    );
+    let (shop, blog) = (Key::new("shop").within("web"), Key::new("blog").within("web"));
+    let after = |key: &Key| cluster.acts_since(key, clock.now()).map(|at| at.duration_since(base).as_secs());
+    assert_eq!(after(&shop), None, "it does not lead");
+    cluster.lead(1);
+    assert_eq!(after(&shop), Some(0));
+    tokio::time::advance(std::time::Duration::from_secs(60)).await;
+    assert_eq!((after(&shop), after(&blog)), (Some(0), Some(60)));
+    cluster.forget(&shop);
+    tokio::time::advance(std::time::Duration::from_secs(60)).await;
+    assert_eq!((after(&shop), after(&blog)), (Some(120), Some(60)), "another had it meanwhile");
+}

@@ -28,7 +28,7 @@ pub struct Observed {
     pub now: Timestamp,
     /// How often leadership has changed hands.
     pub epoch: i32,
-    /// Since when the leader leads that looks, by the clock that says `now`.
+    /// Since when the leader that looks leads and has this Rollout, by the clock that says `now`.
     pub led_since: Option<Timestamp>,
     /// The Rollout as it was read.
     pub rollout: Rollout,

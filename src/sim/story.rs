@@ -219,7 +219,7 @@ impl Stage {
 
     /// How long a world that is not at rest may be silent, or one of which only a backup says that it is, or a status from
     /// before the Rollout or its Deployment was changed, deleted or looked at, or one in which something is about to be done:
-    /// a look that failed often is tried again after a minute.
+    /// a look that failed often is tried again after a minute, and a route that somebody else writes after two, and four.
     fn longest_silence(&self) -> u64 {
         let (server, rollouts) = (&self.world.server, self.world.server.list("rollouts", NAMESPACE));
         let rests = |rollout: &Arc<serde_json::Value>| {
@@ -237,7 +237,11 @@ impl Stage {
             let is_current = rollout.number("/status/observedGeneration") == generation && !is_other;
             !of_backup && !rollout.is_ending() && is_current
         };
-        let at_rest = match rollouts.iter().find(|rollout| rollout.name() == NAME) {
+        let told = rollouts.iter().find(|rollout| rollout.name() == NAME);
+        if told.is_some_and(|rollout| rollout.text("/status/waitingFor/0/reason") == "RouteContested") {
+            return 260_000;
+        }
+        let at_rest = match told {
             Some(rollout) => rests(rollout) && is_seen(rollout),
             // One that had to wait for it may be waiting out its own failures.
             None => rollouts.iter().all(rests),
