@@ -11,7 +11,7 @@ use crate::{
     telemetry::QueryLabels,
     vocab::Arm,
 };
-use futures::future::join_all;
+use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -19,11 +19,14 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::{sync::Semaphore, time::Instant};
 
 /// So many pages are read at once, of all releases together.
 const AT_ONCE: usize = 128;
+/// So many of them are of one release: pods that hang hold up their own.
+const OF_ONE: usize = 32;
 /// A page is long from so many bytes on.
 const LONG: usize = 256 * 1_024;
 /// So many bytes may the long pages have that are read at once, of all releases together. It is more than any one may have.
@@ -43,6 +46,10 @@ pub(super) struct Scraping {
 #[derive(Default)]
 struct Release {
     revision: String,
+    /// Where the pages are: those of another place are other pages.
+    place: String,
+    /// How often they are read.
+    interval: Duration,
     scrapes: Arc<Mutex<Scrapes>>,
     /// Where long pages are.
     long: Arc<Mutex<BTreeSet<String>>>,
@@ -75,7 +82,7 @@ impl Scraping {
     /// Notes what kind of provider a Rollout has.
     pub fn note(&self, key: &Key, pods: Option<&Pods>) {
         self.with(|releases| match pods {
-            Some(_) => drop(releases.entry(key.clone()).or_default()),
+            Some(pods) => releases.entry(key.clone()).or_default().interval = pods.interval.std(),
             None => drop(releases.remove(key)),
         });
     }
@@ -87,16 +94,20 @@ impl Scraping {
 
     /// Forgets what was read of a release that is over.
     pub fn end(&self, key: &Key) {
-        self.with(|releases| releases.get_mut(key).map(|release| *release = Release::default()));
+        self.with(|releases| {
+            releases.get_mut(key).map(|release| *release = Release { interval: release.interval, ..Release::default() })
+        });
     }
 
-    /// What was read of a revision, and where its long pages are.
-    fn of(&self, key: &Key, revision: &str) -> (Arc<Mutex<Scrapes>>, Arc<Mutex<BTreeSet<String>>>) {
+    /// What was read of a revision at the place that a provider says, and where its long pages are.
+    fn of(&self, key: &Key, revision: &str, provider: &Pods) -> (Arc<Mutex<Scrapes>>, Arc<Mutex<BTreeSet<String>>>) {
+        let (place, interval) = (provider.place(), provider.interval.std());
         self.with(|releases| {
             let release = releases.entry(key.clone()).or_default();
-            if release.revision != revision {
-                *release = Release { revision: revision.to_owned(), ..Release::default() };
+            if release.revision != revision || release.place != place {
+                *release = Release { revision: revision.to_owned(), place, ..Release::default() };
             }
+            release.interval = interval;
             (release.scrapes.clone(), release.long.clone())
         })
     }
@@ -104,10 +115,9 @@ impl Scraping {
     /// Whether pages are to be read before there is evidence: stable's, so that its history shows which latencies are worth
     /// a look, and the canary's, so that its counters have a beginning. If so that is begun; one at a time.
     pub fn ahead(&self, key: &Key) -> Option<Reading> {
-        const PACE: std::time::Duration = std::time::Duration::from_secs(2);
         self.with(|releases| {
             let release = releases.get_mut(key)?;
-            let is_due = release.ahead.is_none_or(|ahead| ahead.elapsed() >= PACE);
+            let is_due = release.ahead.is_none_or(|ahead| ahead.elapsed() >= release.interval);
             if !is_due || release.is_reading.swap(true, Ordering::Relaxed) {
                 return None;
             }
@@ -141,7 +151,8 @@ pub fn on_trial(rollout: &Rollout, sets: &[ReplicaSet], pods: &[Pod]) -> Vec<OnT
 }
 
 impl Cluster {
-    /// Reads the pages of one round, and returns what is remembered with them.
+    /// Reads the pages of one round, unless it is too soon for another one, and returns what is remembered with them, and of
+    /// when the newest are.
     pub(super) async fn scrape(
         &self,
         (key, revision): (&Key, &str),
@@ -149,19 +160,25 @@ impl Cluster {
         metrics: &[Metric],
         since: Option<Timestamp>,
         pods: &[OnTrial],
-    ) -> Arc<Mutex<Scrapes>> {
+    ) -> (Timestamp, Arc<Mutex<Scrapes>>) {
         let at = self.now();
-        let (scrapes, long) = self.scraping.of(key, revision);
+        let (scrapes, long) = self.scraping.of(key, revision, provider);
         let long = &*long;
+        // Other sources of the same release may be asked more often.
+        let known = || scrapes.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = known().newest_before(at, provider.interval, since);
+        if let Some(newest) = newest {
+            return (newest, scrapes);
+        }
         let pages = provider.targets(pods).into_iter().map(|target| async move {
             match target {
                 Ok(target) => self.page(provider, metrics, &target, long).await,
                 Err((arm, why)) => Page::unread(arm, why),
             }
         });
-        let pages = join_all(pages).await;
-        scrapes.lock().unwrap_or_else(PoisonError::into_inner).remember(at, metrics, since, &pages, pods);
-        scrapes
+        let pages: Vec<_> = stream::iter(pages).buffered(OF_ONE).collect().await;
+        known().remember(at, metrics, since, &pages, pods);
+        (at, scrapes)
     }
 
     async fn page(&self, provider: &Pods, metrics: &[Metric], target: &Target, long: &Mutex<BTreeSet<String>>) -> Page {
@@ -229,7 +246,10 @@ mod tests {
         *,
     };
     use crate::{metrics::Whereabouts, outbound::Transport};
-    use futures::{FutureExt, future::BoxFuture};
+    use futures::{
+        FutureExt,
+        future::{BoxFuture, join_all},
+    };
     use serde_json::{Value, json};
     use std::{
         sync::atomic::{AtomicUsize, Ordering::Relaxed},
@@ -265,49 +285,87 @@ mod tests {
         }
     }
 
-    /// Three rounds of so many pods, and what is said of the canary then.
-    async fn rounds(pages: &Pages, pods: u8) -> String {
-        let nobody = |_: &str, _: &Value| (404, json!({}));
-        let (cluster, _) = cluster_at(Clock::default(), pages.clone(), nobody);
-        let provider: Pods = serde_json::from_value(json!({"port": 80, "canaryPods": 100})).unwrap();
-        let metric: Metric = serde_json::from_value(json!({"name": "errors", "preset": "app/error-rate"})).unwrap();
-        let pod = |number: u8| OnTrial {
-            arm: Arm::Canary,
-            name: format!("c{number}"),
-            started: None,
-            at: Whereabouts {
-                uid: number.to_string(),
-                address: Some([10, 0, 0, number].into()),
-                running: true,
-                ..Whereabouts::default()
-            },
+    /// A clock that goes with the runtime's.
+    fn clock() -> Clock {
+        let (begun, base) = (Instant::now(), Timestamp::from_second(1_800_000_000).unwrap());
+        Clock::new(move || base + begun.elapsed())
+    }
+
+    fn provider(spec: Value) -> Pods {
+        serde_json::from_value(spec).unwrap()
+    }
+
+    fn errors() -> Metric {
+        serde_json::from_value(json!({"name": "errors", "preset": "app/error-rate"})).unwrap()
+    }
+
+    fn pod(number: u8) -> OnTrial {
+        let at = Whereabouts {
+            uid: number.to_string(),
+            address: Some([10, 0, 0, number].into()),
+            running: true,
+            ..Whereabouts::default()
         };
-        let (pods, key) = ((0..pods).map(pod).collect::<Vec<_>>(), Key::new("shop"));
+        OnTrial { arm: Arm::Canary, name: format!("c{number}"), started: None, at }
+    }
+
+    /// Three rounds of so many pods in each of so many releases, and what is said of a canary then.
+    async fn rounds(pages: &Pages, releases: u8, pods: u8) -> String {
+        let (cluster, _) = cluster_at(clock(), pages.clone(), |_: &str, _: &Value| (404, json!({})));
+        let provider = provider(json!({"port": 80, "canaryPods": 100}));
+        let (pods, metrics) = ((0..pods).map(pod).collect::<Vec<_>>(), [errors()]);
+        let keys: Vec<_> = (0..releases).map(|number| Key::new(&format!("shop-{number}"))).collect();
+        let round = || join_all(keys.iter().map(|key| cluster.scrape((key, "1"), &provider, &metrics, None, &pods)));
         for _ in 0..2 {
-            cluster.scrape((&key, "1"), &provider, std::slice::from_ref(&metric), None, &pods).await;
+            round().await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
         }
-        let scrapes = cluster.scrape((&key, "1"), &provider, &[metric], None, &pods).await;
-        scrapes.lock().unwrap().trouble(Arm::Canary).unwrap_or_default().to_owned()
+        let trouble = |scrapes: &Mutex<Scrapes>| scrapes.lock().unwrap().trouble(Arm::Canary).map(str::to_owned);
+        round().await.iter().find_map(|(_, scrapes)| trouble(scrapes)).unwrap_or_default()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_round_is_of_its_beginning_and_is_not_repeated_too_soon_and_pages_of_another_place_are_others() {
+        let pages = Pages { takes: Duration::from_secs(6), ..Pages::default() };
+        let clock = clock();
+        let (cluster, _) = cluster_at(clock.clone(), pages.clone(), |_: &str, _: &Value| (404, json!({})));
+        let (key, pods, begun) = (Key::new("shop"), [pod(1)], clock.now());
+        let at = |path: &str| provider(json!({"port": 80, "path": path, "interval": "10s", "timeout": "10s"}));
+        let (metrics, other) = (at("/metrics"), at("/other"));
+        let round = async |provider: &Pods, since| {
+            let (of, scrapes) = cluster.scrape((&key, "1"), provider, &[errors()], since, &pods).await;
+            (of.duration_since(begun).as_secs(), pages.asked.load(Relaxed), scrapes)
+        };
+        let (of, asked, first) = round(&metrics, None).await;
+        assert_eq!((of, asked), (0, 1), "its page took six seconds");
+        let (of, asked, again) = round(&metrics, None).await;
+        assert_eq!((of, asked), (0, 1), "others of this release are asked more often");
+        assert!(Arc::ptr_eq(&first, &again));
+        let (of, asked, _) = round(&metrics, Some(clock.now())).await;
+        assert_eq!((of, asked), (6, 2), "evidence begins");
+        let (of, asked, elsewhere) = round(&other, None).await;
+        assert_eq!((of, asked), (12, 3));
+        assert!(!Arc::ptr_eq(&first, &elsewhere), "what was not on one page has not been counted on another since");
     }
 
     #[tokio::test(start_paused = true)]
     async fn long_pages_have_no_more_than_their_budget_together_and_short_ones_are_not_held_up() {
         let takes = Duration::from_millis(20);
         let short = Pages { bytes: 20_000, takes, ..Pages::default() };
-        assert_eq!((rounds(&short, 100).await.as_str(), short.asked.load(Relaxed)), ("", 300));
+        assert_eq!((rounds(&short, 1, 100).await.as_str(), short.asked.load(Relaxed)), ("", 300));
         assert!(short.most.load(Relaxed) <= 100 * LONG);
         let long = Pages { bytes: 300_000, takes, ..Pages::default() };
         assert_eq!(
-            (rounds(&long, 100).await.as_str(), long.asked.load(Relaxed)),
+            (rounds(&long, 1, 100).await.as_str(), long.asked.load(Relaxed)),
             ("", 400),
             "the first round asks twice"
         );
         assert!(long.most.load(Relaxed) <= BUDGET + AT_ONCE * LONG, "{}", long.most.load(Relaxed));
         let slow = Pages { bytes: 300_000, takes: Duration::from_millis(1_900), ..Pages::default() };
-        let why = rounds(&slow, 100).await;
+        let why = rounds(&slow, 3, 100).await;
         assert!(why.contains("have no more than 64 MiB at once") && why.contains("pods.pageCap"), "{why}");
         let endless = Pages { bytes: 5_000_000, takes, ..Pages::default() };
-        let why = rounds(&endless, 1).await;
+        let why = rounds(&endless, 1, 1).await;
         assert!(why.ends_with("cannot be read: the answer is longer than 4194304 bytes"), "{why}");
     }
 }

@@ -450,9 +450,9 @@ async fn who_takes_up_a_rollout_acts_for_it_from_then_on() {
     assert_eq!(after(&shop), None, "it does not lead");
     cluster.lead(1);
     assert_eq!(after(&shop), Some(0));
-    tokio::time::advance(std::time::Duration::from_secs(60)).await;
+    tokio::time::advance(std::time::Duration::from_mins(1)).await;
     assert_eq!((after(&shop), after(&blog)), (Some(0), Some(60)));
     cluster.forget(&shop);
-    tokio::time::advance(std::time::Duration::from_secs(60)).await;
+    tokio::time::advance(std::time::Duration::from_mins(1)).await;
     assert_eq!((after(&shop), after(&blog)), (Some(120), Some(60)), "another had it meanwhile");
 }

@@ -6,6 +6,7 @@
 use super::{
     ArmLabel, Complaint, Metric, Outcome, Past, Reach, Scrapes, Seen, Source, Subject,
     answer::Part,
+    counters::is_step_back,
     evidence,
     exposition::{self, BadPage},
     presets,
@@ -233,6 +234,11 @@ impl Pods {
         }
     }
 
+    /// Where the pages are, in a word: what is read elsewhere are other numbers.
+    pub fn place(&self) -> String {
+        format!("{:?} {:?} {}", self.scheme, self.port, self.path)
+    }
+
     fn times(&self, subject: &Subject) -> Times {
         Times::new(self.interval, Duration::ZERO, subject).settled_at_once()
     }
@@ -270,6 +276,16 @@ impl Target {
 }
 
 impl Scrapes {
+    /// When the newest round was, where another one at this moment would be too soon for pages that are read so often. The
+    /// first one with evidence is not.
+    pub fn newest_before(&self, at: Timestamp, interval: Duration, since: Option<Timestamp>) -> Option<Timestamp> {
+        let newest = Timestamp::from_millisecond(self.newest?).ok()?;
+        let apart = at.duration_since(newest);
+        let interval = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
+        let is_soon = !apart.is_negative() && is_step_back(i64::try_from(apart.as_millis()).ok()?, interval);
+        (is_soon && since.is_none_or(|since| newest >= since)).then_some(newest)
+    }
+
     /// Remembers one round of pages. `since` is when evidence begins, if it has; `pods` are all there are of the release.
     pub fn remember(
         &mut self,

@@ -211,7 +211,7 @@ pub struct Scrapes {
     counters: BTreeMap<(String, String), Counter>,
     /// Why the last page of an arm was not read.
     troubles: BTreeMap<&'static str, String>,
-    newest: Option<i64>,
+    pub(super) newest: Option<i64>,
     /// When the page of a pod was to be read for the first time, by uid.
     first: HashMap<String, i64>,
 }
