@@ -135,10 +135,9 @@ fn needed(kind: &str, step: &Step) -> Vec<Need> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::tests::{Calls, cluster_with},
+        super::tests::{self, Calls},
         *,
     };
-    use crate::outbound::{Outbound, Settings};
     use serde_json::json;
 
     /// A cluster with one gateway, whose class lists these features.
@@ -147,8 +146,7 @@ mod tests {
             "status": {"supportedFeatures": features.iter().map(|name| json!({"name": name})).collect::<Vec<_>>()}});
         let gateway = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "web"},
             "spec": {"gatewayClassName": "c"}});
-        let outbound = Outbound::new(Settings::default()).unwrap();
-        cluster_with(outbound, move |call, _| {
+        tests::cluster(move |call, _| {
             (200, if call.contains("gatewayclasses") { class.clone() } else { gateway.clone() })
         })
     }

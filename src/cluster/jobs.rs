@@ -236,7 +236,7 @@ fn told(error: &kube::Error) -> String {
 mod tests {
     use super::*;
     use crate::{
-        cluster::tests::{Calls, cluster_with},
+        cluster::tests::{self, Calls},
         judge::Sensitivity,
         metrics::ArmNames,
     };
@@ -282,11 +282,9 @@ mod tests {
 
     /// A leader's cluster with these Jobs, which answers whatever else is asked with this.
     fn cluster(jobs: &[Value], other: (u16, Value)) -> (Cluster, Calls) {
-        let outbound = crate::outbound::Outbound::new(crate::outbound::Settings::default()).unwrap();
         let list = json!({"kind": "JobList", "apiVersion": "batch/v1", "metadata": {}, "items": jobs});
         let (cluster, calls) =
-            cluster_with(
-                outbound,
+            tests::cluster(
                 move |call, _| {
                     if call == format!("GET {JOBS}") { (200, list.clone()) } else { other.clone() }
                 },

@@ -174,8 +174,7 @@ pub fn resource_of(route: &RouteRef) -> Option<ApiResource> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::cluster_with, *};
-    use crate::outbound::{Outbound, Settings};
+    use super::{super::tests::cluster, *};
     use serde_json::json;
     use std::sync::{
         Arc,
@@ -186,7 +185,7 @@ mod tests {
     async fn a_kind_that_is_installed_later_is_found_in_the_version_that_is_served() {
         let versions = ["v1", "v1alpha3"].map(|version| resource("example.com", version, "TLSRoute", "tlsroutes"));
         let asked = Arc::new(AtomicUsize::new(0));
-        let (cluster, calls) = cluster_with(Outbound::new(Settings::default()).unwrap(), move |call, _| {
+        let (cluster, calls) = cluster(move |call, _| {
             let served = json!({"kind": "APIResourceList", "groupVersion": "example.com/v1alpha3", "resources": [
                 {"name": "tlsroutes", "singularName": "", "namespaced": true, "kind": "TLSRoute", "verbs": ["get"]}]});
             // First nobody can say, then nobody serves it, then there is another kind of its version alone.

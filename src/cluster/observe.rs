@@ -495,8 +495,7 @@ mod tests {
             (None, None),
         ] {
             let (there, canary) = (now.clone(), stored.clone());
-            let outbound = crate::outbound::Outbound::new(crate::outbound::Settings::default()).unwrap();
-            let (cluster, _) = super::super::tests::cluster_with(outbound, move |call, _| match &there {
+            let (cluster, _) = super::super::tests::cluster(move |call, _| match &there {
                 _ if call.ends_with("/ingresses/shop-canary") => (200, canary.clone()),
                 Some(main) if call.ends_with("/ingresses/shop") => (200, main.clone()),
                 _ => (

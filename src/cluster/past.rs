@@ -179,8 +179,8 @@ impl Cluster {
 mod tests {
     use super::{
         super::{
-            Around, Clock,
-            tests::{Calls, cluster_at},
+            Around,
+            tests::{Calls, clock_from, cluster_at},
         },
         *,
     };
@@ -284,10 +284,8 @@ mod tests {
     }
 
     fn world() -> (Cluster, Prometheus, Calls) {
-        let begun = Instant::now();
-        let start = Timestamp::from_second(1_795_246_800).unwrap();
         let prometheus = Prometheus::default();
-        let clock = Clock::new(move || start + begun.elapsed());
+        let clock = clock_from(Timestamp::from_second(1_795_246_800).unwrap());
         let (cluster, calls) = cluster_at(clock, prometheus.clone(), provider);
         (cluster, prometheus, calls)
     }

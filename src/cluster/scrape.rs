@@ -242,7 +242,10 @@ fn no_room() -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Clock, tests::cluster_at},
+        super::{
+            Clock,
+            tests::{clock_from, cluster_at},
+        },
         *,
     };
     use crate::{metrics::Whereabouts, outbound::Transport};
@@ -287,8 +290,7 @@ mod tests {
 
     /// A clock that goes with the runtime's.
     fn clock() -> Clock {
-        let (begun, base) = (Instant::now(), Timestamp::from_second(1_800_000_000).unwrap());
-        Clock::new(move || base + begun.elapsed())
+        clock_from(Timestamp::from_second(1_800_000_000).unwrap())
     }
 
     fn provider(spec: Value) -> Pods {

@@ -15,9 +15,22 @@ use std::{convert::Infallible, sync::Mutex};
 
 pub(super) type Calls = Arc<Mutex<Vec<(String, Value)>>>;
 
+/// The client for requests to others, as it is where nothing is said of it.
+pub(super) fn outbound() -> crate::outbound::Outbound {
+    crate::outbound::Outbound::new(crate::outbound::Settings::default()).unwrap()
+}
+
+/// A clock that shows this now and goes with the runtime's.
+pub(super) fn clock_from(start: jiff::Timestamp) -> Clock {
+    let begun = Instant::now();
+    Clock::new(move || start + begun.elapsed())
+}
+
 /// A cluster whose every call is recorded and answered by this function, by status and body.
-fn cluster(answer: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync + 'static) -> (Cluster, Calls) {
-    cluster_with(crate::outbound::Outbound::new(crate::outbound::Settings::default()).unwrap(), answer)
+pub(super) fn cluster(
+    answer: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync + 'static,
+) -> (Cluster, Calls) {
+    cluster_with(outbound(), answer)
 }
 
 /// One whose requests to others leave by this client.
@@ -438,13 +451,9 @@ async fn what_may_not_be_read_is_told_to_whom_blocks_are_told_once() {
 
 #[tokio::test(start_paused = true)]
 async fn who_takes_up_a_rollout_acts_for_it_from_then_on() {
-    let (begun, base) = (Instant::now(), jiff::Timestamp::from_second(1_800_000_000).unwrap());
-    let clock = Clock::new(move || base + begun.elapsed());
-    let (cluster, _) = cluster_at(
-        clock.clone(),
-        crate::outbound::Outbound::new(crate::outbound::Settings::default()).unwrap(),
-        accepts,
-    );
+    let base = jiff::Timestamp::from_second(1_800_000_000).unwrap();
+    let clock = clock_from(base);
+    let (cluster, _) = cluster_at(clock.clone(), outbound(), accepts);
     let (shop, blog) = (Key::new("shop").within("web"), Key::new("blog").within("web"));
     let after = |key: &Key| cluster.acts_since(key, clock.now()).map(|at| at.duration_since(base).as_secs());
     assert_eq!(after(&shop), None, "it does not lead");

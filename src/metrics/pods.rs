@@ -6,7 +6,6 @@
 use super::{
     ArmLabel, Complaint, Metric, Outcome, Past, Reach, Scrapes, Seen, Source, Subject,
     answer::Part,
-    counters::is_step_back,
     evidence,
     exposition::{self, BadPage},
     presets,
@@ -276,16 +275,6 @@ impl Target {
 }
 
 impl Scrapes {
-    /// When the newest round was, where another one at this moment would be too soon for pages that are read so often. The
-    /// first one with evidence is not.
-    pub fn newest_before(&self, at: Timestamp, interval: Duration, since: Option<Timestamp>) -> Option<Timestamp> {
-        let newest = Timestamp::from_millisecond(self.newest?).ok()?;
-        let apart = at.duration_since(newest);
-        let interval = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
-        let is_soon = !apart.is_negative() && is_step_back(i64::try_from(apart.as_millis()).ok()?, interval);
-        (is_soon && since.is_none_or(|since| newest >= since)).then_some(newest)
-    }
-
     /// Remembers one round of pages. `since` is when evidence begins, if it has; `pods` are all there are of the release.
     pub fn remember(
         &mut self,

@@ -8,13 +8,14 @@
 use super::{
     Metric,
     answer::Series,
-    counters::Beats,
+    counters::{Beats, is_step_back},
     evidence::Counted,
     exposition::Sample,
     presets::{Bad, Kind, Preset},
     promql::Query,
 };
-use crate::vocab::Arm;
+use crate::{duration::Duration, vocab::Arm};
+use jiff::Timestamp;
 use promql_parser::label::Matcher;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -211,7 +212,7 @@ pub struct Scrapes {
     counters: BTreeMap<(String, String), Counter>,
     /// Why the last page of an arm was not read.
     troubles: BTreeMap<&'static str, String>,
-    pub(super) newest: Option<i64>,
+    newest: Option<i64>,
     /// When the page of a pod was to be read for the first time, by uid.
     first: HashMap<String, i64>,
 }
@@ -285,6 +286,15 @@ pub(super) fn word(arm: Arm) -> &'static str {
 }
 
 impl Scrapes {
+    /// When the newest round was, where another one at this moment would be too soon for pages that are read so often. The
+    /// first one with evidence is not.
+    pub fn newest_before(&self, at: Timestamp, interval: Duration, since: Option<Timestamp>) -> Option<Timestamp> {
+        let newest = Timestamp::from_millisecond(self.newest?).ok()?;
+        let apart = at.as_millisecond() - newest.as_millisecond();
+        let is_soon = apart >= 0 && is_step_back(apart, i64::try_from(interval.as_millis()).unwrap_or(i64::MAX));
+        (is_soon && since.is_none_or(|since| newest >= since)).then_some(newest)
+    }
+
     /// Adds the pages of one round, in milliseconds since 1970. `living` are the uids of all pods there are: what is known
     /// of others is forgotten.
     pub(super) fn add(&mut self, at: i64, asked: &[Asked<'_>], pages: &[Page], living: &BTreeSet<&str>) {

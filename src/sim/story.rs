@@ -79,7 +79,6 @@ impl Story {
     }
 
     async fn play(&self, tamper: Option<Arc<dyn Tamper>>) -> Ending {
-        let longest = if tamper.is_some() { LONGEST / 6 } else { LONGEST };
         let mut stage = if self.setting.held {
             let stage = Stage::adopted(self.seed, &self.setting, tamper).await;
             stage.replicas[0].crash_at(self.crashes.clone());
@@ -117,6 +116,7 @@ impl Story {
         let over = script.iter().map(|(at, deed)| begin + at + deed.lasts()).max().unwrap_or(0);
         stage.live_until(over).await;
         stage.calm();
+        let longest = if stage.planted { LONGEST / 6 } else { LONGEST };
         let settled = stage.settle(longest + stage.setting.quiet).await;
         let mut ending = stage.ending();
         if !adopted {

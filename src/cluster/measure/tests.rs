@@ -1,9 +1,6 @@
 //! What is measured of releases, and how often providers are asked for it.
 use super::{
-    super::{
-        Clock,
-        tests::{cluster_at, cluster_with},
-    },
+    super::tests::{clock_from, cluster_at, cluster_with},
     *,
 };
 use crate::{
@@ -261,9 +258,8 @@ async fn ask_one_by_one(cluster: &Cluster, rollout: &Rollout) {
 /// each of these minutes, in the second of which it is down, how often at once at the most, and how often in one look
 /// at all of them when each asks every question by itself.
 async fn minutes(releases: usize, metrics: &Value, scrape: &str) -> (Vec<usize>, usize, usize) {
-    let begun = Instant::now();
     let start = Timestamp::from_second(1_795_246_800).unwrap();
-    let clock = Clock::new(move || start + begun.elapsed());
+    let clock = clock_from(start);
     let prometheus = Prometheus::default();
     let tenant = json!([{"name": "X-Scope-OrgID", "value": "shop"}]);
     let url = "http://prometheus.monitoring.svc";

@@ -63,8 +63,7 @@ impl Server {
             }
         });
         let namespace = format!("routes-{}", std::process::id());
-        let outbound = crate::outbound::Outbound::new(crate::outbound::Settings::default()).unwrap();
-        let cluster = cluster_behind(Client::new(service, "default"), Clock::default(), outbound);
+        let cluster = cluster_behind(Client::new(service, "default"), Clock::default(), outbound());
         let mut rollout = rollout();
         rollout.metadata.namespace = Some(namespace.clone());
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
