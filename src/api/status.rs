@@ -430,6 +430,9 @@ pub struct Flight {
     /// Whether a person said `Pause`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
+    /// Whether `Pause` was said before the step had what it asks for: until `Resume` nothing more goes to the candidate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// What the data plane is given time for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settling: Option<Settling>,

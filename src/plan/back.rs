@@ -74,8 +74,10 @@ impl Turn<'_> {
         };
         let message: String = undo.message.chars().take(1_000).collect();
         let now = Time(self.seen.now);
+        self.status.flight = Some(promoted.clone());
         self.note(Reason::Aborted, format!("{}: {message}", Reason::Commanded), undo.by.clone());
         self.alert(AlertEvent::Aborted, Reason::Commanded, &message, undo.by.as_deref());
+        self.status.metrics.clear();
         self.status.latch = Some(Latch {
             revision: promoted.revision.clone(),
             candidate: promoted.candidate.clone(),
@@ -100,6 +102,7 @@ impl Turn<'_> {
             quiet_since: None,
             blind_since: None,
             paused: false,
+            held: false,
             settling: None,
             reverted: Vec::new(),
             ..promoted

@@ -4,7 +4,7 @@ use super::{
     steps::steps_hash,
     turn::{Holds, Stop, Turn},
 };
-use crate::api::{Action, ActionOutcome, Handled, Phase, Reason, RolloutSpec, RolloutStatus, StepStatus, Undo};
+use crate::api::{Action, ActionOutcome, Handled, Phase, Reason, RolloutSpec, RolloutStatus, Step, StepStatus, Undo};
 
 /// What the status says while the spec's steps are not those of the release on trial.
 pub const STEPS_EDITED: &str =
@@ -147,7 +147,7 @@ impl<'a> Turn<'a> {
             _ if promoting => Err("the candidate is already taking over; Abort is the only way back".to_owned()),
             Action::Pause => {
                 self.set_paused(true);
-                Ok("it stays at this weight until Resume".to_owned())
+                Ok(format!("it stays at {} until Resume", self.accepted_split()))
             }
             Action::Resume => {
                 if self.status.flight.as_ref().is_some_and(|flight| !flight.paused) {
@@ -243,6 +243,12 @@ impl<'a> Turn<'a> {
         let same = former.iter().find(|step| step.name == held.name) == steps.get(index);
         let place = StepStatus { index: u32::try_from(index).unwrap_or(u32::MAX), hash: steps_hash(steps), ..held };
         let name = place.name.clone();
+        let split = |steps: &[Step]| steps.iter().find(|step| step.name == name).map(Step::split);
+        if split(&former) != split(steps) {
+            // Nothing was seen yet of what goes to the candidate now.
+            self.enter(index).map_err(|_| nothing.to_owned())?;
+            return Ok(format!("it goes on in step {name} of the new steps, whose time starts anew"));
+        }
         // Approval was given to another step, and its high-water mark and its end were another's too.
         let place = if same { place } else { StepStatus { approved: false, full_at: None, progress: None, ..place } };
         self.status.step = Some(place);
@@ -267,8 +273,11 @@ impl<'a> Turn<'a> {
     }
 
     fn set_paused(&mut self, paused: bool) {
+        let waits = paused
+            && self.pair().is_some()
+            && self.step().is_ok_and(|step| step.split().adds_to(&self.accepted_split()));
         if let Some(flight) = &mut self.status.flight {
-            flight.paused = paused;
+            (flight.paused, flight.held) = (paused, waits && (flight.held || !flight.paused));
         }
     }
 }

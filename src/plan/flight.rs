@@ -45,14 +45,11 @@ impl<'a> Turn<'a> {
                 self.crashes()?;
             }
             self.bereft(deployment, stable)?;
-            self.services(deployment)?;
+            self.relieved_before(deployment, stable)?;
+            self.in_place(deployment)??;
             return self.fly(deployment, stable);
         }
-        // A Service that is gone is made again whatever follows; one that is contested holds up a release, and never the way home.
-        let services = self.services(deployment);
-        if let Err(doing @ Stop::Do(_)) = services {
-            return Err(doing);
-        }
+        let services = self.in_place(deployment)?;
         if same_template(&deployment.template, &stable.template) {
             return self.back_at_stable(stable);
         }
@@ -94,10 +91,23 @@ impl<'a> Turn<'a> {
         self.crashes()?;
         self.bereft(deployment, stable)?;
         self.judge()?;
-        self.relieved_in_step(deployment, stable)?;
+        self.relieved_before(deployment, stable)?;
         services?;
         checked?;
         self.fly(deployment, stable)
+    }
+
+    /// A Service or a route of ours that is gone is made again whatever follows; a Service that is contested holds up a release,
+    /// and never the way home.
+    fn in_place(&mut self, deployment: &'a Deployment) -> Result<Holds, Stop> {
+        let services = self.services(deployment);
+        if let Err(doing @ Stop::Do(_)) = services {
+            return Err(doing);
+        }
+        if self.status.flight.is_some() {
+            self.routes_there(self.status.phase)?;
+        }
+        Ok(services)
     }
 
     /// Git is back at stable's template, or never left it.
@@ -159,6 +169,7 @@ impl<'a> Turn<'a> {
             quiet_since: None,
             blind_since: None,
             paused: false,
+            held: false,
             settling: None,
             edited_steps: None,
             reverted: Vec::new(),
@@ -261,7 +272,11 @@ impl<'a> Turn<'a> {
         if let Some(pair) = self.pair() {
             let trial = self.service(self.seen.canary_service.as_ref(), &pair.canary)?;
             let (split, accepted) = (step.split(), self.accepted_split());
-            if split.weight > accepted.weight || (split.apart != accepted.apart && !split.apart.is_empty()) {
+            if split.adds_to(&accepted) {
+                if self.flight()?.held {
+                    self.weighs(accepted, Phase::Paused)?;
+                    return Err(self.paused(&step));
+                }
                 if split.weight > self.carried() {
                     self.can_take_back(stable)?;
                 }
@@ -284,7 +299,9 @@ impl<'a> Turn<'a> {
         // A pod that ends may still be sent requests, so under traffic none is ended, but where the Deployment was made smaller.
         let quiet = self.pair().is_none() || (step.split().is_none() && !self.was_bereft());
         let shrunk = self.flight()?.replicas > deployment.replicas;
-        let kept = if shrunk { candidate.replicas.min(deployment.replicas) } else { candidate.replicas };
+        let asked = |step| pods_for(step, deployment.replicas, self.pair().is_some());
+        let asked = self.flight_steps().iter().map(asked).max().unwrap_or(want).max(deployment.replicas);
+        let kept = if shrunk { candidate.replicas.min(asked) } else { candidate.replicas };
         let most = if quiet { want } else { want.max(kept) };
         if candidate.replicas > most {
             if quiet && self.pair().is_some() {
@@ -464,6 +481,7 @@ impl<'a> Turn<'a> {
         if self.promotion().is_some_and(|promotion| promotion.home) {
             self.grows_meanwhile(&led, deployment, candidate)?;
         }
+        let lacking = self.lacking_at_home(deployment, candidate)?;
         led?;
         if let Some(promotion) = &mut self.flight()?.promotion {
             // What was traded stays out of the Deployment.
@@ -473,15 +491,27 @@ impl<'a> Turn<'a> {
                 return Err(Stop::Again);
             }
         }
-        if routed && deployment.replicas > 0 && candidate.replicas > 0 && self.ready(candidate) == 0 {
-            // Nobody is ready now: what takes over does so when it answers, and stable stays until then.
-            self.progressed(0, Enough::No)?;
-            let message = "none of the candidate's pods is ready, and none of stable's";
-            self.stuck_beyond(SignedDuration::ZERO, message)?;
+        if let Some(message) = lacking {
             let object = format!("ReplicaSet/{}", candidate.name);
             return Err(self.wait(phase, Reason::PodsNotReady, &object, message, SOON));
         }
         self.swap(&stable.name, candidate)
+    }
+
+    /// What is missing of a candidate that has all requests through the stable Service: it takes over when it answers with as
+    /// many pods as the Deployment would leave for an update of its own, and stable stays until then.
+    fn lacking_at_home(&mut self, deployment: &Deployment, candidate: &ReplicaSet) -> Result<Option<String>, Stop> {
+        let (ready, replicas) = (self.ready(candidate), self.flight()?.replicas);
+        let wanted = deployment.replicas.min(candidate.replicas).min(replicas.max(1));
+        let enough = wanted.saturating_sub(deployment.max_unavailable).max(wanted.min(1));
+        let is_home = self.promotion().is_some_and(|promotion| promotion.home);
+        if !is_home || ready >= enough {
+            return Ok(None);
+        }
+        self.progressed(ready, Enough::No)?;
+        let message = format!("{ready} of {wanted} candidate pods are ready, and it has all requests");
+        self.stuck_beyond(SignedDuration::ZERO, &message)?;
+        Ok(Some(message))
     }
 
     /// All requests go to the candidate through the stable Service, at last with no weight for the canary Service.
@@ -542,7 +572,7 @@ impl<'a> Turn<'a> {
         let controls = |name: &str| self.seen.controlled().any(|set| set.name == name);
         let asks = self.seen.deployment.as_ref().is_some_and(|deployment| deployment.replicas > 0);
         let is_lost = |set: &ReplicaSet| asks && set.replicas > 0 && self.ready(set) == 0;
-        let is_lost = self.seen.replica_set(&flight.candidate).is_some_and(is_lost);
+        let is_lost = self.seen.replica_set(&flight.candidate).is_none_or(is_lost);
         let is_given_up = self.status.latch.as_ref().is_some_and(|latch| latch.candidate == flight.candidate);
         let carries = promotion.moved && !is_lost && !is_given_up;
         let is_left = carries || controls(&flight.candidate) || !self.can_return(&promotion.from);
@@ -554,13 +584,6 @@ impl<'a> Turn<'a> {
         let flight = self.flight()?.clone();
         let from = flight.promotion.as_ref().map(|promotion| promotion.from.clone()).unwrap_or_default();
         let Some(candidate) = self.seen.replica_set(&flight.candidate) else {
-            if self.can_return(&from) {
-                let message =
-                    format!("ReplicaSet {}, which was taking over, is gone, so {from} does again", flight.candidate);
-                self.note(Reason::StableRestored, message, None);
-                self.status.flight = None;
-                return Err(Stop::Again);
-            }
             let object = format!("ReplicaSet/{}", flight.candidate);
             return Err(self.wait(
                 Phase::Blocked,
@@ -601,6 +624,11 @@ impl<'a> Turn<'a> {
             self.go_back(flight, &from, undo);
         }
         Err(Stop::Again)
+    }
+
+    /// The steps of what is on trial.
+    fn flight_steps(&self) -> &[Step] {
+        self.status.flight.as_ref().map_or(&[], |flight| &flight.steps)
     }
 
     /// The step that is held.

@@ -110,9 +110,11 @@ impl<'a> Turn<'a> {
                            take over instead";
             return Err(self.shrunk(stable, message, phase));
         }
+        let candidate = self.status.flight.as_ref().and_then(|flight| self.seen.replica_set(&flight.candidate));
+        let answers = candidate.is_some_and(|candidate| self.ready(candidate) > 0);
         if home.hash() != Some(&stable.hash) {
-            // A Service that reaches nobody loses no request by being moved, and every second that it is not, it does.
-            if !home.endpoints.is_empty() {
+            // A Service that reaches nobody who answers loses no request by being moved, and every second that it is not, it does.
+            if answers && !home.endpoints.is_empty() {
                 self.lowered(Weight::FULL, phase)?;
                 self.settled("all requests to the canary Service, on the way back", settle, phase)?;
             }
@@ -123,6 +125,10 @@ impl<'a> Turn<'a> {
         let nobody = ready.is_empty() && home.endpoints.is_empty();
         if !nobody {
             self.reaches(home, &ready, phase)?;
+        }
+        if !answers {
+            // Stable's pods are reached by now, and whoever is sent to the candidate is lost.
+            self.lowered(Weight::ZERO, phase)?;
         }
         self.settled("the stable Service back on stable", settle, phase)?;
         // What takes over by command, or without steps, has no step to go on from.
@@ -225,6 +231,7 @@ impl<'a> Turn<'a> {
         } else {
             services?;
         }
+        self.routes_there(phase)?;
         let old_serve = self.seen.ours().any(|set| !set.is_empty());
         for service in self.seen.stable_service.iter().chain(&self.seen.canary_service) {
             let is_wide = service.hash().is_none();
@@ -296,6 +303,7 @@ impl<'a> Turn<'a> {
         let mut whole = || {
             let stable = self.stable()?;
             self.services(deployment)?;
+            self.routes_there(Phase::Invalid)?;
             if same_template(&deployment.template, &stable.template) {
                 self.let_loose(deployment)?;
             } else {

@@ -29,7 +29,9 @@ impl<'a> Turn<'a> {
         self.kept_only(None)?;
         if held.is_some() {
             let nothing_serves = self.seen.controlled().next().is_none();
-            if deployment.paused && (nothing_serves || self.is_made(deployment)) {
+            // What is on trial and has no ReplicaSet to go on from is rolled from the beginning.
+            let continues = self.status.flight.is_some() && self.wants_to_continue();
+            if deployment.paused && (nothing_serves || continues || self.is_made(deployment)) {
                 return Err(Stop::Do(Effect::Pause { deployment: target(deployment), paused: false }));
             }
             let left = if deployment.paused {
@@ -85,7 +87,7 @@ impl<'a> Turn<'a> {
             // Stable's pods go by what the Deployment does, and would be waited for without end.
             return Err(self.outrun(deployment, &rolled));
         }
-        let wanted = self.spec().on_delete == OnDelete::Continue && self.status.latch.is_none();
+        let wanted = self.wants_to_continue();
         let held_by_policy = self.status.workload.as_ref().is_some_and(|held| held.held_by == Some(HeldBy::Policy));
         // Going on needs the belt: without it the Deployment would make a third ReplicaSet before it gets the candidate.
         let continues = wanted && held_by_policy && self.seen.belt != Belt::Absent;
@@ -125,6 +127,11 @@ impl<'a> Turn<'a> {
             return Err(Stop::Do(Effect::Delete { set: target(set) }));
         }
         Err(self.hand_in(set, deployment))
+    }
+
+    /// Whether what is on trial is rolled on although the Rollout goes.
+    fn wants_to_continue(&self) -> bool {
+        self.spec().on_delete == OnDelete::Continue && self.status.latch.is_none()
     }
 
     /// Stable's ReplicaSet was deleted by somebody: it is made again where its template was kept. Else whatever pods there

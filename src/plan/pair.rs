@@ -247,7 +247,7 @@ impl<'a> Turn<'a> {
 
     /// Gateways have had their time to hear of the Services and of their endpoints, before a route names them. At first it
     /// is counted from the look that finds both with endpoints; a route that is deleted later is missed by its users.
-    pub fn known_to_gateways(&self) -> Holds {
+    pub fn known_to_gateways(&self, phase: Phase) -> Holds {
         let what = "both Services, before a route names them";
         let services = self.seen.stable_service.iter().chain(&self.seen.canary_service);
         let Some(youngest) = services.map(|service| service.created).max() else { return Ok(()) };
@@ -265,7 +265,7 @@ impl<'a> Turn<'a> {
             return Ok(());
         }
         let message = format!("the data plane is given {settle} to take: {what}");
-        Err(self.wait(Phase::Initializing, Reason::Settling, what, message, SOON))
+        Err(self.wait(phase, Reason::Settling, what, message, SOON))
     }
 
     /// A Service's endpoints are exactly these pods.

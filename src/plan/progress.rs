@@ -63,15 +63,18 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// In a step: too few ready pods carry no more than they can, whatever else stands in the way.
-    pub fn relieved_in_step(&mut self, deployment: &Deployment, stable: &ReplicaSet) -> Holds {
-        let Some(flight) = self.status.flight.as_ref().filter(|flight| flight.promotion.is_none()) else {
-            return Ok(());
-        };
+    /// Before the stable Service has moved: too few ready pods carry no more than they can, whatever else stands in the way. In
+    /// a trade stable may have too few as well, so there only a candidate that answers nobody is relieved.
+    pub fn relieved_before(&mut self, deployment: &Deployment, stable: &ReplicaSet) -> Holds {
+        let Some(flight) = &self.status.flight else { return Ok(()) };
         let Some(candidate) = self.seen.ours().find(|set| set.name == flight.candidate) else { return Ok(()) };
-        let Ok(step) = self.step() else { return Ok(()) };
         let ready = self.ready(candidate);
-        let want = pods_for(step, deployment.replicas, self.pair().is_some());
+        let want = match (&flight.promotion, self.step()) {
+            (Some(promotion), _) if promotion.moved || (promotion.trading && ready > 0) => return Ok(()),
+            (Some(_), _) => deployment.replicas,
+            (None, Ok(step)) => pods_for(step, deployment.replicas, self.pair().is_some()),
+            (None, Err(_)) => return Ok(()),
+        };
         if deployment.replicas == 0 || ready >= want { Ok(()) } else { self.relieved(deployment, stable, ready) }
     }
 

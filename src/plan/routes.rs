@@ -1,6 +1,7 @@
 //! The routes: that they name both Services, how they split requests, and when the data plane has taken it.
 use super::{
     Claim, Effect, Found, Route,
+    capacity::carried_by,
     turn::{Holds, LATER, SOON, Stop, Turn},
 };
 use crate::{
@@ -100,6 +101,47 @@ impl Turn<'_> {
         }
     }
 
+    /// A route of ours that somebody deleted is written again, whatever else a look waits for: with what the candidate has and
+    /// can carry, or with all of it for stable.
+    pub fn routes_there(&mut self, phase: Phase) -> Holds {
+        let Some(pair) = self.pair() else { return Ok(()) };
+        let is_gone =
+            |route: &&Route| matches!(route.found, Found::Missing) && route.reference.ownership == Ownership::Operator;
+        let Some(route) = self.seen.routes.iter().find(is_gone).map(|route| route.reference.clone()) else {
+            return Ok(());
+        };
+        if self.status.flight.is_none() {
+            self.known_to_gateways(phase)?;
+        }
+        let split = self.bearable_split();
+        match self.written_anew(route, pair, split) {
+            doing @ Stop::Do(_) => {
+                if self.status.flight.is_some() {
+                    self.pends(self.status.weights.as_ref().and_then(|weights| weights.pending_since.clone()));
+                }
+                Err(doing)
+            }
+            // What its template lacks holds up only what needs the route.
+            _ => Ok(()),
+        }
+    }
+
+    /// What was accepted for the candidate, as far as its ready pods can take it; more where stable has none.
+    fn bearable_split(&self) -> Split {
+        let (Some(flight), Some(deployment)) = (&self.status.flight, &self.seen.deployment) else { return Split::NONE };
+        let ready = self.seen.replica_set(&flight.candidate).map_or(0, |candidate| self.ready(candidate));
+        if ready == 0 {
+            return Split::NONE;
+        }
+        let accepted = self.accepted_split();
+        let stable = self.status.stable.as_ref().map(|stable| &stable.pod_template_hash);
+        let moved = flight.promotion.as_ref().is_some_and(|promotion| promotion.moved);
+        if moved || stable.is_none_or(|hash| self.seen.ready_pods(hash).is_empty()) {
+            return accepted;
+        }
+        Split { weight: accepted.weight.min(carried_by(ready, deployment.replicas)), ..accepted }
+    }
+
     /// Every route exists and names both Services; those that are ours to write are as their templates say.
     pub fn prepared(&mut self) -> Holds {
         let Some(pair) = self.pair() else { return Ok(()) };
@@ -119,7 +161,7 @@ impl Turn<'_> {
                 }
                 Found::Unreadable(why) => return say(Reason::RouteUnreadable, why.clone()),
                 Found::Missing if reference.ownership == Ownership::Operator => {
-                    self.known_to_gateways()?;
+                    self.known_to_gateways(Phase::Initializing)?;
                     return Err(self.written_anew(reference.clone(), pair, Split::NONE));
                 }
                 Found::Missing => {
@@ -142,7 +184,7 @@ impl Turn<'_> {
                     // Whoever reads it writes it at once.
                     let is_said = self.status.waiting_for.iter().any(|it| it.reason == Reason::RouteNotPrepared);
                     if !is_said && self.status.workload.is_none() {
-                        self.known_to_gateways()?;
+                        self.known_to_gateways(Phase::Initializing)?;
                     }
                     return say(Reason::RouteNotPrepared, why.to_string());
                 }

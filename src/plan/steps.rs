@@ -24,6 +24,8 @@ impl Turn<'_> {
         let flight = self.flight()?;
         // Each step waits in the dark for itself.
         flight.lit();
+        // Who enters a step while it is paused wants what that asks for.
+        flight.held = false;
         let hash = steps_hash(&flight.steps);
         let Some(step) = flight.steps.get(index) else { return Err(Stop::Again) };
         let (name, weight) = (step.name.clone(), step.weight);
@@ -54,13 +56,7 @@ impl Turn<'_> {
         if self.flight()?.paused {
             // Nobody is asked to act on it meanwhile, and whoever resumes is given the time again.
             self.flight()?.lit();
-            return Err(self.wait(
-                Phase::Paused,
-                Reason::PausedByRequest,
-                "",
-                format!("paused at step {}; Resume goes on", step.name),
-                SOON,
-            ));
+            return Err(self.paused(step));
         }
         let held = self.status.step.clone().ok_or(Stop::Again)?;
         if held.approved {
@@ -97,6 +93,17 @@ impl Turn<'_> {
             }
         }
         self.leave_step(stable)
+    }
+
+    /// A person said that nothing goes on.
+    pub fn paused(&self, step: &Step) -> Stop {
+        let before = if self.status.flight.as_ref().is_some_and(|flight| flight.held) {
+            " before it has its weight"
+        } else {
+            ""
+        };
+        let message = format!("paused at step {}{before}; Resume goes on", step.name);
+        self.wait(Phase::Paused, Reason::PausedByRequest, "", message, SOON)
     }
 
     /// Adds the time since the last look, if there was something to see.
@@ -262,7 +269,7 @@ impl Turn<'_> {
     pub fn takes_over(&mut self, stable: &ReplicaSet, why: &str) -> Holds {
         let begun = Promotion::begun(Time(self.seen.now), &stable.name);
         let flight = self.flight()?;
-        flight.paused = false;
+        (flight.paused, flight.held) = (false, false);
         flight.lit();
         flight.promotion.get_or_insert(begun);
         let candidate = flight.candidate.clone();

@@ -365,9 +365,12 @@ impl<'a> Turn<'a> {
         let mut step_aside = || {
             self.stable_made(deployment)?;
             self.widened()?;
-            if self.traded().is_some() && deployment.available < deployment.replicas {
-                // What served is not the Deployment's to end, so it stays until the others are there.
-                let message = "the Deployment rolls by itself, and pods that were traded serve until its own are there";
+            let serves = self.seen.ours().any(|set| self.ready(set) > 0);
+            let wanted = if self.traded().is_some() { deployment.replicas } else { deployment.replicas.min(1) };
+            if serves && deployment.available < wanted {
+                // What serves is not the Deployment's to end, so it stays until the others are there.
+                let message =
+                    "the Deployment rolls by itself, and pods that it does not control serve until its own are there";
                 let object = format!("Deployment/{}", deployment.name);
                 return Err(self.wait(Phase::Waiting, Reason::WorkloadContested, &object, message, SOON));
             }

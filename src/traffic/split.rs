@@ -154,6 +154,11 @@ impl Split {
     pub fn is_none(&self) -> bool {
         *self == Self::NONE
     }
+
+    /// Whether more reaches the canary by this than by the other, or something else.
+    pub fn adds_to(&self, other: &Self) -> bool {
+        self.weight > other.weight || (self.apart != other.apart && !self.apart.is_empty())
+    }
 }
 
 impl From<Weight> for Split {

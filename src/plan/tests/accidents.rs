@@ -162,11 +162,23 @@ fn who_was_taking_over_and_is_gone_gives_way_to_who_served() {
     let candidate = candidate(&world);
     world.until(60, |world| world.seen.controlled().next().is_none());
     world.seen.replica_sets.retain(|set| set.name != candidate);
+    world.seen.pods.retain(|pod| !pod.name.starts_with(&candidate));
+    let gone = crate::api::HASH_LABEL;
+    assert_ne!(world.seen.stable_service.as_ref().unwrap().selector[gone], "1");
     let first = decide(&world.seen);
-    assert!(first.status.flight.is_none() && first.effect.is_none(), "{:?}", first.effect);
+    assert!(matches!(&first.effect, Some(Effect::HandIn { set, .. }) if set.name == "shop-1"), "{:?}", first.effect);
+    // The Service comes after it, and then the release begins anew.
+    let (stable, canary) = (world.seen.stable_service.take(), world.seen.canary_service.take());
+    world.split.weight = Weight::ZERO;
+    first.effect.iter().for_each(|effect| world.apply(effect));
+    (world.seen.stable_service, world.seen.canary_service) = (stable, canary);
     world.seen.rollout.status = Some(first.status);
-    let then = decide(&world.seen).effect;
-    assert!(matches!(&then, Some(Effect::HandIn { set, .. }) if set.name == "shop-1"), "{then:?}");
+    world.reach();
+    let then = decide(&world.seen);
+    let Some(Effect::Select { service, selector, .. }) = &then.effect else { panic!("{:?}", then.effect) };
+    assert_eq!((service.name.as_str(), selector[gone].as_str()), ("shop-stable", "1"));
+    world.looks(1);
+    world.until(300, |world| world.has(Reason::Promoted));
 }
 
 #[test]

@@ -378,3 +378,44 @@ fn however_many_answers_cannot_be_written_no_command_is_obeyed_twice() {
     world.look();
     assert!(world.status().latch.is_some(), "an abort is taken all the same");
 }
+
+#[test]
+fn nothing_more_goes_to_a_candidate_that_is_paused_before_its_step_has_its_weight() {
+    let mut world = adopted(rollout(|_| {}));
+    world.push("v2");
+    world.until(100, |world| world.status().step.is_some_and(|step| step.name == "half"));
+    assert_eq!(world.split.weight.percent(), 20);
+    world.command(Action::Pause, None);
+    assert_eq!(world.obeyed(5).unwrap(), "it stays at 20 % until Resume");
+    world.looks(30);
+    let status = world.status();
+    assert_eq!((world.split.weight.percent(), status.phase), (20, Phase::Paused));
+    assert_eq!(status.message, "paused at step half before it has its weight; Resume goes on");
+    // What somebody else writes is undone meanwhile.
+    world.split.weight = Weight::ZERO;
+    world.settle();
+    world.looks(2);
+    assert_eq!(world.split.weight.percent(), 20);
+    let mut entered = world.clone();
+    assert!(ordered(&mut entered, Action::SetStep, Some("half")).is_ok());
+    entered.looks(30);
+    assert_eq!(
+        (entered.split.weight.percent(), entered.status().phase),
+        (50, Phase::Paused),
+        "who enters a step wants it"
+    );
+    assert!(ordered(&mut world, Action::Resume, None).is_ok());
+    world.until(100, |world| world.has(Reason::Promoted));
+}
+
+#[test]
+fn the_time_of_a_step_that_is_adopted_with_another_weight_starts_anew() {
+    let mut world = at_twenty(|_| {});
+    edit_steps(&mut world, json!([{"name": "some", "weight": 40, "observe": "10s"}]));
+    let answer = ordered(&mut world, Action::AdoptSteps, None).unwrap();
+    assert_eq!(answer, "it goes on in step some of the new steps, whose time starts anew");
+    let held = step(&world);
+    assert_eq!((held.index, held.observed_seconds, held.observed_at, held.full_at), (0, 0, None, None));
+    world.until(30, |world| world.split.weight.percent() == 40);
+    world.until(200, |world| world.has(Reason::Promoted));
+}

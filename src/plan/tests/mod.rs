@@ -5,6 +5,7 @@ mod commands;
 mod exits;
 mod given_back;
 mod judged;
+mod lost;
 mod pods;
 mod routes;
 mod shortage;
