@@ -136,17 +136,20 @@ pub struct Services {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.observe) || has(self.approval)").message("a step needs observe or approval, else it would be left at once"))]
+#[x_kube(validation = Rule::new("!has(self.mirror) || self.weight == 0").message("mirror copies stable's requests, so the step's weight must be 0"))]
 pub struct Step {
     /// What the step is called, once in a Rollout.
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-zA-Z0-9]([-_a-zA-Z0-9]*[a-zA-Z0-9])?$"))]
     pub name: String,
     /// The canary's share of the requests in percent, 0 to 100.
     pub weight: Weight,
-    /// Requests that go to the candidate wholly, beside its weight: those that match one of these. Needs routes with `ownership: Operator`.
+    /// Requests that go to the candidate wholly, beside its weight: those that match one of these. Needs routes with `ownership: Operator`,
+    /// and of the Gateway API rules without a name: a policy that is attached to one by its name would not hold for them.
     #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub matches: Vec<RequestMatch>,
-    /// Copies of stable's requests for the candidate, whose answers are thrown away. Needs routes with `ownership: Operator`.
+    /// Copies of stable's requests for the candidate, whose answers are thrown away. Needs weight 0 and routes with
+    /// `ownership: Operator`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<Mirror>,
     /// At least so many candidate pods, whatever the weight needs.

@@ -31,7 +31,15 @@ impl Cluster {
             // Of steps that need the same the first is named.
             asked.sort_by_key(|(need, _)| *need);
             asked.dedup_by_key(|(need, _)| *need);
-            let parents = template.spec.get("parentRefs").and_then(Value::as_array).into_iter().flatten();
+            let parents = template.spec.get("parentRefs").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            if let (true, Some((Need { field, feature, harm }, step))) = (parents.is_empty(), asked.first()) {
+                let feature = feature.name();
+                return Ok(Some(format!(
+                    "spec.steps: step {step} says {field}, and nothing tells whether what serves {route}, which has no parentRefs, has \
+                     {feature}: it could {harm}; take {field} out of the steps, name the Gateway in parentRefs, or, where you know \
+                     that it has it, list it in template.features of the route"
+                )));
+            }
             for parent in parents {
                 let text = |field: &str, unset| parent[field].as_str().unwrap_or(unset);
                 let (kind, place, name) = (text("kind", "Gateway"), text("namespace", namespace), text("name", ""));
@@ -233,6 +241,19 @@ mod tests {
         }
         let set = json!({"kind": "ListenerSet", "name": "web"});
         assert_eq!(said("HTTPRoute", &set, &json!([{}]), &[]).await, None, "nothing is asked of it");
+        // Another route may delegate to it.
+        for (steps, refused) in [(&steps, true), (&json!([{}]), false)] {
+            let mut rollout = rollout("HTTPRoute", &set, steps);
+            let template = rollout.spec.traffic.as_mut().unwrap().routes[0].template.as_mut().unwrap();
+            template.spec.remove("parentRefs");
+            let said = cluster(&[MIRROR]).0.unable(&rollout, "n").await.unwrap();
+            assert_eq!(said.is_some(), refused);
+            assert!(
+                said.is_none_or(
+                    |said| said.contains("HTTPRoute r, which has no parentRefs, has HTTPRouteRequestMirror")
+                )
+            );
+        }
     }
 
     #[tokio::test]

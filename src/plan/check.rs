@@ -235,6 +235,11 @@ fn apart(spec: &RolloutSpec) -> Result<(), Complaint> {
         if step.mirror.is_some_and(|mirror| mirror.percent == 0 || mirror.percent > 100) {
             return Err(Complaint::new(format!("{field}.percent"), "write a share of requests from 1 to 100"));
         }
+        if step.mirror.is_some() && step.weight > Weight::ZERO {
+            // By the rule that shares requests out its own would be copied to it as well.
+            let what = "copies stable's requests, so the step's weight must be 0: make two steps of it";
+            return Err(Complaint::new(format!("spec.steps[{index}].mirror"), what));
+        }
         for route in routes {
             let (Ok(steers), Some(traffic)) = (route.router(), &spec.traffic) else { continue };
             let port = route.template.as_ref().and_then(|template| steers.port(&json!({"spec": template.spec})));

@@ -52,6 +52,14 @@ pub(super) fn backends(route: &Value) -> Vec<Backend<'_>> {
     default.into_iter().chain(paths).collect()
 }
 
+/// The annotation that named an Ingress' class before there was a field for it.
+pub(super) const CLASS: &str = "kubernetes.io/ingress.class";
+
+/// The class of an Ingress that says it by the annotation.
+pub(super) fn class(route: &Value) -> Option<&str> {
+    annotation(route, CLASS).as_str()
+}
+
 /// What stands in an annotation.
 pub(super) fn annotation<'a>(route: &'a Value, name: &str) -> &'a Value {
     &route["metadata"]["annotations"][name]

@@ -1,5 +1,5 @@
 //! How a rollout names the routes that carry its weights.
-use super::{Capability, Custom, ROUTERS, Router, Unsteerable, resources, routers_for};
+use super::{Capability, Custom, ROUTERS, Router, Unsteerable, ingress, resources, routers_for};
 use crate::{duration::Duration, vocab::Pair};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -73,6 +73,10 @@ impl RouteRef {
         let mut followed = self.clone();
         if let Some(template) = &mut followed.template {
             template.spec = router.follow(main, pair);
+            // The API server refuses both on one Ingress that is made.
+            if let (Some(class), false) = (ingress::class(main), template.spec.contains_key("ingressClassName")) {
+                template.annotations.entry(ingress::CLASS.to_owned()).or_insert_with(|| class.to_owned());
+            }
         }
         followed
     }

@@ -21,14 +21,14 @@ fn over_our_route(change: impl FnOnce(&mut Value)) -> World {
 }
 
 /// The route is deleted; what the next effect writes into a new one.
-fn written_anew(world: &World) -> Option<Split> {
+fn written_anew(world: &World) -> Split {
     let mut world = world.clone();
     world.seen.now += SignedDuration::from_secs(20);
     for route in &mut world.seen.routes {
         route.found = Found::Missing;
     }
     match decide(&world.seen).effect {
-        Some(Effect::WriteRoute { split, .. }) => Some(split),
+        Some(Effect::WriteRoute { split, .. }) => split,
         effect => panic!("{effect:?} and {}", decide(&world.seen).status.message),
     }
 }
@@ -46,7 +46,7 @@ fn hash(world: &World) -> String {
 
 #[test]
 fn a_route_of_ours_that_is_deleted_is_written_again_whatever_a_look_waits_for() {
-    let percent = |world: &World| written_anew(world).unwrap().weight.percent();
+    let percent = |world: &World| written_anew(world).weight.percent();
     let mut world = over_our_route(|_| {});
     assert_eq!(percent(&world), 20);
     let mut few = world.clone();
@@ -60,12 +60,12 @@ fn a_route_of_ours_that_is_deleted_is_written_again_whatever_a_look_waits_for() 
     assert_eq!(percent(&invalid), 20, "a spec that cannot be carried out");
     world.command(Action::Abort, None);
     world.rests(Phase::Aborted);
-    assert!(written_anew(&world).unwrap().is_none(), "what was given up");
+    assert!(written_anew(&world).is_none(), "what was given up");
     world.push("v1");
     world.rests(Phase::Stable);
     world.seen.rollout.spec.steps[0].observe = None;
     world.until(10, |world| world.status().phase == Phase::Invalid);
-    assert!(written_anew(&world).unwrap().is_none(), "a spec at rest that cannot be carried out");
+    assert!(written_anew(&world).is_none(), "a spec at rest that cannot be carried out");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_route_of_ours_that_is_deleted_while_stable_has_no_pod_goes_on_to_the_candid
     world.command(Action::Abort, None);
     world.look();
     ready(&mut world, "1", 0);
-    assert_eq!(written_anew(&world).unwrap().weight, Weight::FULL);
+    assert_eq!(written_anew(&world).weight, Weight::FULL);
 }
 
 /// Everything goes to the candidate through both Services, and its abort was said; then it has no ready pod any more.

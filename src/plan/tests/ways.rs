@@ -115,6 +115,11 @@ fn matches_need_a_route_that_is_ours_to_write() {
         value["spec"]["steps"][1]["match"] = json!([{"path": {"value": "/elsewhere"}}]);
     });
     assert!(elsewhere.starts_with("spec.steps[1].match: "), "{elsewhere}");
+    let both = wrong(|value| value["spec"]["steps"][0]["weight"] = json!(10));
+    assert!(
+        both.starts_with("spec.steps[0].mirror: copies stable's requests, so the step's weight must be 0"),
+        "{both}"
+    );
 }
 
 #[test]

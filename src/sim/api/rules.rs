@@ -66,6 +66,7 @@ pub(super) fn holds(rule: &str, old: Option<&Value>, new: &Value) -> bool {
             new["then"] != "AdvanceAfter" || has("after")
         }
         "has(self.observe) || has(self.approval)" => has("observe") || has("approval"),
+        "!has(self.mirror) || self.weight == 0" => !has("mirror") || new["weight"] == 0,
         "(has(self.ownership) && self.ownership == 'Operator') == has(self.template)" => {
             (new["ownership"] == "Operator") == has("template")
         }

@@ -17,6 +17,8 @@ const RULES: usize = 16;
 /// The most matches that it takes in a rule, and in a route.
 const MATCHES: usize = 64;
 const ALL_MATCHES: usize = 128;
+/// The most headers or query parameters that it takes in a match, and the most filters in a rule.
+const OF_EACH: usize = 16;
 
 /// The route, its weights in place, with what reaches the canary beside them.
 pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Value, Unsteerable> {
@@ -59,6 +61,13 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
         let mut rule = rule.clone();
         if let Some(place) = places.iter().find(|place| place.position == position) {
             let own: Vec<_> = kept.iter().filter(|it| it.rule == position).collect();
+            // A name is one rule's own, so what a policy asks of this one by its name, a login say, would not be asked there.
+            if let (Some(name), false) = (rule["name"].as_str(), own.is_empty()) {
+                return Err(impossible(&format!(
+                    "rule {name} has a name, and policies that are attached to it by that would not hold for the rule of the step's \
+                     match: attach them to the whole route, and take the name out"
+                )));
+            }
             let by_path = |it: &&Narrowed| apart.matches.get(it.wanted).is_some_and(|wanted| wanted.path.is_some());
             // It is one prefix that is replaced: of a longer one less would be left, and of several none may.
             if replaces_prefix(&rule) && (own.len() > 1 || own.iter().any(by_path)) {
@@ -83,6 +92,14 @@ pub(super) fn added(mut route: Value, pair: &Pair, apart: &Apart) -> Result<Valu
     if counts.iter().any(|count| *count > MATCHES) || counts.iter().sum::<usize>() > ALL_MATCHES || all.len() > RULES {
         return Err(impossible(
             "with the step's match it would have more than 16 rules, one of more than 64 matches, or more than 128 of them in all",
+        ));
+    }
+    let is_long = |list_of: &Value| list(list_of).len() > OF_EACH;
+    let asks_much =
+        |rule: &Value| matches(rule).iter().any(|it| is_long(&it["headers"]) || is_long(&it["queryParams"]));
+    if all.iter().any(|rule| is_long(&rule["filters"]) || asks_much(rule)) {
+        return Err(impossible(
+            "with what the step asks, one of its matches would have more than 16 headers or query parameters, or a rule more than 16 filters",
         ));
     }
     route["spec"]["rules"] = Value::Array(all);
@@ -116,8 +133,6 @@ fn to_canary(rule: &Value, place: &Managed, matches: Vec<&Narrowed>) -> Option<V
     let mut canary = list(&rule["backendRefs"]).get(place.canary.position)?.clone();
     canary["weight"] = json!(1);
     let mut taken = rule.clone();
-    // A name must be one rule's own.
-    taken.as_object_mut()?.remove("name");
     taken["matches"] = Value::Array(matches);
     taken["backendRefs"] = json!([canary]);
     Some(taken)
@@ -213,8 +228,9 @@ fn cookie(wanted: &Cookie) -> Value {
 }
 
 fn replaces_prefix(rule: &Value) -> bool {
-    let mut rewrites =
-        list(&rule["filters"]).iter().flat_map(|filter| [&filter["urlRewrite"], &filter["requestRedirect"]]);
+    let of_backends = list(&rule["backendRefs"]).iter().flat_map(|backend| list(&backend["filters"]));
+    let filters = list(&rule["filters"]).iter().chain(of_backends);
+    let mut rewrites = filters.flat_map(|filter| [&filter["urlRewrite"], &filter["requestRedirect"]]);
     rewrites.any(|rewrite| rewrite["path"]["type"] == "ReplacePrefixMatch")
 }
 
@@ -242,7 +258,7 @@ mod tests {
     };
 
     const SPEC: &str = "{parentRefs: [{name: web}], rules: [\
-         {name: main, matches: [{path: {type: PathPrefix, value: /shop}}], timeouts: {request: 5s}, \
+         {matches: [{path: {type: PathPrefix, value: /shop}}], timeouts: {request: 5s}, \
           backendRefs: [{name: stable, port: 80}, {name: canary, port: 80}]}, \
          {matches: [{path: {value: /old}}], backendRefs: [{name: legacy, port: 80}]}]}";
 
@@ -276,7 +292,6 @@ mod tests {
                 "backendRefs": [{"name": "canary", "port": 80, "weight": 1}],
             })
         );
-        assert_eq!(rules[0]["name"], "main");
         assert_eq!(rules[0]["backendRefs"][1], json!({"name": "canary", "port": 80, "weight": 5}));
         assert_eq!(rules[1]["backendRefs"][0]["name"], "legacy");
     }
@@ -333,7 +348,7 @@ mod tests {
             "" => String::new(),
             matches => format!("{{name: {name}, matches: [{matches}], backendRefs: [{{name: legacy, port: 80}}]}}, "),
         };
-        let managed = "{name: main, backendRefs: [{name: stable, port: 80}, {name: canary, port: 80}]}, ";
+        let managed = "{timeouts: {request: 5s}, backendRefs: [{name: stable, port: 80}, {name: canary, port: 80}]}, ";
         let spec = format!("{{rules: [{}{managed}{}]}}", others(before, "before"), others(behind, "behind"));
         whole(kind, &spec, &format!("{{match: [{wanted}]}}"))
     }
@@ -399,7 +414,7 @@ mod tests {
             let canary = rules
                 .iter()
                 .position(|rule| list(&rule["backendRefs"]).len() == 1 && rule["backendRefs"][0]["name"] == "canary");
-            let main = rules.iter().position(|rule| rule["name"] == "main");
+            let main = rules.iter().position(|rule| list(&rule["backendRefs"]).len() == 2);
             assert!(main < canary && canary == Some(rules.len() - 1), "it stands behind all that were there");
         }
     }
@@ -411,11 +426,11 @@ mod tests {
         assert!(said.contains("no managed rule takes requests that match[0] of the step describes"), "{said}");
         let both = "backendRefs: [{name: stable, port: 80}, {name: canary, port: 80}]";
         let spec = format!(
-            "{{rules: [{{name: all, timeouts: {{request: 1s}}, {both}}}, {{name: shop, matches: [{{path: {{value: /shop}}}}], {both}}}]}}"
+            "{{rules: [{{name: all, timeouts: {{request: 1s}}, {both}}}, {{matches: [{{path: {{value: /shop}}}}], {both}}}]}}"
         );
         let route = whole("HTTPRoute", &spec, "{match: [{path: {value: /shop/cart}}]}").unwrap();
         let rules = list(&route["spec"]["rules"]);
-        assert_eq!((rules.len(), &rules[0]["name"], &rules[1]["name"]), (3, &json!("all"), &json!("shop")));
+        assert_eq!((rules.len(), &rules[0]["name"], list(&rules[1]["backendRefs"]).len()), (3, &json!("all"), 2));
         assert_eq!((rules[2].get("timeouts"), &rules[2]["backendRefs"][0]["name"]), (None, &json!("canary")));
     }
 
@@ -478,6 +493,37 @@ mod tests {
             let words = whole("HTTPRoute", &spec, &format!("{{match: [{more}]}}")).unwrap_err().to_string();
             assert!(words.contains("replaces its path's prefix"), "{words}");
         }
+    }
+
+    #[test]
+    fn where_a_backend_alone_replaces_a_prefix_it_is_the_same() {
+        let rewrite = "{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}";
+        let spec =
+            SPEC.replace("{name: canary, port: 80}", &format!("{{name: canary, port: 80, filters: [{rewrite}]}}"));
+        let words = whole("HTTPRoute", &spec, "{match: [{path: {value: /shop/cart}}]}").unwrap_err().to_string();
+        assert!(words.contains("replaces its path's prefix"), "{words}");
+    }
+
+    #[test]
+    fn a_rule_with_a_name_is_not_narrowed_for_its_policies_would_not_hold() {
+        let spec = SPEC.replace("{matches: [{path: {type", "{name: login, matches: [{path: {type");
+        let error = whole("HTTPRoute", &spec, "{match: [{headers: [{name: x-beta, value: '1'}]}]}").unwrap_err();
+        assert_eq!(error.category(), "CannotMatch");
+        assert!(error.to_string().contains("rule login has a name, and policies"), "{error}");
+        assert!(whole("HTTPRoute", &spec, "{mirror: {percent: 5}}").is_ok(), "copies go by the rule itself");
+    }
+
+    #[test]
+    fn more_headers_or_filters_than_the_api_takes_are_refused_before_it_does() {
+        let many =
+            |what: &str| (0..16).map(|at| format!("{{name: {what}-{at}, value: a}}")).collect::<Vec<_>>().join(", ");
+        let one = format!("{{matches: [{{headers: [{}]}}], ", many("own"));
+        let spec = SPEC.replace("{matches: [{path: {type: PathPrefix, value: /shop}}], ", &one);
+        let error = whole("HTTPRoute", &spec, "{match: [{headers: [{name: x-beta, value: '1'}]}]}").unwrap_err();
+        assert!(error.to_string().contains("more than 16 headers"), "{error}");
+        let filters = ["{type: RequestHeaderModifier, requestHeaderModifier: {remove: [a]}}"; 16].join(", ");
+        let spec = SPEC.replace("timeouts:", &format!("filters: [{filters}], timeouts:"));
+        assert!(whole("HTTPRoute", &spec, "{mirror: {percent: 5}}").unwrap_err().to_string().contains("16 filters"));
     }
 
     #[test]

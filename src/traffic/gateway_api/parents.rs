@@ -15,18 +15,25 @@ const LONGEST: usize = 256;
 
 /// Whether all parents of the route's spec have accepted its present generation.
 ///
-/// A refusal goes before a missing answer. Answers of parents that the spec no longer names do not count.
+/// A refusal goes before a missing answer. Answers of parents that the spec no longer names do not count, nor do those that
+/// say nothing about the route itself: policies note there whom they affect. A route without parents, to which another route
+/// delegates, is accepted by whoever answers for it.
 pub(in crate::traffic) fn accepted(route: &Value) -> Acceptance {
     let (spec, status) = (list(&route["spec"]["parentRefs"]), list(&route["status"]["parents"]));
-    let answers: Vec<_> = status.iter().filter(|answer| !list(&answer["conditions"]).is_empty()).collect();
-    if spec.is_empty() {
-        return Acceptance::Unknown("the route has no parentRefs, so no gateway serves it".into());
-    }
+    let answers: Vec<_> = status.iter().filter(|answer| is_of_the_route(answer)).collect();
     if answers.is_empty() {
-        return Acceptance::Unknown("no gateway has answered yet".into());
+        let why = match spec {
+            [] => "the route has no parentRefs, and nobody answers for it in its status",
+            _ => "no gateway has answered yet",
+        };
+        return Acceptance::Unknown(why.to_owned());
     }
+    let parents: Vec<_> = match spec {
+        [] => answers.iter().map(|answer| Parent::of(&answer["parentRef"], route)).collect(),
+        _ => spec.iter().map(|reference| Parent::of(reference, route)).collect(),
+    };
     let mut accepted = Acceptance::Yes;
-    for parent in spec.iter().map(|reference| Parent::of(reference, route)) {
+    for parent in parents {
         let mut answered = false;
         for answer in answers.iter().filter(|answer| Parent::of(&answer["parentRef"], route) == parent) {
             answered = true;
@@ -37,6 +44,15 @@ pub(in crate::traffic) fn accepted(route: &Value) -> Acceptance {
         }
     }
     accepted
+}
+
+/// Whether an answer says anything about the route as its gateway sees it.
+fn is_of_the_route(answer: &Value) -> bool {
+    let tells = |condition: &Value| {
+        let kind = condition["type"].as_str().unwrap_or_default();
+        NEEDED.contains(&kind) || [PROGRAMMED, PARTIAL].contains(&kind)
+    };
+    list(&answer["conditions"]).iter().any(tells)
 }
 
 /// Controllers that say that a route is taken before those who serve it do what it says, or know new endpoints, and how long
@@ -61,6 +77,7 @@ fn one(answer: &Value, parent: &Parent, generation: &Value) -> Acceptance {
     let find = |kind: &str| list(&answer["conditions"]).iter().find(|condition| condition["type"] == kind);
     let mut accepted = Acceptance::Yes;
     let programmed = find(PROGRAMMED).map(|_| PROGRAMMED);
+    let by = answer["controllerName"].as_str().unwrap_or("its controller");
     for kind in NEEDED.into_iter().chain(programmed) {
         let said = match find(kind) {
             Some(condition) => match condition["status"].as_str() {
@@ -71,7 +88,7 @@ fn one(answer: &Value, parent: &Parent, generation: &Value) -> Acceptance {
                 }
                 _ => Acceptance::Unknown(words(condition, parent)),
             },
-            None => Acceptance::Unknown(format!("{parent} has not said {kind} yet")),
+            None => Acceptance::Unknown(format!("{by} has not said {kind} for {parent} yet")),
         };
         accepted = worse(accepted, said);
     }
@@ -298,6 +315,28 @@ mod tests {
     }
 
     #[test]
+    fn a_route_without_parents_is_accepted_by_whoever_answers_for_it() {
+        let mut route = accepted_route();
+        route["spec"]["parentRefs"] = json!(null);
+        assert_eq!(accepted(&route), Acceptance::Yes);
+        route["metadata"]["generation"] = json!(2);
+        assert!(unknown(accepted(&route)).contains("of generation 1 and the route is at 2"));
+    }
+
+    #[test]
+    fn policies_that_note_in_a_routes_status_whom_they_affect_are_no_gateways() {
+        let mut route = accepted_route();
+        let mut policy = route["status"]["parents"][0].clone();
+        policy["controllerName"] = json!("kuadrant.io/policy-controller");
+        policy["conditions"] =
+            json!([{"type": "kuadrant.io/AuthPolicyAffected", "status": "True", "reason": "Accepted"}]);
+        route["status"]["parents"].as_array_mut().unwrap().push(policy.clone());
+        assert_eq!(accepted(&route), Acceptance::Yes);
+        route["status"]["parents"] = json!([policy]);
+        assert_eq!(unknown(accepted(&route)), "no gateway has answered yet");
+    }
+
+    #[test]
     fn every_parent_of_the_spec_has_to_answer() {
         let mut route = accepted_route();
         route["status"]["parents"].as_array_mut().unwrap().pop();
@@ -359,7 +398,10 @@ mod tests {
         route["status"]["parents"][0]["conditions"][0]["status"] = json!("Unknown");
         assert!(unknown(accepted(&route)).contains("Accepted is Unknown"));
         route["status"]["parents"][0]["conditions"].as_array_mut().unwrap().remove(0);
-        assert_eq!(unknown(accepted(&route)), "Gateway shop/web section http has not said Accepted yet");
+        assert_eq!(
+            unknown(accepted(&route)),
+            "traefik.io/gateway-controller has not said Accepted for Gateway shop/web section http yet"
+        );
     }
 
     #[test]

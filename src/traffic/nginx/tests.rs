@@ -165,6 +165,19 @@ fn a_canary_ingress_that_follows_another_has_its_paths_to_stable_and_no_others()
     let entry = RouteRef { template: Some(template), ..entry() };
     let whole = Nginx.whole(&entry.following(&Nginx, &main, &pair()), "shop", &pair(), &Split::NONE).unwrap();
     assert_eq!((&whole["spec"], &whole["metadata"]["annotations"][CANARY]), (&wanted, &json!("true")));
+    // A class by its old annotation goes with it, unless the template says another.
+    let class = crate::traffic::ingress::CLASS;
+    let mut by_annotation = main.clone();
+    by_annotation["spec"].as_object_mut().unwrap().remove("ingressClassName");
+    by_annotation["metadata"]["annotations"][class] = json!("old");
+    let mut other = entry.clone();
+    other.template.as_mut().unwrap().annotations.insert(class.to_owned(), "other".to_owned());
+    for (entry, main, wanted) in
+        [(&entry, &by_annotation, json!("old")), (&other, &by_annotation, json!("other")), (&entry, &main, Value::Null)]
+    {
+        let whole = Nginx.whole(&entry.following(&Nginx, main, &pair()), "shop", &pair(), &Split::NONE).unwrap();
+        assert_eq!(whole["metadata"]["annotations"][class], wanted);
+    }
     for nothing in ["{spec: {rules: []}}", "{spec: {defaultBackend: {service: {name: docs}}}}", "{}"] {
         let nothing: Value = serde_saphyr::from_str(nothing).unwrap();
         let refused =
