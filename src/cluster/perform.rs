@@ -155,7 +155,8 @@ impl Cluster {
                 let kind = kind_of(route)?;
                 let router = route.router().map_err(unsteerable)?;
                 let whole = router.whole(route, &namespace, pair, split).map_err(unsteerable)?;
-                self.ask(&kind, &namespace, "", Ask::Create(whole, Care::Strict)).await.map(|_| ())
+                let written = self.create_strictly(&kind, &namespace, whole).await;
+                self.or_left_aside(&key_of(rollout), route, written)
             }
             Effect::Expire { name, uid } => {
                 let preconditions = Some(kube::api::Preconditions { uid: Some(uid.clone()), resource_version: None });

@@ -256,6 +256,7 @@ impl<'a> Turn<'a> {
                 self.prepared()?;
             }
         }
+        self.routes_written()?;
         self.claims(deployment)?;
         self.kept(stable, deployment)?;
         self.short_history(deployment.history_limit, None)?;

@@ -105,9 +105,8 @@ impl Turn<'_> {
     /// can carry, or with all of it for stable.
     pub fn routes_there(&mut self, phase: Phase) -> Holds {
         let Some(pair) = self.pair() else { return Ok(()) };
-        let is_gone =
-            |route: &&Route| matches!(route.found, Found::Missing) && route.reference.ownership == Ownership::Operator;
-        let Some(route) = self.seen.routes.iter().find(is_gone).map(|route| route.reference.clone()) else {
+        let mut gone = self.seen.routes.iter().filter(|route| is_ours_to_make(route));
+        let Some(route) = gone.find(|route| route.refused.is_none()).map(|route| route.reference.clone()) else {
             return Ok(());
         };
         if self.status.flight.is_none() {
@@ -124,6 +123,31 @@ impl Turn<'_> {
             // What its template lacks holds up only what needs the route.
             _ => Ok(()),
         }
+    }
+
+    /// A route of ours that is gone and refuses to be written is said, and tried again.
+    pub fn routes_written(&self) -> Holds {
+        let refused = |route: &Route| {
+            let why = route.refused.as_ref().filter(|_| is_ours_to_make(route))?;
+            Some(self.unwritten(&object_of(route), why))
+        };
+        self.seen.routes.iter().find_map(refused).map_or(Ok(()), Err)
+    }
+
+    /// A route that carried weights is gone.
+    fn missing(&self, route: &Route) -> Stop {
+        let object = object_of(route);
+        if let Some(why) = route.refused.as_ref().filter(|_| is_ours_to_make(route)) {
+            return self.unwritten(&object, why);
+        }
+        let message = format!("{object} is gone; it carried the weights of this Rollout");
+        let phase = self.waits_as(Reason::RouteMissing, &object, Phase::Waiting);
+        self.wait(phase, Reason::RouteMissing, &object, message, SOON)
+    }
+
+    fn unwritten(&self, object: &str, why: &str) -> Stop {
+        let message = format!("{object} cannot be written: {why}");
+        self.wait(Phase::Blocked, Reason::WriteRefused, object, message, SOON)
     }
 
     /// What was accepted for the candidate, as far as its ready pods can take it; more where stable has none.
@@ -161,6 +185,7 @@ impl Turn<'_> {
                 }
                 Found::Unreadable(why) => return say(Reason::RouteUnreadable, why.clone()),
                 Found::Missing if reference.ownership == Ownership::Operator => {
+                    self.routes_written()?;
                     self.known_to_gateways(Phase::Initializing)?;
                     return Err(self.written_anew(reference.clone(), pair, Split::NONE));
                 }
@@ -293,13 +318,13 @@ impl Turn<'_> {
             let object = object_of(route);
             let ours = route.reference.ownership == Ownership::Operator;
             match &route.found {
-                Found::Missing if ours => drop(absent.get_or_insert(route.reference.clone())),
+                Found::Missing if ours && route.refused.is_none() => {
+                    absent.get_or_insert(route.reference.clone());
+                }
                 // What is not there sends nothing to a candidate.
                 Found::Missing | Found::NotServed if split.is_none() => {}
                 Found::Missing | Found::NotServed => {
-                    let message = format!("{object} is gone; it carried the weights of this Rollout");
-                    let phase = self.waits_as(Reason::RouteMissing, &object, Phase::Waiting);
-                    problem.get_or_insert(self.wait(phase, Reason::RouteMissing, &object, message, SOON));
+                    problem.get_or_insert_with(|| self.missing(route));
                 }
                 Found::Unreadable(why) => {
                     let phase = self.waits_as(Reason::RouteUnreadable, &object, Phase::Waiting);
@@ -325,8 +350,7 @@ impl Turn<'_> {
                         wrong.push(route.reference.clone());
                     }
                     Some(why) => {
-                        let message = format!("{object} cannot be written: {why}");
-                        problem.get_or_insert(self.wait(Phase::Blocked, Reason::WriteRefused, &object, message, SOON));
+                        problem.get_or_insert(self.unwritten(&object, why));
                     }
                 },
             }
@@ -455,6 +479,11 @@ impl Turn<'_> {
             left.min(SOON),
         ))
     }
+}
+
+/// Whether a route is gone that we would write.
+fn is_ours_to_make(route: &Route) -> bool {
+    matches!(route.found, Found::Missing) && route.reference.ownership == Ownership::Operator
 }
 
 /// Whether a route splits requests like this.

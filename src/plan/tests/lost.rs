@@ -69,6 +69,31 @@ fn a_route_of_ours_that_is_deleted_is_written_again_whatever_a_look_waits_for() 
 }
 
 #[test]
+fn a_route_of_ours_that_cannot_be_made_again_holds_up_no_abort_and_is_said() {
+    let mut world = over_our_route(|_| {});
+    let candidate = candidate(&world);
+    let refused = |world: &mut World| {
+        world.seen.routes[0].found = Found::Missing;
+        world.seen.routes[0].refused = Some("a webhook says no".to_owned());
+    };
+    refused(&mut world);
+    let plan = decide(&world.seen);
+    assert_eq!((plan.effect, plan.status.waiting_for[0].reason), (None, Reason::WriteRefused));
+    world.command(Action::Abort, None);
+    for _ in 0..40 {
+        world.split = Split::NONE;
+        world.look();
+        refused(&mut world);
+        world.seen.now += SignedDuration::from_secs(1);
+    }
+    assert_eq!(super::accidents::replicas(&world, &candidate), 0);
+    let status = world.status();
+    assert_eq!((status.phase, status.waiting_for[0].reason), (Phase::Blocked, Reason::WriteRefused));
+    assert_eq!(status.message, "HTTPRoute/shop cannot be written: a webhook says no");
+    assert!(!world.effects.iter().any(|effect| effect.starts_with("write-route")), "{:?}", world.effects);
+}
+
+#[test]
 fn a_route_of_ours_that_is_deleted_while_stable_has_no_pod_goes_on_to_the_candidate() {
     let mut world = over_our_route(|_| {});
     world.until(100, |world| world.status().flight.unwrap().promotion.is_some_and(|promotion| promotion.moved));
