@@ -481,6 +481,9 @@ impl<'a> Turn<'a> {
         if self.promotion().is_some_and(|promotion| promotion.home) {
             self.grows_meanwhile(&led, deployment, candidate)?;
         }
+        if matches!(led, Err(Stop::Do(_))) {
+            return led;
+        }
         let lacking = self.lacking_at_home(deployment, candidate)?;
         led?;
         if let Some(promotion) = &mut self.flight()?.promotion {
@@ -505,7 +508,11 @@ impl<'a> Turn<'a> {
         let wanted = deployment.replicas.min(candidate.replicas).min(replicas.max(1));
         let enough = wanted.saturating_sub(deployment.max_unavailable).max(wanted.min(1));
         let is_home = self.promotion().is_some_and(|promotion| promotion.home);
-        if !is_home || ready >= enough {
+        if !is_home {
+            return Ok(None);
+        }
+        if ready >= enough {
+            self.progressed(ready, Enough::Yes)?;
             return Ok(None);
         }
         self.progressed(ready, Enough::No)?;
