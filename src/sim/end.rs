@@ -107,6 +107,8 @@ impl Stage {
             return;
         };
         let stable = controlled.iter().find(|set| set.name() == rollout.text("/status/workload/stableReplicaSet"));
+        let on_trial = rollout.text("/status/flight/candidate");
+        let candidate = sets.iter().find(|set| set.name() == on_trial);
         // Its pods do not stay ready, and too few of them are at once to take everything back.
         let waits_for_sick_stable = rollout.text("/status/waitingFor/0/reason") == "StableShrunk"
             && stable.is_some_and(|set| is_broken(pods::image_of(set)));
@@ -151,9 +153,11 @@ impl Stage {
             }
             "Paused" if did(|deed| matches!(deed, Deed::Act("Pause", _))) => return,
             "AwaitingApproval" if terms.approval.is_some() => return,
+            // By command a candidate takes over whatever the Deployment's template says meanwhile.
             "Paused"
                 if terms.pauses
-                    && is_broken(pods::image_of(&deployment))
+                    && (is_broken(pods::image_of(&deployment))
+                        || candidate.is_some_and(|set| is_broken(pods::image_of(set))))
                     && waits_for == "ProgressDeadlineExceeded" =>
             {
                 return;
