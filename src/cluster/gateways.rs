@@ -9,7 +9,7 @@
 use super::{Cluster, kinds};
 use crate::{
     api::{Rollout, Step},
-    traffic::{Feature, Ownership},
+    traffic::{Feature, Ownership, RouteRef},
 };
 use kube::api::ApiResource;
 use serde_json::Value;
@@ -22,7 +22,9 @@ impl Cluster {
     /// When the API server does not tell what a gateway can do: nobody is told what may be different in a moment, and no release
     /// begins meanwhile.
     pub(super) async fn unable(&self, rollout: &Rollout, namespace: &str) -> Result<Option<String>, kube::Error> {
+        let is_of_gateways = |route: &&RouteRef| route.api_version.starts_with(GROUP);
         let ours = rollout.spec.routes().iter().filter(|route| route.ownership == Ownership::Operator);
+        let ours = ours.filter(is_of_gateways);
         for (route, template) in ours.filter_map(|route| Some((route, route.template.as_ref()?))) {
             let steps = rollout.spec.steps.iter();
             let mut asked: Vec<_> =
@@ -253,6 +255,10 @@ mod tests {
                     |said| said.contains("HTTPRoute r, which has no parentRefs, has HTTPRouteRequestMirror")
                 )
             );
+            // What no Gateway serves needs none of its features.
+            let route = &mut rollout.spec.traffic.as_mut().unwrap().routes[0];
+            (route.api_version, route.kind) = ("traefik.io/v1alpha1".to_owned(), "TraefikService".to_owned());
+            assert_eq!(cluster(&[]).0.unable(&rollout, "n").await.unwrap(), None);
         }
     }
 
