@@ -9,8 +9,12 @@ use tokio::time::Instant;
 
 /// A refused write is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(10);
-/// A route whose writes fail for reasons that may be gone in a moment is tried for so long before it is left aside.
+/// A route whose writes fail for reasons that may be gone in a moment is tried for so long before it is left aside, and so
+/// many times: of two in a row one may have been slow.
 const PATIENCE: Duration = Duration::from_secs(3);
+const TRIES: u32 = 3;
+/// Failures that lie further apart have nothing to do with each other; one alone may take as long as a webhook may.
+const APART: Duration = Duration::from_mins(1);
 
 /// What was refused, for each Rollout.
 #[derive(Default)]
@@ -29,6 +33,7 @@ struct Slot {
 struct Failing {
     since: Instant,
     last: Instant,
+    tries: u32,
     why: String,
     /// Whether the rest of its Rollout goes on without it.
     is_left_aside: bool,
@@ -72,11 +77,12 @@ impl Refusals {
     pub fn route_failed(&self, key: &Key, route: &RouteRef, error: &kube::Error) -> bool {
         let (name, now) = (route_name(route), Instant::now());
         self.with(key, |slot| {
-            let before = slot.routes.remove(&name).filter(|before| now - before.last < AGAIN);
+            let before = slot.routes.remove(&name).filter(|before| now - before.last < APART);
             let since = before.as_ref().map_or(now, |before| before.since);
-            let is_left_aside =
-                is_for_good(error) || now - since >= PATIENCE || before.is_some_and(|before| before.is_left_aside);
-            slot.routes.insert(name, Failing { since, last: now, why: words_of(error), is_left_aside });
+            let tries = before.as_ref().map_or(0, |before| before.tries).saturating_add(1);
+            let is_over = now - since >= PATIENCE && tries >= TRIES;
+            let is_left_aside = is_for_good(error) || is_over || before.is_some_and(|before| before.is_left_aside);
+            slot.routes.insert(name, Failing { since, last: now, tries, why: words_of(error), is_left_aside });
             is_left_aside
         })
     }
@@ -175,7 +181,9 @@ mod tests {
         tokio::time::advance(PATIENCE / 2).await;
         assert!(!refusals.route_failed(&key, &route, &error(500)), "it was written meanwhile");
         tokio::time::advance(PATIENCE).await;
-        assert!(refusals.route_failed(&key, &route, &error(500)));
+        assert!(!refusals.route_failed(&key, &route, &error(500)), "two in a row may be one that was slow");
+        tokio::time::advance(AGAIN).await;
+        assert!(refusals.route_failed(&key, &route, &error(500)), "each took as long as a webhook may");
         assert_eq!(refusals.of_route(&key, &route).as_deref(), Some("no"));
         tokio::time::advance(AGAIN).await;
         assert_eq!(refusals.of_route(&key, &route), None, "it is tried again");

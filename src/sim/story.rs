@@ -2,7 +2,7 @@
 use super::{
     api::Verb,
     checks::Violation,
-    deeds::{DENIABLE, Deed},
+    deeds::{DENIABLE, Deed, RIVAL},
     faults::Crash,
     json::Read as _,
     stage::{NAME, Policy, Setting, Stage, phase},
@@ -210,7 +210,9 @@ impl Stage {
 
     /// Which step a person has to say something of, and why; what is judged is never at rest meanwhile.
     fn asked_of_people(&self) -> String {
-        let rollout = self.world.server.get("rollouts", NAMESPACE, NAME).unwrap_or_default();
+        // When the first is gone, the second one may have the Deployment.
+        let named = |name| self.world.server.get("rollouts", NAMESPACE, name);
+        let rollout = named(NAME).or_else(|| named(RIVAL)).unwrap_or_default();
         let (phase, why) = (rollout.text("/status/phase"), rollout.text("/status/waitingFor/0/reason"));
         let asks = matches!((phase, why), ("Paused" | "AwaitingApproval", _) | ("Waiting", "Inconclusive"));
         let asks = asks && rollout["status"]["intent"].is_null();
